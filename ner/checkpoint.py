@@ -1,0 +1,147 @@
+"""Checkpoints: a model directory with the state of training beside it, whole or not there at all.
+
+experiments/<name>/checkpoints/step-120/   config.json, model.safetensors, vocab.txt ... and
+                                           training_state.json, training_state.safetensors
+experiments/<name>/last, best              relative links to whole checkpoints
+"""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ner.corpus import DataError, read_json
+from ner.engine import Progress
+from ner.model import Model, save
+from ner.runtime import random_state, set_random_state
+
+N_KEPT = 2  # newest ones; the best is kept besides
+
+
+def save_checkpoint(
+    experiment_dir: Path,
+    *,
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
+    progress: Progress,
+    record: dict,
+    is_best: bool,
+) -> Path:
+    """Writes `checkpoints/step-N` beside, flushes, renames, then moves `last` (and `best`) to it.
+
+    `record` is any JSON the caller wants back on resuming.
+    """
+    folder = experiment_dir / "checkpoints"
+    folder.mkdir(exist_ok=True)
+    target = folder / f"step-{progress.step}"
+    draft = folder / f".{target.name}.unfinished"
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    save(draft, model)
+    _save_state(draft, optimizer, scaler, progress, record)
+    for path in [*draft.iterdir(), draft]:
+        _flush(path)
+    shutil.rmtree(target, ignore_errors=True)  # left by a run that was cut off before it was linked
+    draft.rename(target)
+    _flush(folder)
+    for name in ("best", "last") if is_best else ("last",):
+        _link(experiment_dir / name, target)
+    _prune(experiment_dir)
+    return target
+
+
+def _save_state(folder: Path, optimizer, scaler, progress: Progress, record: dict) -> None:
+    state = optimizer.state_dict()["state"]
+    tensors = {f"optimizer.{i}.{name}": t for i, values in state.items() for name, t in values.items()}
+    tensors |= {f"random.{name}": t for name, t in random_state().items()}
+    save_file(
+        {name: t.cpu().contiguous() for name, t in tensors.items()}, folder / "training_state.safetensors"
+    )
+    values = {"progress": asdict(progress), "scaler": scaler.state_dict(), "record": record}
+    (folder / "training_state.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def restore_checkpoint(
+    folder: Path, *, model: Model, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+) -> tuple[Progress, dict]:
+    """Puts weights, optimiser, scaler and random state back; returns progress and the caller's record."""
+    if not (folder / "training_state.json").exists():
+        raise DataError(f"{folder}: no training_state.json, expected a checkpoint of a training run")
+    values = read_json(folder / "training_state.json")
+    prefix = f"{model.tagger.encoder.file_prefix}."
+    try:
+        weights = load_file(folder / "model.safetensors")
+        tensors = load_file(folder / "training_state.safetensors")
+        own = {
+            ("encoder." if name.startswith(prefix) else "head.") + name.removeprefix(prefix): t
+            for name, t in weights.items()
+        }
+        model.tagger.load_state_dict(own)
+        optimizer.load_state_dict(
+            {"state": _optimizer_state(tensors), "param_groups": optimizer.state_dict()["param_groups"]}
+        )
+        scaler.load_state_dict(values["scaler"])
+        progress, record = Progress(**values["progress"]), values["record"]
+        set_random_state(
+            {n.removeprefix("random."): t for n, t in tensors.items() if n.startswith("random.")}
+        )
+    except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{folder}: not a checkpoint of this run, {str(error).splitlines()[0]}") from None
+    return progress, record
+
+
+def _optimizer_state(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, number, key = name.split(".")
+            state.setdefault(int(number), {})[key] = tensor
+    return state
+
+
+def discard_after(experiment_dir: Path, step: int) -> None:
+    """Removes checkpoints of later steps: the run goes on from `step` and writes them anew."""
+    for path in _checkpoints(experiment_dir):
+        if _step(path) > step:
+            for name in ("last", "best"):
+                link = experiment_dir / name
+                if link.is_symlink() and link.resolve() == path.resolve():
+                    link.unlink()
+            shutil.rmtree(path)
+
+
+def _checkpoints(experiment_dir: Path) -> list[Path]:
+    found = (experiment_dir / "checkpoints").glob("step-*")
+    return sorted((path for path in found if path.name[5:].isdecimal()), key=_step)
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
+
+
+def _prune(experiment_dir: Path) -> None:
+    best = (experiment_dir / "best").resolve()
+    for path in _checkpoints(experiment_dir)[:-N_KEPT]:
+        if path.resolve() != best:
+            shutil.rmtree(path)
+
+
+def _link(link: Path, target: Path) -> None:
+    draft = link.with_name(f".{link.name}.unfinished")
+    draft.unlink(missing_ok=True)
+    draft.symlink_to(target.relative_to(link.parent))
+    draft.replace(link)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,152 @@
+"""params.json: what is trained, as a frozen dataclass.  Where and how are on the command line.
+
+Facts of the data (tags, unit, vocabulary, steps an epoch) are arguments of the code, never keys here.
+"""
+
+import difflib
+import json
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any
+
+from ner.corpus import DataError, read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """One experiment.  The names of the first eleven are those of lemonhu/NER-BERT-pytorch."""
+
+    full_finetuning: bool = True
+    "False trains the head alone, the encoder stays as it is"
+    max_len: int = 128
+    "pieces an encoder window, its two special pieces included; longer sentences are read in several windows"
+    learning_rate: float = 5e-5
+    "peak rate of the encoder"
+    weight_decay: float = 0.01
+    "of matrices; biases and normalisation have none (AdamW, decoupled)"
+    clip_grad: float = 1.0
+    "largest norm of the whole gradient; 0: no clipping"
+    batch_size: int = 32
+    "mean number of sentences a batch: the token budget is batch_size x mean window of train"
+    epoch_num: int = 10
+    "epochs at most; the schedule ends there"
+    min_epoch_num: int = 5
+    "epochs before patience may stop the run"
+    patience: float = 0.02
+    "an epoch counts as without gain unless it raises the best val F1 by this; in points: 0.02 is 0.0002"
+    patience_num: int = 5
+    "epochs without gain after which the run stops"
+    head: str = "softmax"
+    "a name in ner/heads: softmax, crf"
+    scheme: str = "BIO"
+    "tags inside the model: BIO or BIOES"
+    head_dropout: float = 0.1
+    "dropout before the classifier"
+    head_learning_rate: float = 0.0
+    "peak rate of the head; 0: learning_rate"
+    schedule: str = "linear"
+    "a name in ner/optim: linear, cosine, constant, after the warm-up"
+    warmup: float = 0.1
+    "share of all steps in which the rate rises from 0"
+    batch_tokens: int = 0
+    "token budget of a batch in pieces, padding included; 0: from batch_size"
+    gradient_accumulation_steps: int = 1
+    "batches an optimiser step"
+    save_steps: int = 0
+    "a checkpoint every so many optimiser steps, besides the one at each epoch's end; 0: none"
+    encoder: Mapping[str, Any] = field(default_factory=dict)
+    "name (bert, lstm) and sizes of an encoder without published weights; unused with --bert_model_dir"
+
+    def __post_init__(self):
+        positive = ("learning_rate", "batch_size", "epoch_num", "gradient_accumulation_steps")
+        not_negative = (
+            *("weight_decay", "clip_grad", "min_epoch_num", "patience", "patience_num"),
+            *("head_learning_rate", "batch_tokens", "save_steps"),
+        )
+        for name in positive:
+            _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
+        for name in not_negative:
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.max_len >= 8, "max_len", self.max_len, "8 pieces or more, two of them special")
+        _require(0 <= self.warmup <= 1, "warmup", self.warmup, "a share of the steps, 0 to 1")
+        _require(0 <= self.head_dropout < 1, "head_dropout", self.head_dropout, "0 <= p < 1")
+        _require(self.scheme in ("BIO", "BIOES"), "scheme", self.scheme, "BIO or BIOES")
+
+
+def _require(condition: bool, name: str, got: Any, expected: str) -> None:
+    if not condition:
+        raise ValueError(f"{name}: got {got!r}, expected {expected}")
+
+
+def from_mapping(cls: type, values: Mapping[str, Any], where: str):
+    """Builds the dataclass `cls` from JSON values; DataError names an unknown key, a wrong type or value."""
+    hints = typing.get_type_hints(cls)
+    known = [f.name for f in fields(cls)]
+    for name, value in values.items():
+        if name not in known:
+            raise DataError(f"{where}: unknown key {name!r}, {_nearest(name, known)}")
+        if not _is_a(value, hints[name]):
+            raise DataError(f"{where}: {name}: got {value!r}, expected {_words(hints[name])}")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"the nearest known one is {close[0]!r}" if close else f"expected one of {', '.join(known)}"
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if isinstance(kind, UnionType):
+        return any(_is_a(value, one) for one in typing.get_args(kind))
+    kind = typing.get_origin(kind) or kind
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def _words(kind: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", NoneType: "null"}
+    if isinstance(kind, UnionType):
+        return " or ".join(_words(one) for one in typing.get_args(kind))
+    return names.get(kind, "an object")
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Reads params.json and applies `key=value` overrides; a value is JSON, or else text.
+
+    A key of the encoder is written `encoder.hidden_size=256`.
+    """
+    values = read_json(path)
+    config = from_mapping(Config, values, str(path))
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise DataError(f"--set {override}: expected key=value")
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        top, dot, inner = name.partition(".")
+        if dot and top == "encoder":
+            value, name = {**config.encoder, inner: value}, top
+        changed = from_mapping(Config, {name: value}, f"--set {override}")
+        try:
+            config = replace(config, **{name: getattr(changed, name)})
+        except ValueError as error:
+            raise DataError(f"--set {override}: {error}") from None
+    return config
+
+
+def to_json(values: Any) -> str:
+    """Pretty JSON of a dataclass or a mapping, one trailing newline."""
+    if hasattr(values, "__dataclass_fields__"):
+        values = asdict(values)
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

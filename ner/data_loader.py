@@ -1,0 +1,233 @@
+"""Sentences to batches: pieces in flat arrays, windows over long sentences, few shapes, hardly any padding.
+
+The order of an epoch is a pure function of (seed, epoch), so a run can be resumed anywhere and no
+worker needs a random state.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+import torch
+
+from ner.batch import Batch
+from ner.corpus import Sentence
+from ner.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The pieces of many sentences as flat arrays; the sentences themselves for everything else.
+
+    pieces       int32, piece ids of all sentences end to end, no specials
+    token_starts int32, for each token the number of its first piece within its sentence
+    piece_ends   int64 (sentences + 1,), sentence i owns pieces[piece_ends[i] : piece_ends[i + 1]]
+    token_ends   int64 (sentences + 1,), likewise for tokens
+    """
+
+    sentences: Sequence[Sentence]
+    pieces: np.ndarray
+    token_starts: np.ndarray
+    piece_ends: np.ndarray
+    token_ends: np.ndarray
+    specials: tuple[int, int, int]  # [CLS], [SEP], [PAD]
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    @property
+    def n_pieces(self) -> np.ndarray:
+        """(sentences,) pieces of each sentence, specials left out."""
+        return np.diff(self.piece_ends)
+
+    @property
+    def annotated(self) -> bool:
+        return all(sentence.spans is not None for sentence in self.sentences)
+
+
+def encode(sentences: Sequence[Sentence], tokenizer: Tokenizer) -> Examples:
+    """Pieces every token of every sentence; ValueError on a sentence without tokens."""
+    pieces_of = {
+        t: tokenizer.pieces(t) for t in dict.fromkeys(chain.from_iterable(s.tokens for s in sentences))
+    }
+    n_tokens = [len(sentence.tokens) for sentence in sentences]
+    if 0 in n_tokens:
+        raise ValueError(f"sentence {n_tokens.index(0)} has no tokens, expected at least one")
+    per_token = [pieces_of[token] for sentence in sentences for token in sentence.tokens]
+    lengths = np.fromiter(map(len, per_token), np.int64, len(per_token))
+    token_ends = np.concatenate([[0], np.cumsum(n_tokens)]).astype(np.int64)
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    piece_ends = starts[token_ends]
+    return Examples(
+        sentences=sentences,
+        pieces=np.fromiter(chain.from_iterable(per_token), np.int32, int(starts[-1])),
+        token_starts=(starts[:-1] - np.repeat(piece_ends[:-1], n_tokens)).astype(np.int32),
+        piece_ends=piece_ends,
+        token_ends=token_ends,
+        specials=(tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id),
+    )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How a sentence of any length is cut: windows of `max_len` pieces, two of them specials.
+
+    A sentence that fits is one window.  A longer one becomes the least number of windows of full
+    length, evenly spread, neighbours sharing at least `overlap` pieces; each token is read from the
+    window in which it lies furthest from a cut, so it sees at least overlap / 2 pieces on either side.
+    """
+
+    max_len: int
+    overlap: int | None = None  # None: a third of the window
+
+    def __post_init__(self):
+        if self.max_len < 4:
+            raise ValueError(f"max_len {self.max_len}, expected at least 4: two pieces and two specials")
+        if not 0 <= self.shared < self.capacity:
+            raise ValueError(f"overlap {self.overlap}, expected 0 to {self.capacity - 1}")
+
+    @property
+    def capacity(self) -> int:
+        return self.max_len - 2
+
+    @property
+    def shared(self) -> int:
+        return self.capacity // 3 if self.overlap is None else self.overlap
+
+    def count(self, n_pieces):
+        """Windows of sentences of so many pieces; an int or an array of them."""
+        extra = np.maximum(n_pieces - self.capacity, 0)
+        return 1 + -(-extra // (self.capacity - self.shared))
+
+    def starts(self, n_pieces: int) -> np.ndarray:
+        """(N,) int64, the first piece of each window."""
+        n_windows = int(self.count(n_pieces))
+        last = max(n_pieces - self.capacity, 0)
+        return np.linspace(0, last, n_windows).round().astype(np.int64)
+
+    def owner(self, starts: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """For each piece position the window in which it lies furthest from a cut."""
+        middles = (starts[1:] + starts[:-1] + self.capacity) / 2  # of the shared stretches
+        return np.searchsorted(middles, positions, side="right")
+
+
+def rounded(length):
+    """The next length of a small fixed set: steps of 4 to 64, 8 to 128, 16 to 256, 32 beyond."""
+    length = np.asarray(length)
+    step = np.select([length <= 64, length <= 128, length <= 256], [4, 8, 16], 32)
+    return -(-length // step) * step
+
+
+class DataLoader:
+    """Batches of `examples` under a budget of `batch_tokens` pieces, padding and specials included.
+
+    Sentences of like length travel together.  With a `seed`, sentences and batches are shuffled anew
+    each epoch; without one they come sorted by length, for prediction.  Every sentence comes exactly
+    once, and the number of batches is the same in every epoch.
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        *,
+        windows: Windows,
+        batch_tokens: int,
+        label_ids: dict[str, int] | None = None,
+        seed: int | None = None,
+    ):
+        self.examples = examples
+        self.windows = windows
+        self.batch_tokens = batch_tokens
+        self.label_ids = label_ids
+        self.seed = seed
+        self._n_windows = windows.count(examples.n_pieces)
+        window = np.minimum(examples.n_pieces + 2, windows.max_len)
+        self._length = np.minimum(rounded(window), windows.max_len)
+
+    def __len__(self) -> int:
+        return len(self.batch_indices(0))
+
+    def batch_indices(self, epoch: int) -> list[np.ndarray]:
+        """Sentence numbers of every batch of an epoch, in order."""
+        random = None if self.seed is None else np.random.default_rng((self.seed, epoch))
+        n = len(self.examples)
+        order = np.arange(n) if random is None else random.permutation(n)
+        order = order[np.lexsort((self._length[order], self._n_windows[order]))]
+        batches, carried = [], order[:0]
+        shapes = np.stack([self._n_windows[order], self._length[order]], axis=1)
+        cuts = np.flatnonzero(np.any(shapes[1:] != shapes[:-1], axis=1)) + 1 if n else []
+        for group in np.split(order, cuts):
+            group = np.concatenate([carried, group])
+            n_windows, length = int(self._n_windows[group[-1]]), int(self._length[group[-1]])
+            rows = max(1, self.batch_tokens // (n_windows * length))
+            # what does not fill a batch travels with the next longer group
+            whole = len(group) // rows * rows
+            batches.extend(np.split(group[:whole], range(rows, whole, rows)) if whole else [])
+            carried = group[whole:]
+        if len(carried):
+            batches.append(carried)
+        if random is not None:
+            batches = [batches[i] for i in random.permutation(len(batches))]
+        return batches
+
+    def batches(self, epoch: int = 0, start: int = 0):
+        """Yields (sentence numbers, Batch) from batch number `start` of the epoch on."""
+        for indices in self.batch_indices(epoch)[start:]:
+            yield indices, self.collate(indices)
+
+    def collate(self, indices: Sequence[int]) -> Batch:
+        """Pads sentences to a `Batch`; for two sentences of 2 and 1 one-piece tokens:
+
+        piece_ids [[[CLS, a, b, SEP]], [[CLS, c, SEP, PAD]]], token_piece [[1, 2], [1, 0]],
+        mask [[True, True], [True, False]] (lengths rounded up besides).
+        """
+        examples, capacity = self.examples, self.windows.capacity
+        cls_id, sep_id, pad_id = examples.specials
+        n_windows, length = int(self._n_windows[indices].max()), int(self._length[indices].max())
+        token_ends = examples.token_ends
+        n_tokens = int((token_ends[np.add(indices, 1)] - token_ends[indices]).max())
+        piece_ids = np.full((len(indices), n_windows, length), pad_id, dtype=np.int64)
+        real = np.zeros((len(indices), n_windows), dtype=np.int64)
+        token_piece = np.zeros((len(indices), n_tokens), dtype=np.int64)
+        lengths = np.zeros(len(indices), dtype=np.int64)
+        for row, i in enumerate(indices):
+            pieces = examples.pieces[examples.piece_ends[i] : examples.piece_ends[i + 1]]
+            positions = examples.token_starts[token_ends[i] : token_ends[i + 1]]
+            starts = self.windows.starts(len(pieces))
+            for window, start in enumerate(starts):
+                text = pieces[start : start + capacity]
+                piece_ids[row, window, 0] = cls_id
+                piece_ids[row, window, 1 : len(text) + 1] = text
+                piece_ids[row, window, len(text) + 1] = sep_id
+                real[row, window] = len(text) + 2
+            owner = self.windows.owner(starts, positions)
+            token_piece[row, : len(positions)] = owner * length + positions - starts[owner] + 1
+            lengths[row] = len(positions)
+        return Batch(
+            piece_ids=torch.from_numpy(piece_ids),
+            piece_mask=torch.from_numpy(np.arange(length) < real[..., None]),
+            token_piece=torch.from_numpy(token_piece),
+            mask=torch.from_numpy(np.arange(n_tokens) < lengths[:, None]),
+            spans=self._gold(indices) if self.label_ids is not None else None,
+        )
+
+    def _gold(self, indices: Sequence[int]) -> torch.Tensor:
+        """Gold spans; one whose label the model lacks is left to the scorer, which counts it as missed."""
+        ids = self.label_ids
+        rows = [
+            [(s.start, s.end, ids[s.label]) for s in self.examples.sentences[i].spans if s.label in ids]
+            for i in indices
+        ]
+        gold = torch.zeros(len(rows), max(map(len, rows)), 3, dtype=torch.int64)
+        for row, spans in enumerate(rows):
+            if spans:
+                gold[row, : len(spans)] = torch.tensor(spans)
+        return gold
+
+
+def token_budget(examples: Examples, windows: Windows, batch_size: int) -> int:
+    """Pieces a batch: `batch_size` sentences of the mean window of these examples."""
+    n_windows = windows.count(examples.n_pieces)
+    cells = np.minimum(examples.n_pieces + 2, windows.max_len * n_windows)
+    return max(windows.max_len, round(batch_size * float(cells.mean())))

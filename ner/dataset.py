@@ -1,0 +1,238 @@
+"""From documents to a built data set: the split, what is to be said of it, and its folder on disk.
+
+Everything in `dataset.json` is a function of the files' contents and the options: no times, no folders.
+"""
+
+import random
+import unicodedata
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from ner.corpus import SPLITS, DataError, Sentence, guess_unit
+from ner.formats import Document
+from ner.formats.document import count_of
+
+N_LISTED = 10  # illegal tags that are printed; dataset.json has them all
+
+
+class Dataset(NamedTuple):
+    """`splits` in the order of `SPLITS`; `facts` is what `dataset.json` holds."""
+
+    splits: dict[str, list[Sentence]]
+    facts: dict
+
+
+class _Part(NamedTuple):
+    """A split as rows of the document it is taken from."""
+
+    source: str
+    rows: Sequence[int]
+
+
+def split_rows(n: int, *, val_size: int, test_size: int, seed: int) -> dict[str, list[int]]:
+    """Rows of each split: the first of the shuffled order for train, then val, then test.
+
+    The order is that of Python's `random.seed(seed); random.shuffle(rows)`; where nothing is split off,
+    train keeps the order of the file.
+    """
+    order = list(range(n))
+    if val_size or test_size:
+        random.Random(seed).shuffle(order)
+    n_train = n - val_size - test_size
+    return {
+        "train": order[:n_train],
+        "val": order[n_train : n_train + val_size],
+        "test": order[n_train + val_size :],
+    }
+
+
+def default_val_size(n: int) -> int:
+    """Sentences split off train for val where neither a file nor a size is given."""
+    return min(3000, n // 10)
+
+
+def build(
+    documents: dict[str, Document],
+    *,
+    val_size: int | None = None,
+    test_size: int = 0,
+    seed: int = 2019,
+    unit: str | None = None,
+) -> Dataset:
+    """Splits and describes `documents`: train, and maybe val and test.
+
+    A `val_size` or `unit` of None is chosen here, and the choice is said under `facts["choices"]`.
+    Raises DataError where train is not annotated or holds no entity, or is too small for the sizes.
+    """
+    train = documents["train"]
+    if not train.annotated:
+        raise DataError(f"{train.path}:{train.first_lines[0]}: 2 columns expected in train, got 1: no tags")
+    choices = []
+    if val_size is None:
+        val_size = 0 if "val" in documents else default_val_size(len(train.sentences))
+        if "val" not in documents:
+            choices.append(f"val: {count_of(val_size, 'sentence')} split off train (--val_size states it)")
+    parts = _parts(documents, val_size=val_size, test_size=test_size, seed=seed)
+    splits = {name: [documents[p.source].sentences[i] for i in p.rows] for name, p in parts.items()}
+    if not any(sentence.spans for sentence in splits["train"]):
+        raise DataError(f"{train.path}: no entity in train, expected tags such as B-LOC")
+    if unit is None:
+        unit = guess_unit(splits["train"])
+        choices.append(f"unit: {unit}, guessed from the tokens of train (--unit states it)")
+    facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
+    return Dataset(splits, facts | {"choices": choices} | _describe(documents, parts, splits))
+
+
+def _parts(documents: dict[str, Document], *, val_size: int, test_size: int, seed: int) -> dict[str, _Part]:
+    train = documents["train"]
+    n = len(train.sentences)
+    for split, size in (("val", val_size), ("test", test_size)):
+        if size < 0:
+            raise DataError(f"--{split}_size {size}, expected 0 or more")
+        if size and split in documents:
+            raise DataError(
+                f"--{split}_size {size} and --{split} {documents[split].path}, expected one of them"
+            )
+    if val_size + test_size >= n:
+        sizes = (
+            f"--val_size {val_size} and --test_size {test_size}" if test_size else f"--val_size {val_size}"
+        )
+        raise DataError(f"{train.path}: {count_of(n, 'sentence')}, expected more than {sizes}")
+    rows = split_rows(n, val_size=val_size, test_size=test_size, seed=seed)
+    parts = {name: _Part("train", rows[name]) for name in SPLITS if rows[name]}
+    parts |= {
+        name: _Part(name, range(len(doc.sentences))) for name, doc in documents.items() if name != "train"
+    }
+    return {name: parts[name] for name in SPLITS if name in parts}
+
+
+def refuse_illegal(documents: dict[str, Document]) -> None:
+    """DataError at the first tag, in the order of the files, that may not stand where it does."""
+    for document in documents.values():
+        for line, tag in document.illegal:
+            raise DataError(
+                f"{document.path}:{line}: tag {tag!r} is not legal {document.scheme} here, expected none such"
+                f" with --strict; {count_of(len(document.illegal), 'such tag')} in this file"
+            )
+
+
+def _describe(
+    documents: dict[str, Document], parts: dict[str, _Part], splits: dict[str, list[Sentence]]
+) -> dict:
+    """The keys of `dataset.json` that follow from the files."""
+    counts = {name: _counts(sentences) for name, sentences in splits.items()}
+    for name, part in parts.items():
+        illegal = _illegal_by_row(documents[part.source])
+        counts[name]["illegal_gold"] = sum(illegal[row] for row in part.rows)
+    labels = list(counts["train"]["entities"])
+    missing = {name: _missing(split["entities"], labels) for name, split in counts.items()}
+    texts = {name: {sentence.tokens for sentence in sentences} for name, sentences in splits.items()}
+    named = {name: documents[name] for name in SPLITS if name in documents}
+    return {
+        "sources": {
+            name: {"file": document.path.name, "sha256": document.sha256, "scheme": document.scheme}
+            for name, document in named.items()
+        },
+        "labels": labels,
+        "splits": counts,
+        "shared_texts": {f"{a} & {b}": len(texts[a] & texts[b]) for a, b in combinations(splits, 2)},
+        "labels_missing_in_train": {name: found for name, found in missing.items() if found},
+        "illegal_gold": {
+            name: [f"{document.path.name}:{line}: {tag}" for line, tag in document.illegal]
+            for name, document in named.items()
+            if document.illegal
+        },
+        "notes": {name: document.notes for name, document in named.items() if document.notes},
+    }
+
+
+def _missing(entities: dict[str, int] | None, labels: list[str]) -> dict[str, int]:
+    return {label: n for label, n in (entities or {}).items() if label not in labels}
+
+
+def _illegal_by_row(document: Document) -> Counter[int]:
+    return Counter(bisect_right(document.first_lines, line) - 1 for line, _ in document.illegal)
+
+
+def _counts(sentences: list[Sentence]) -> dict:
+    lengths = sorted(len(sentence.tokens) for sentence in sentences)
+    annotated = sentences[0].spans is not None
+    entities = Counter(span.label for sentence in sentences for span in sentence.spans or ())
+    return {
+        "sentences": len(sentences),
+        "tokens": sum(lengths),
+        "entities": dict(sorted(entities.items())) if annotated else None,
+        "without_entity": sum(not sentence.spans for sentence in sentences) if annotated else None,
+        "length": {"p50": _percentile(lengths, 50), "p95": _percentile(lengths, 95), "max": lengths[-1]},
+        "duplicate_texts": len(sentences) - len({sentence.tokens for sentence in sentences}),
+    }
+
+
+def _percentile(ordered: list[int], percent: int) -> int:
+    """Nearest rank: the smallest value that at least `percent` in a hundred do not exceed."""
+    return ordered[-(-percent * len(ordered) // 100) - 1]
+
+
+def findings(facts: dict) -> list[str]:
+    """What a user ought to know before training, a line each."""
+    lines = list(facts["choices"])
+    for name, notes in facts["notes"].items():
+        lines += [f"{facts['sources'][name]['file']}: {note}" for note in notes]
+    for name, illegal in facts["illegal_gold"].items():
+        file = facts["sources"][name]["file"]
+        lines.append(f"{file}: {count_of(len(illegal), 'illegal tag')}, read leniently (--strict refuses)")
+        lines += [f"  {tag}" for tag in illegal[:N_LISTED]]
+        if len(illegal) > N_LISTED:
+            lines.append(f"  and {len(illegal) - N_LISTED:,} more, listed in dataset.json")
+    for name, split in facts["splits"].items():
+        if split["entities"] is None:
+            lines.append(f"{name}: not annotated; predict.py tags it, evaluate.py refuses it")
+    for name, found in facts["labels_missing_in_train"].items():
+        for label, n in found.items():
+            lines.append(f"{name}: label {label} is not in train; {n:,} of its entities count as missed gold")
+    return lines
+
+
+def table(facts: dict) -> str:
+    """The counts of `dataset.json`, a column a split, aligned."""
+    splits = facts["splits"]
+    labels = sorted({label for split in splits.values() for label in split["entities"] or ()})
+    rows: list[tuple[str, list[int | None]]] = [
+        ("sentences", [split["sentences"] for split in splits.values()]),
+        ("tokens", [split["tokens"] for split in splits.values()]),
+        ("entities", [_total(split["entities"]) for split in splits.values()]),
+    ]
+    for label in labels:
+        rows.append((f"  {label}", [_of_label(split["entities"], label) for split in splits.values()]))
+    rows.append(("without entity", [split["without_entity"] for split in splits.values()]))
+    for key in ("p50", "p95", "max"):
+        rows.append((f"length {key}", [split["length"][key] for split in splits.values()]))
+    rows.append(("duplicate texts", [split["duplicate_texts"] for split in splits.values()]))
+    for other in list(splits)[:-1]:
+        shared = [facts["shared_texts"].get(f"{other} & {name}") for name in splits]
+        rows.append((f"texts shared with {other}", shared))
+    rows.append(("illegal gold", [split["illegal_gold"] for split in splits.values()]))
+    cells = [["", *splits], *([name, *("-" if n is None else f"{n:,}" for n in row)] for name, row in rows)]
+    widths = [max(_width(line[i]) for line in cells) for i in range(len(splits) + 1)]
+    return "\n".join("  ".join(map(_padded, line, widths, range(len(line)))) for line in cells)
+
+
+def _width(text: str) -> int:
+    """Columns of a terminal: full-width characters take two."""
+    return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)
+
+
+def _padded(text: str, width: int, column: int) -> str:
+    padding = " " * (width - _width(text))
+    return padding + text if column else text + padding
+
+
+def _total(entities: dict[str, int] | None) -> int | None:
+    return None if entities is None else sum(entities.values())
+
+
+def _of_label(entities: dict[str, int] | None, label: str) -> int | None:
+    return None if entities is None else entities.get(label, 0)

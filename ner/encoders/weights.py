@@ -1,0 +1,259 @@
+"""Opens published checkpoints: their config, their tensors, their names.
+
+Everything a stranger's directory may hold wrongly ends in a ValueError of one line that begins
+with the file. Pickled code is never run: torch's restricted reader opens `.bin` files, and what
+it refuses stays refused.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ner.encoders.bert import BertConfig
+
+CONFIG_NAMES = ("config.json", "bert_config.json")
+MODEL_TYPES = ("bert", "ernie")
+# Buffers that older versions of transformers wrote next to the weights; they only count 0, 1, 2.
+COUNTING_BUFFERS = {"embeddings.position_ids", "embeddings.token_type_ids"}
+SEGMENT_WEIGHT = "embeddings.token_type_embeddings.weight"
+TASK_WEIGHT = "embeddings.task_type_embeddings.weight"
+VOCABULARY_WEIGHT = "embeddings.word_embeddings.weight"
+N_NAMED = 4
+
+
+class LoadReport(NamedTuple):
+    """What became of the tensors of a file and of a module."""
+
+    loaded: list[str]
+    "names filled from the file"
+    new: list[str]
+    "names of the module that the file lacks; `load_encoder` never leaves any, a head may"
+    unused: list[str]
+    "names of the file that the module lacks"
+
+    def sentences(self, source: str = "") -> list[str]:
+        """The report in plain words, a line each; `source` says where the tensors came from."""
+        origin = f" from {source}" if source else ""
+        lines = [f"{len(self.loaded)} tensors loaded{origin}"]
+        if self.new:
+            lines.append(f"new, random until trained: {grouped(self.new)}")
+        if self.unused:
+            lines.append(f"not used: {grouped(self.unused)}")
+        return lines
+
+
+def grouped(names: Iterable[str]) -> str:
+    """`cls.predictions (5), pooler.dense (2)`: the beginnings of the names, counted."""
+    counts: dict[str, int] = {}
+    for name in names:
+        parts = name.split(".")
+        stem = ".".join(parts[: max(1, min(2, len(parts) - 1))])
+        counts[stem] = counts.get(stem, 0) + 1
+    return ", ".join(f"{stem} ({count})" for stem, count in counts.items())
+
+
+def read_config(model_dir: str | Path) -> dict[str, Any]:
+    """The published config of a model directory, as it stands in its JSON file."""
+    for name in CONFIG_NAMES:
+        path = Path(model_dir) / name
+        if path.is_file():
+            return read_json(path)
+    raise ValueError(f"{model_dir}: no config, expected one of {', '.join(CONFIG_NAMES)}")
+
+
+def encoder_config(values: Mapping[str, Any], where: str | Path) -> BertConfig:
+    """What a published config says of the encoder; other keys are ignored.
+
+    ValueError, beginning with `where`: another architecture than BERT's, sizes that do not fit.
+    """
+    model_type = values.get("model_type", "bert")
+    if model_type not in MODEL_TYPES:
+        accepted = ", ".join(MODEL_TYPES)
+        raise ValueError(f"{where}: model_type: got {model_type!r}, expected one of {accepted}")
+    positions = values.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise ValueError(f"{where}: position_embedding_type: got {positions!r}, expected 'absolute'")
+    if values.get("is_decoder"):
+        raise ValueError(f"{where}: is_decoder: got true, expected false: an encoder")
+    return BertConfig.from_dict(values, str(where))
+
+
+def read_weights(model_dir: str | Path) -> dict[str, Tensor]:
+    """All tensors of a model directory, on the CPU, under the names and dtypes of the file.
+
+    ValueError naming the file: nothing to read, a file that is missing, truncated or malformed,
+    an index that points outside the directory, a `.bin` file that holds more than tensors.
+    """
+    directory = Path(model_dir)
+    for name, read in READERS.items():
+        if (directory / name).is_file():
+            return read(directory / name)
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            return read_shards(index, read)
+    expected = ", ".join(f"{name}[.index.json]" for name in READERS)
+    raise ValueError(f"{model_dir}: no weights, expected one of {expected}")
+
+
+def read_shards(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors an index file lists, from the files beside it that it names."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{index}: weight_map: got {shortened(weight_map)}, expected name: file")
+    shards: dict[str, dict[str, Tensor]] = {}
+    weights = {}
+    for name, file in weight_map.items():
+        # Judged as text, not resolved: download caches keep their files behind links.
+        if not isinstance(file, str) or file in ("", ".", "..") or set(file) & set("/\\:\0"):
+            raise ValueError(
+                f"{index}: {shortened(name)}: got {shortened(file)}, "
+                f"expected the name of a file in the same directory"
+            )
+        if file not in shards:
+            shards[file] = read(index.parent / file)
+        if name not in shards[file]:
+            raise ValueError(f"{index.parent / file}: no tensor {name!r}, expected by {index.name}")
+        weights[name] = shards[file][name]
+    return weights
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: got {first_line(error)}, expected a whole safetensors file") from error
+
+
+def read_torch_file(path: Path) -> dict[str, Tensor]:
+    expected = "expected a table of tensors, as torch.save(model.state_dict()) writes it"
+    try:
+        table = torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:
+        # A broken pickle can raise almost anything. The message is not passed on: it advises to
+        # switch the safety off.
+        raise ValueError(
+            f"{path}: got a missing, broken or unsafe file ({type(error).__name__}), {expected}"
+        ) from error
+    if not isinstance(table, dict):
+        raise ValueError(f"{path}: got {type(table).__name__}, {expected}")
+    for name, tensor in table.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise ValueError(f"{path}: {shortened(name)}: got {type(tensor).__name__}, {expected}")
+    return {name: tensor.detach() for name, tensor in table.items()}
+
+
+READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    "model.safetensors": read_safetensors,
+    "pytorch_model.bin": read_torch_file,
+}
+
+
+def published_names(
+    weights: Mapping[str, Tensor],
+    prefixes: tuple[str, ...] = ("bert.", "ernie."),
+    *,
+    use_task_id: bool = True,
+) -> dict[str, Tensor]:
+    """The same tensors under the names that `Bert.state_dict()` has.
+
+    Strips the prefix where there is one, calls LayerNorm's gamma and beta weight and bias, and
+    folds the vector that ERNIE 3 adds to every piece (task 0) into the segment vectors: a sum
+    either way. `use_task_id` is the key of that name in the config; false leaves them apart.
+    ValueError: two tensors end up under one name.
+    """
+    renamed: dict[str, Tensor] = {}
+    for old, tensor in weights.items():
+        prefix = next((prefix for prefix in prefixes if old.startswith(prefix)), "")
+        name = old.removeprefix(prefix)
+        name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
+        name = name.replace("LayerNorm.beta", "LayerNorm.bias")
+        if name in renamed:
+            raise ValueError(f"weights: got {name} twice (again as {old}), expected it once")
+        renamed[name] = tensor
+    if use_task_id and TASK_WEIGHT in renamed and SEGMENT_WEIGHT in renamed:
+        task = renamed.pop(TASK_WEIGHT)
+        segment = renamed[SEGMENT_WEIGHT]
+        if task.dim() != 2 or segment.dim() != 2 or task.shape[1:] != segment.shape[1:]:
+            raise ValueError(
+                f"weights: {TASK_WEIGHT}: got {tuple(task.shape)}, "
+                f"expected the width of {SEGMENT_WEIGHT}, {tuple(segment.shape)}"
+            )
+        renamed[SEGMENT_WEIGHT] = segment.float() + task[0].float()
+    return renamed
+
+
+def load_encoder(
+    module: nn.Module, weights: Mapping[str, Tensor], *, where: str | Path = "weights"
+) -> LoadReport:
+    """Fills every tensor of the module, in the module's dtype, or raises and changes nothing.
+
+    weights  name -> tensor of the module's shape, any float dtype, as from `published_names`
+    ValueError, beginning with `where`: a tensor that is missing or has another shape.
+    """
+    targets = module.state_dict()
+    missing = [name for name in targets if name not in weights]
+    if missing:
+        named = ", ".join(missing[:N_NAMED]) + (", ..." if len(missing) > N_NAMED else "")
+        raise ValueError(f"{where}: {len(missing)} of {len(targets)} tensors of the encoder missing: {named}")
+    for name, target in targets.items():
+        check_fits(name, weights[name], target, where)
+    with torch.no_grad():
+        for name, target in targets.items():
+            target.copy_(weights[name])
+    unused = [name for name in weights if name not in targets and name not in COUNTING_BUFFERS]
+    return LoadReport(loaded=list(targets), new=[], unused=unused)
+
+
+def check_fits(name: str, tensor: Tensor, target: Tensor, where: str | Path) -> None:
+    got, expected = tuple(tensor.shape), tuple(target.shape)
+    if name == VOCABULARY_WEIGHT and got[1:] == expected[1:] and got != expected:
+        raise ValueError(
+            f"{where}: the vocabulary has {expected[0]} pieces and the embedding {got[0]} rows: "
+            f"they do not belong together"
+        )
+    if got != expected:
+        raise ValueError(f"{where}: {name}: got shape {got}, expected {expected}")
+    if tensor.is_floating_point() != target.is_floating_point():
+        raise ValueError(f"{where}: {name}: got {tensor.dtype}, expected {target.dtype}")
+
+
+def save_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes a safetensors file that other programs open as torch weights.
+
+    The file appears under its name only when it is whole: tensors that were read from the old
+    file of that name may still be mapped from it.
+    """
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".unfinished")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, unfinished, metadata={"format": "pt"})
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: got {first_line(error)}, expected a JSON object") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: got {shortened(values)}, expected a JSON object")
+    return values
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

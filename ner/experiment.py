@@ -1,0 +1,278 @@
+"""One experiment: the loop over epochs, when it stops, and what it leaves in its directory."""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from ner import engine
+from ner.checkpoint import discard_after, restore_checkpoint, save_checkpoint
+from ner.config import Config, to_json
+from ner.corpus import DataError, read_json
+from ner.data_loader import DataLoader
+from ner.metrics import Scores, score, tag_counts
+from ner.model import Model
+from ner.optim import rate_factor
+from ner.report import duration, per_type_table
+from ner.runtime import log
+
+OURS = ("train.log", "metrics.jsonl", "resolved.json", "checkpoints", "last", "best")
+
+
+@dataclass
+class Patience:
+    """Early stopping as in the ancestor: epochs in a row that do not raise the best F1 by enough."""
+
+    best_f1: float = -1.0
+    n_without_gain: int = 0
+
+    def update(self, f1: float, gain: float) -> bool:
+        """True where the F1 (fraction) is the best so far; `gain` is what counts as progress (fraction)."""
+        is_best = f1 > self.best_f1
+        progressed = f1 >= self.best_f1 + gain
+        self.n_without_gain = 0 if is_best and progressed else self.n_without_gain + 1
+        self.best_f1 = max(self.best_f1, f1)
+        return is_best
+
+
+@dataclass
+class Experiment:
+    """Everything one run needs, built by train.py."""
+
+    directory: Path
+    config: Config
+    model: Model
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    train: DataLoader
+    val: DataLoader
+    device: torch.device
+    fixed_scale: float = 0.0
+    replicas: nn.Module | None = None
+    progress: engine.Progress = field(default_factory=engine.Progress)
+    patience: Patience = field(default_factory=Patience)
+    show_progress: bool = False
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return engine.n_steps_an_epoch(self.train, self.config.gradient_accumulation_steps)
+
+    def rate(self, step: int) -> float:
+        """Factor of every peak learning rate at an optimiser step."""
+        config = self.config
+        n_steps = self.steps_an_epoch * config.epoch_num
+        return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
+
+    def restore(self, name: str) -> None:
+        """Goes back to the checkpoint that `name` (last, best, or checkpoints/step-N) stands for."""
+        folder = self.directory / name
+        if not folder.is_dir():
+            raise DataError(f"{folder}: no such checkpoint, expected last, best or checkpoints/step-N")
+        self.progress, record = restore_checkpoint(
+            folder.resolve(), model=self.model, optimizer=self.optimizer, scaler=self.scaler
+        )
+        self.patience = Patience(**record)
+        discard_after(self.directory, self.progress.step)
+        self._cut_metrics(self.progress.epoch)
+        at = f", batch {self.progress.batch}" if self.progress.batch else ""
+        log.info(f"restored {folder}: going on with epoch {self.progress.epoch + 1}{at}")
+
+    def _cut_metrics(self, n_epochs: int) -> None:
+        path = self.directory / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        path.write_text("".join(lines[:n_epochs]), encoding="utf-8")
+
+    def run(self) -> None:
+        """Trains until the last epoch, or until patience is at its end."""
+        epoch_num = self.config.epoch_num
+        while self.progress.epoch < epoch_num and not self._out_of_patience():
+            self._epoch()
+        if self.progress.epoch < epoch_num:
+            log.info(f"stopped early: {self.patience.n_without_gain} epochs without gain")
+        log.info(f"best val F1 {100 * self.patience.best_f1:.2f}; the model is {self.directory / 'best'}")
+
+    def _out_of_patience(self) -> bool:
+        config = self.config
+        return (
+            self.patience.n_without_gain >= config.patience_num > 0
+            and self.progress.epoch >= config.min_epoch_num
+        )
+
+    def _epoch(self) -> None:
+        number, config = self.progress.epoch + 1, self.config
+        started, first_tokens, first_step = time.perf_counter(), self.progress.n_tokens, self.progress.step
+        with ProgressBar(
+            self.steps_an_epoch, f"epoch {number}/{config.epoch_num}", self.show_progress
+        ) as bar:
+            bar.start(self.progress.step - (number - 1) * self.steps_an_epoch)
+            engine.train_epoch(
+                self.model.tagger,
+                self.train,
+                self.optimizer,
+                self.progress,
+                rate=self.rate,
+                device=self.device,
+                accumulation=config.gradient_accumulation_steps,
+                clip_grad=config.clip_grad,
+                scaler=self.scaler,
+                fixed_scale=self.fixed_scale,
+                replicas=self.replicas,
+                on_step=self._on_step(bar),
+            )
+        seconds = time.perf_counter() - started
+        scores, val_loss = evaluate(self.model, self.val, device=self.device, replicas=self.replicas)
+        is_best = self.patience.update(scores.total.f1, config.patience / 100)
+        line = {
+            "epoch": number,
+            "train_loss": self.progress.loss,
+            "val_loss": val_loss,
+            "val_precision": scores.total.precision,
+            "val_recall": scores.total.recall,
+            "val_f1": scores.total.f1,
+            "val_accuracy": scores.accuracy,
+            "val_accuracy_all_o": scores.accuracy_all_o,
+            "learning_rate": config.learning_rate * self.rate(self.progress.step - 1),
+            "seconds": round(seconds, 2),
+            "tokens_per_second": round((self.progress.n_tokens - first_tokens) / seconds, 1),
+        }
+        with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        whole = time.perf_counter() - started
+        share = self.steps_an_epoch / max(1, self.progress.step - first_step)
+        self._report(line, scores, is_best, time_left=whole * share * (config.epoch_num - number))
+        self.progress.next_epoch()
+        self._save(is_best)
+
+    def _on_step(self, bar: "ProgressBar") -> Callable[[engine.Progress], None]:
+        every = self.config.save_steps
+
+        def on_step(progress: engine.Progress) -> None:
+            bar.step(progress.loss)
+            if every and progress.step % every == 0 and progress.batch < len(self.train):
+                self._save(is_best=False)
+
+        return on_step
+
+    def _save(self, is_best: bool) -> None:
+        save_checkpoint(
+            self.directory,
+            model=self.model,
+            optimizer=self.optimizer,
+            scaler=self.scaler,
+            progress=self.progress,
+            record={"best_f1": self.patience.best_f1, "n_without_gain": self.patience.n_without_gain},
+            is_best=is_best,
+        )
+
+    def _report(self, line: dict, scores: Scores, is_best: bool, time_left: float) -> None:
+        log.info(
+            f"epoch {line['epoch']}/{self.config.epoch_num}"
+            f"  loss {line['train_loss']:.4f} (val {line['val_loss']:.4f})"
+            f"  val P {100 * line['val_precision']:.2f} R {100 * line['val_recall']:.2f}"
+            f" F1 {100 * line['val_f1']:.2f}{' (best)' if is_best else ''}"
+            f"  accuracy {100 * line['val_accuracy']:.2f} (all O: {100 * line['val_accuracy_all_o']:.2f})"
+            f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
+            f"  {duration(line['seconds'])}, {duration(time_left)} left"
+        )
+        if scores.total.f1 == 0:
+            log.info(self._why_nothing(scores))
+        elif is_best:
+            log.info(per_type_table(scores))
+
+    def _why_nothing(self, scores: Scores) -> str:
+        gold = tag_counts(s.spans for s in self.val.examples.sentences)
+        cause = (
+            "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
+            if scores.total.n_predicted
+            else "nothing but O is predicted: too few steps so far, a learning_rate too low for an encoder "
+            "without pretraining (try 1e-4 to 1e-3) or too high for a pretrained one (try 2e-5), or tags "
+            "that do not fit the sentences"
+        )
+        return (
+            f"val F1 is 0. Gold tags: {dict(gold.most_common())}; entities predicted: "
+            f"{scores.total.n_predicted} of {scores.total.n_gold} gold. Likely cause: {cause}"
+        )
+
+
+class ProgressBar:
+    """tqdm with a running loss on a terminal; elsewhere a plain line at each tenth of the epoch."""
+
+    def __init__(self, n_steps: int, title: str, on_terminal: bool):
+        self.n_steps, self.title, self.on_terminal = n_steps, title, on_terminal
+        self.n_done = 0
+        self.bar: tqdm | None = None
+
+    def __enter__(self) -> "ProgressBar":
+        if self.on_terminal:
+            self.bar = tqdm(total=self.n_steps, desc=self.title, leave=False)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def start(self, n_done: int) -> None:
+        """Steps that an earlier run took."""
+        self.n_done = n_done
+        if self.bar is not None:
+            self.bar.update(n_done)
+
+    def step(self, loss: float) -> None:
+        self.n_done += 1
+        if self.bar is not None:
+            self.bar.update()
+            self.bar.set_postfix(loss=f"{loss:.4f}")
+        elif self.n_steps >= 50 and self.n_done % math.ceil(self.n_steps / 10) == 0:
+            log.info(f"{self.title}  step {self.n_done}/{self.n_steps}  loss {loss:.4f}")
+
+
+def evaluate(
+    model: Model, loader: DataLoader, *, device: torch.device, replicas: nn.Module | None = None
+) -> tuple[Scores, float]:
+    """Scores of a model on annotated examples, and its loss in nats a token."""
+    found, loss = engine.predict(model.tagger, loader, device=device, replicas=replicas)
+    sentences = loader.examples.sentences
+    predicted = [[scored.span for scored in spans] for spans in found]
+    return score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences]), loss
+
+
+def prepare_directory(directory: Path, *, overwrite: bool, restore: bool) -> None:
+    """Makes sure that nothing is overwritten by accident; with `overwrite` removes an earlier run's files."""
+    if not directory.is_dir():
+        raise DataError(f"{directory}: no such directory, expected one with params.json")
+    stands = [name for name in OURS if (directory / name).exists() or (directory / name).is_symlink()]
+    if restore or not stands:
+        return
+    if not overwrite:
+        raise DataError(
+            f"{directory}: results of an earlier run stand here ({', '.join(stands)}); "
+            f"--restore_file last goes on with it, --overwrite begins anew"
+        )
+    for name in stands:
+        path = directory / name
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def write_resolved(directory: Path, resolved: dict) -> None:
+    """`resolved.json`: what was asked for and what it came to."""
+    (directory / "resolved.json").write_text(to_json(resolved), encoding="utf-8")
+
+
+def check_unchanged(directory: Path, resolved: dict) -> None:
+    """A resumed run must be the same run: DataError names what changed in params, data or labels."""
+    before = read_json(directory / "resolved.json")
+    for part in ("params", "data", "seed", "precision"):
+        old, new = before.get(part), json.loads(json.dumps(resolved[part]))
+        if old == new:
+            continue
+        if isinstance(old, dict) and isinstance(new, dict):
+            name = next(key for key in {**old, **new} if old.get(key) != new.get(key))
+            part, old, new = f"{part}.{name}", old.get(name), new.get(name)
+        raise DataError(f"{directory}: {part} is {new!r}, expected {old!r} as when the run began")

@@ -1,0 +1,243 @@
+"""The tagger, and model directories: the one place where an encoder and a head meet."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ner.batch import Batch
+from ner.config import from_mapping, to_json
+from ner.corpus import UNITS, DataError
+from ner.encoders import ENCODERS
+from ner.encoders.weights import (
+    encoder_config,
+    load_encoder,
+    published_names,
+    read_config,
+    read_weights,
+    save_weights,
+)
+from ner.heads import HEADS
+from ner.runtime import autocast
+from ner.tags import TagSet, guess_scheme
+from ner.tokenizer import Tokenizer, load_tokenizer
+
+# published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
+MAX_SPARE_ROWS = 127
+
+
+class Tagger(nn.Module):
+    """An encoder, one gather, a head.
+
+    `max_cells` bounds the pieces of one encoder call: the windows of a very long text go through in
+    slices.  `precision` is entered here, so that every replica of DataParallel has it.
+    """
+
+    def __init__(self, encoder: nn.Module, head: nn.Module):
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.precision = "fp32"
+        self.max_cells = 1 << 14
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Scores as the head makes them, and the loss (B,) in nats a sentence (None without gold)."""
+        with autocast(batch.piece_ids.device.type, self.precision):
+            scores = self.head.scores(self.encode(batch))
+        return scores, None if batch.spans is None else self.head.loss(scores, batch)
+
+    def encode(self, batch: Batch) -> torch.Tensor:
+        """(B, T, H): the hidden state of the piece that speaks for each token; padding holds anything."""
+        n_sentences, n_windows, n_pieces = batch.piece_ids.shape
+        rows = max(1, self.max_cells // n_pieces)
+        slices = zip(
+            batch.piece_ids.view(-1, n_pieces).split(rows),
+            batch.piece_mask.view(-1, n_pieces).split(rows),
+            strict=True,
+        )
+        hidden = torch.cat([self.encoder(ids, mask) for ids, mask in slices])
+        hidden = hidden.view(n_sentences, n_windows * n_pieces, -1)
+        return hidden.gather(1, batch.token_piece[..., None].expand(-1, -1, hidden.shape[2]))
+
+    def freeze_encoder(self) -> None:
+        """Leaves the encoder as it is, dropout off, while the head is trained."""
+        self.encoder.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Tagger":
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
+            self.encoder.eval()
+        return self
+
+
+@dataclass(frozen=True)
+class Model:
+    """A tagger and the facts it cannot be used without."""
+
+    tagger: Tagger
+    tokenizer: Tokenizer
+    unit: str
+    max_len: int
+    report: tuple[str, ...] = ()
+
+    @property
+    def tag_set(self) -> TagSet:
+        return self.tagger.head.tag_set
+
+    @property
+    def label_ids(self) -> dict[str, int]:
+        return {label: i for i, label in enumerate(self.tag_set.labels)}
+
+
+def build_head(name: str, width: int, tag_set: TagSet, *, dropout: float) -> nn.Module:
+    """A head by its name in `HEADS`."""
+    if name not in HEADS:
+        raise DataError(f"head: got {name!r}, expected one of {', '.join(HEADS)}")
+    schemes = HEADS[name].schemes
+    if tag_set.scheme not in schemes:
+        raise DataError(f"head {name!r}: got scheme {tag_set.scheme}, expected one of {', '.join(schemes)}")
+    return HEADS[name](width, tag_set, dropout=dropout)
+
+
+def build_encoder(options: Mapping, *, vocab_size: int) -> nn.Module:
+    """An encoder with random weights from the `encoder` key of params.json."""
+    options = dict(options)
+    name = options.pop("name", None)
+    if name not in ENCODERS:
+        raise DataError(f"encoder.name: got {name!r}, expected one of {', '.join(ENCODERS)}")
+    config = from_mapping(ENCODERS[name].Config, options, f"encoder {name!r}")
+    return ENCODERS[name](config, vocab_size=vocab_size)
+
+
+def open_encoder(model_dir: str | Path) -> tuple[nn.Module, Tokenizer, list[str]]:
+    """The encoder and the tokenizer of a published or saved model directory, and a report in words.
+
+    Raises DataError: not a model directory, another architecture, a tensor missing or of another shape,
+    a vocabulary that does not fit.
+    """
+    encoder, tokenizer, _, _, report = _open(model_dir)
+    return encoder, tokenizer, [*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir))]
+
+
+def load(model_dir: str | Path) -> Model:
+    """Opens a model directory that can tag: one of ours, or a published token classifier of BERT's family.
+
+    Raises DataError as `open_encoder`, and where the directory has no tags or no classifier.
+    """
+    encoder, tokenizer, config, weights, report = _open(model_dir)
+    own = config.get("ner", {})
+    tag_set = _tag_set(config, own, model_dir)
+    dropout = config.get("classifier_dropout") or 0.1
+    head = build_head(own.get("head", "softmax"), encoder.width, tag_set, dropout=dropout)
+    try:
+        load_encoder(head, weights, where=model_dir)
+    except ValueError as error:
+        raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
+    unit = own.get("unit") or guess_unit_of(tokenizer)
+    if unit not in UNITS:
+        raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
+    max_len = own.get("max_len") or min(512, getattr(encoder.config, "max_position_embeddings", 512))
+    head_names = set(head.state_dict())
+    unused = [name for name in report.unused if name not in head_names]
+    report = report._replace(loaded=[*report.loaded, *head_names], unused=unused)
+    sentences = (*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir)))
+    tagger = Tagger(encoder, head).eval()
+    return Model(tagger, tokenizer, unit, max_len, sentences)
+
+
+def save(model_dir: str | Path, model: Model) -> None:
+    """Writes `config.json`, `model.safetensors` and the vocabulary into an existing directory.
+
+    The tensors bear the published names, so a softmax model over BERT opens in transformers'
+    AutoModelForTokenClassification; the config of any other head names an architecture of its own.
+    """
+    model_dir = Path(model_dir)
+    tagger = model.tagger
+    prefix = tagger.encoder.file_prefix
+    tensors = {f"{prefix}.{name}": tensor for name, tensor in tagger.encoder.state_dict().items()}
+    tensors |= tagger.head.state_dict()
+    (model_dir / "config.json").write_text(to_json(_config_of(model)), encoding="utf-8")
+    model.tokenizer.save(model_dir)
+    save_weights(model_dir / "model.safetensors", tensors)
+
+
+def guess_unit_of(tokenizer: Tokenizer) -> str:
+    """`char` where a fifth of the vocabulary or more is single Chinese characters, else `word`."""
+    n_chinese = sum(len(piece) == 1 and "\u4e00" <= piece <= "\u9fff" for piece in tokenizer.vocabulary)
+    return "char" if 5 * n_chinese >= len(tokenizer) else "word"
+
+
+def _open(model_dir: str | Path):
+    """Encoder, tokenizer, config, all tensors under published names, and what was loaded."""
+    try:
+        config = read_config(model_dir)
+        tokenizer = load_tokenizer(model_dir)
+        encoder = _empty_encoder(config, tokenizer, model_dir)
+        prefixes = (f"{encoder.file_prefix}.", "ernie.")
+        use_task_id = bool(config.get("use_task_id"))
+        weights = published_names(read_weights(model_dir), prefixes, use_task_id=use_task_id)
+        report = load_encoder(encoder, weights, where=model_dir)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    return encoder, tokenizer, config, weights, report
+
+
+def _empty_encoder(config: Mapping, tokenizer: Tokenizer, model_dir: str | Path) -> nn.Module:
+    n_rows = config.get("vocab_size", len(tokenizer))
+    if not isinstance(n_rows, int) or not 0 <= n_rows - len(tokenizer) <= MAX_SPARE_ROWS:
+        raise DataError(
+            f"{model_dir}: the vocabulary has {len(tokenizer)} pieces, expected {n_rows} as config.json says"
+        )
+    name = config.get("model_type", "bert")
+    if name in ENCODERS and name != "bert":
+        kind = ENCODERS[name]
+        known = {field.name for field in fields(kind.Config)}
+        values = {key: value for key, value in config.items() if key in known}
+        return kind(from_mapping(kind.Config, values, f"{model_dir}/config.json"), vocab_size=n_rows)
+    return ENCODERS["bert"](encoder_config(config, Path(model_dir) / "config.json"), vocab_size=n_rows)
+
+
+def _spare_rows(encoder: nn.Module, tokenizer: Tokenizer) -> list[str]:
+    spare = encoder.vocab_size - len(tokenizer)
+    return (
+        [f"the vocabulary has {len(tokenizer)} pieces, {spare} rows of the embedding are spare"]
+        if spare
+        else []
+    )
+
+
+def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
+    names = config.get("id2label")
+    if not isinstance(names, dict) or not names:
+        raise DataError(f"{model_dir}/config.json: no id2label, expected a model trained for tagging")
+    try:
+        tags = [names[str(i)] for i in range(len(names))]
+        return TagSet(tags, own.get("scheme") or guess_scheme(tags))
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{model_dir}/config.json: id2label: {error}") from None
+
+
+def _config_of(model: Model) -> dict:
+    encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
+    encoder_name = next(name for name, kind in ENCODERS.items() if type(encoder) is kind)
+    head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
+    own_head = "" if head_name == "softmax" else head_name.title()
+    return {
+        "architectures": [f"{encoder_name.title()}{own_head}ForTokenClassification"],
+        "model_type": encoder_name,
+        **asdict(encoder.config),
+        "vocab_size": encoder.vocab_size,
+        "pad_token_id": model.tokenizer.pad_id,
+        "classifier_dropout": head.dropout.p,
+        "id2label": {str(i): tag for i, tag in enumerate(tag_set.tags)},
+        "label2id": dict(tag_set.index),
+        "ner": {
+            "head": head_name,
+            "scheme": tag_set.scheme,
+            "unit": model.unit,
+            "max_len": model.max_len,
+        },
+    }

@@ -1,0 +1,149 @@
+"""The machine: seeds, devices, precision, logging, and how a program ends.
+
+The only file that reads the environment.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import logging
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ner.corpus import DataError
+
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+log = logging.getLogger("ner")
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on.  One line that says where and why."""
+
+
+def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None) -> int:
+    """Runs a program: 0 when it ends well; after one line on standard error 2 for a user's error, 1 for
+    training that cannot go on."""
+    try:
+        main(parse_args(argv))
+    except DataError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def set_seed(seed: int) -> None:
+    """Seeds torch on every device; the order of data has a seed of its own in `DataLoader`."""
+    torch.manual_seed(seed)
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """The device named, or CUDA where there is one (CUDA_VISIBLE_DEVICES says which), or the CPU."""
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(f"--device {name}: not to be had, {str(error).splitlines()[0]}") from None
+    return device
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options by which every program that runs a model says where and in which precision."""
+    parser.add_argument("--device", help="cuda, cuda:1, cpu ... (default: a GPU where there is one)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--bf16", action="store_true", help="autocast to bfloat16 (CPU or GPU)")
+    group.add_argument(
+        "--fp16", action="store_true", help="autocast to float16, with loss scaling in training"
+    )
+
+
+def device_and_precision(args: argparse.Namespace) -> tuple[torch.device, str]:
+    """What the device arguments ask for."""
+    if args.threads is not None:
+        if args.threads < 1:
+            raise DataError(f"--threads {args.threads}: expected 1 or more")
+        torch.set_num_threads(args.threads)
+    return pick_device(args.device), "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+
+
+def autocast(device_type: str, precision: str):
+    """The context in which the encoder and the head's matrices run."""
+    dtype = PRECISIONS[precision]
+    if dtype is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device_type, dtype=dtype)
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """torch's random states, uint8 tensors by name; nothing else is random in training."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state |= {f"cuda{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+    return state
+
+
+def set_random_state(state: dict[str, torch.Tensor]) -> None:
+    """Restores what `random_state` gave; states of GPUs that are not here are left out."""
+    torch.set_rng_state(state["cpu"])
+    for i in range(torch.cuda.device_count()):
+        if f"cuda{i}" in state:
+            torch.cuda.set_rng_state(state[f"cuda{i}"], i)
+
+
+def environment() -> dict[str, str]:
+    """What a reader of results wants to know of the machine."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "processor": _processor(),
+        "threads": str(torch.get_num_threads()),
+        "gpu": gpu,
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def sha256(path: str | Path) -> str:
+    """Hex digest of a file."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def start_log(path: Path | None = None) -> logging.Logger:
+    """Messages go to standard error as they are, and with the time to the end of the file."""
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    for handler in list(log.handlers):
+        handler.close()
+        log.removeHandler(handler)
+    console = logging.StreamHandler(sys.stderr)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(console)
+    if path is not None:
+        file = logging.FileHandler(path, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(file)
+    return log

@@ -1,0 +1,210 @@
+"""Spans, tags, and the one place that knows what a tag means.
+
+A scheme is two facts about neighbouring tags: which may follow which (`legal`), and which two belong
+to the same entity (`continues`).  Everything else, reading tags into spans, writing spans as tags,
+constraining a decoder, the probability of a span, follows from these two tables.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+OUTSIDE = "O"
+
+# scheme -> {prefix: prefixes that may follow it inside the same entity}
+_FOLLOWERS = {
+    "BIO": {"B": "I", "I": "I"},
+    "IOB1": {"B": "I", "I": "I"},
+    "BIOES": {"B": "IE", "I": "IE", "E": "", "S": ""},
+    "BMES": {"B": "ME", "M": "ME", "E": "", "S": ""},
+    "IO": {"I": "I"},
+}
+SCHEMES = tuple(_FOLLOWERS)
+
+
+class Span(NamedTuple):
+    """An entity: tokens `start` to `end` (half-open) of a whole sentence."""
+
+    start: int
+    end: int
+    label: str
+
+
+class ScoredSpan(NamedTuple):
+    """A span and the probability, in [0, 1], that the model gives to exactly this span."""
+
+    start: int
+    end: int
+    label: str
+    score: float
+
+    @property
+    def span(self) -> Span:
+        return Span(self.start, self.end, self.label)
+
+
+def split_tag(tag: str) -> tuple[str, str]:
+    """`B-LOC` -> ("B", "LOC"), `O` -> ("O", ""); ValueError on anything else."""
+    if tag == OUTSIDE:
+        return OUTSIDE, ""
+    prefix, _, label = tag.partition("-")
+    if not label or prefix not in {"B", "I", "E", "S", "M"}:
+        raise ValueError(f"tag {tag!r}, expected O or B-, I-, E-, S-, M- and a label, as in B-LOC")
+    return prefix, label
+
+
+def guess_scheme(tags: Iterable[str]) -> str:
+    """The scheme whose prefixes are the ones seen; ValueError where no scheme has them all.
+
+    Among B- and I- alone, a label with I- but no B- cannot start under BIO, so the set is IOB1
+    (IO where there is no B- at all).
+    """
+    parts = {split_tag(tag) for tag in tags} - {(OUTSIDE, "")}
+    prefixes = {prefix for prefix, _ in parts}
+    scheme = next((s for s in ("BIO", "BIOES", "BMES") if prefixes <= set(_FOLLOWERS[s])), None)
+    if scheme is None:
+        raise ValueError(f"tag prefixes {', '.join(sorted(prefixes))}, expected those of BIO, BIOES or BMES")
+    if scheme == "BIO" and any(("B", label) not in parts for _, label in parts):
+        return "IOB1" if "B" in prefixes else "IO"
+    return scheme
+
+
+class TagSet:
+    """The tags of one model or one data set, in a fixed order, under one scheme.
+
+    `labels` are the entity types, sorted; `tags[k]` is tag number k.  The tables are numpy arrays
+    over the K tags; `legal` and `continues` have one more row and column, index K, for the edge of
+    the sentence.
+    """
+
+    def __init__(self, tags: Sequence[str], scheme: str):
+        if scheme not in _FOLLOWERS:
+            raise ValueError(f"scheme {scheme!r}, expected one of {', '.join(SCHEMES)}")
+        if len(set(tags)) != len(tags) or OUTSIDE not in tags:
+            raise ValueError(f"tags {list(tags)}, expected each once and {OUTSIDE} among them")
+        self.tags = tuple(tags)
+        self.scheme = scheme
+        self.index = {tag: k for k, tag in enumerate(self.tags)}
+        self._parts = [split_tag(tag) for tag in self.tags]
+        for tag, (prefix, _) in zip(self.tags, self._parts, strict=True):
+            if prefix != OUTSIDE and prefix not in _FOLLOWERS[scheme]:
+                raise ValueError(f"tag {tag!r}, expected a tag of scheme {scheme}")
+        self.labels = tuple(sorted({label for _, label in self._parts if label}))
+
+    @classmethod
+    def from_labels(cls, labels: Iterable[str], scheme: str = "BIO") -> "TagSet":
+        """All tags of the labels under the scheme: `O` first, then sorted."""
+        prefixes = _FOLLOWERS.get(scheme, ())  # an unknown scheme is refused by the constructor
+        return cls([OUTSIDE, *sorted(f"{p}-{label}" for label in set(labels) for p in prefixes)], scheme)
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+    @cached_property
+    def label_ids(self) -> np.ndarray:
+        """(K,) int64: index into `labels` of each tag, -1 for `O`."""
+        return np.array([self.labels.index(label) if label else -1 for _, label in self._parts])
+
+    @cached_property
+    def continues(self) -> np.ndarray:
+        """(K+1, K+1) bool: tag i and the tag j after it are parts of one entity."""
+        return self._table(self._continues)
+
+    @cached_property
+    def legal(self) -> np.ndarray:
+        """(K+1, K+1) bool: tag j may follow tag i; row K starts a sentence, column K ends it."""
+        return self._table(self._may_follow)
+
+    def _table(self, relation) -> np.ndarray:
+        parts = [*self._parts, (OUTSIDE, "")]
+        return np.array([[relation(before, after) for after in parts] for before in parts], dtype=bool)
+
+    def _continues(self, before: tuple[str, str], after: tuple[str, str]) -> bool:
+        return bool(after[1]) and before[1] == after[1] and after[0] in _FOLLOWERS[self.scheme][before[0]]
+
+    def _may_follow(self, before: tuple[str, str], after: tuple[str, str]) -> bool:
+        if self.scheme == "IO":
+            return True
+        if self.scheme == "IOB1":  # B- only parts two neighbours of one label
+            return after[0] != "B" or before[1] == after[1]
+        if after[0] in ("I", "M", "E"):
+            return self._continues(before, after)
+        unfinished = before[0] in ("B", "I", "M") and self.scheme in ("BIOES", "BMES")
+        return not unfinished
+
+    @cached_property
+    def span_tags(self) -> np.ndarray:
+        """(labels + 1, 2, 2) int64: tag number by [label id + 1, first token?, last token?].
+
+        Row 0 is `O`, and so is a tag that this set lacks.  Under IOB1 "first" means first after a
+        neighbour of the same label, under IO it means nothing.
+        """
+        table = np.full((len(self.labels) + 1, 2, 2), self.index[OUTSIDE])
+        for row, label in enumerate(self.labels, start=1):
+            for first in (0, 1):
+                for last in (0, 1):
+                    tag = f"{self._prefix(first, last)}-{label}"
+                    table[row, first, last] = self.index.get(tag, self.index[OUTSIDE])
+        return table
+
+    def _prefix(self, first: int, last: int) -> str:
+        if self.scheme in ("BIOES", "BMES"):
+            return ("IE" if self.scheme == "BIOES" else "ME", "BS")[first][last]
+        return "B" if first and self.scheme != "IO" else "I"
+
+    def spans(self, tag_ids: Sequence[int]) -> list[Span]:
+        """Tag numbers of a sentence -> spans; a tag that continues nothing starts an entity, legal or not."""
+        spans, start, before = [], -1, len(self)
+        for position, tag_id in enumerate([*tag_ids, self.index[OUTSIDE]]):
+            if start >= 0 and not self.continues[before, tag_id]:
+                spans.append(Span(start, position, self._parts[before][1]))
+                start = -1
+            if start < 0 and self.label_ids[tag_id] >= 0:
+                start = position
+            before = tag_id
+        return spans
+
+    def tag_ids(self, spans: Iterable[Span], n_tokens: int) -> list[int]:
+        """Spans of a sentence -> tag numbers; ValueError where tags cannot hold the spans."""
+        ids = [self.index[OUTSIDE]] * n_tokens
+        end_before, label_before = 0, ""
+        for span in sorted(spans):
+            start, end, label = span
+            touches = start == end_before and label == label_before
+            if not end_before <= start < end <= n_tokens or (touches and self.scheme == "IO"):
+                raise ValueError(f"span {tuple(span)}, expected flat spans in 0..{n_tokens} ({self.scheme})")
+            row = self.span_tags[self.labels.index(label) + 1]
+            for position in range(start, end):
+                first = position == start and (touches or self.scheme != "IOB1")
+                ids[position] = int(row[int(first), int(position == end - 1)])
+            end_before, label_before = end, label
+        return ids
+
+    def illegal_positions(self, tag_ids: Sequence[int]) -> list[int]:
+        """Positions of tags that may not follow the one before, or may not end the sentence."""
+        edge = len(self)
+        steps = zip([edge, *tag_ids], [*tag_ids, edge], strict=True)
+        bad = {min(i, len(tag_ids) - 1) for i, step in enumerate(steps) if not self.legal[step]}
+        return sorted(bad)
+
+
+@lru_cache(maxsize=256)
+def _tag_set(tags: frozenset[str], scheme: str) -> TagSet:
+    return TagSet([OUTSIDE, *sorted(tags - {OUTSIDE})], scheme)
+
+
+def tags_to_spans(tags: Sequence[str], scheme: str = "BIO") -> list[Span]:
+    """Tag strings of one sentence -> spans; a tag that continues nothing starts an entity."""
+    kinds = _tag_set(frozenset(tags), scheme)
+    return kinds.spans([kinds.index[tag] for tag in tags])
+
+
+def spans_to_tags(spans: Iterable[Span], n_tokens: int, scheme: str = "BIO") -> list[str]:
+    """Spans of one sentence -> tag strings; ValueError where tags cannot hold them."""
+    spans = list(spans)
+    kinds = (
+        TagSet.from_labels({span[2] for span in spans}, scheme) if spans else _tag_set(frozenset(), scheme)
+    )
+    return [kinds.tags[k] for k in kinds.tag_ids(spans, n_tokens)]

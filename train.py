@@ -1,0 +1,185 @@
+"""Fine-tunes an encoder for named entity recognition.
+
+    python train.py --data_dir data/msra --bert_model_dir bert-base-chinese --model_dir experiments/base_model
+
+What is trained stands in `<model_dir>/params.json`; where and how, here.
+"""
+
+import argparse
+import shlex
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ner import corpus, runtime
+from ner.config import Config, load_config
+from ner.corpus import DataError
+from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
+from ner.experiment import Experiment, check_unchanged, prepare_directory, write_resolved
+from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
+from ner.optim import SCHEDULES, build_optimizer, parameter_groups
+from ner.runtime import log
+from ner.tags import TagSet
+from ner.tokenizer import learn_vocabulary
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument(
+        "--data_dir", type=Path, default=Path("data/msra"), help="a set made by build_dataset.py"
+    )
+    parser.add_argument("--bert_model_dir", type=Path, help="published weights; its config decides the sizes")
+    parser.add_argument(
+        "--model_dir", type=Path, default=Path("experiments/base_model"), help="holds params.json"
+    )
+    parser.add_argument("--seed", type=int, default=2019)
+    parser.add_argument("--restore_file", metavar="NAME", help="go on from last, best or checkpoints/step-N")
+    parser.add_argument("--overwrite", action="store_true", help="remove the results of an earlier run first")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of params.json"
+    )
+    parser.add_argument("--multi_gpu", action="store_true", help="DataParallel over the visible GPUs")
+    parser.add_argument("--loss_scale", type=float, default=0, help="with --fp16: a fixed scale; 0: dynamic")
+    runtime.add_device_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    device, precision = runtime.device_and_precision(args)
+    config = load_config(args.model_dir / "params.json", args.set)
+    if config.schedule not in SCHEDULES:
+        raise DataError(f"schedule: got {config.schedule!r}, expected one of {', '.join(SCHEDULES)}")
+    train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
+    runtime.set_seed(args.seed)
+    prepare_directory(args.model_dir, overwrite=args.overwrite, restore=bool(args.restore_file))
+    runtime.start_log(args.model_dir / "train.log")
+    log.info(f"train.py {shlex.join(sys.argv[1:])}")
+
+    model, examples = build_model(args, config, train)
+    model.tagger.precision = precision
+    model.tagger.to(device)
+    windows = Windows(config.max_len)
+    budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
+    model.tagger.max_cells = max(budget, config.max_len)
+    loading = {"windows": windows, "batch_tokens": budget, "label_ids": model.label_ids}
+    head_rate = config.head_learning_rate or config.learning_rate
+    groups = parameter_groups(
+        model.tagger,
+        learning_rate=config.learning_rate,
+        head_learning_rate=head_rate,
+        weight_decay=config.weight_decay,
+    )
+    experiment = Experiment(
+        directory=args.model_dir,
+        config=config,
+        model=model,
+        optimizer=build_optimizer(groups),
+        scaler=build_scaler(device, precision, args.loss_scale),
+        train=DataLoader(examples, seed=args.seed, **loading),
+        val=DataLoader(encode(val.sentences, model.tokenizer), **loading),
+        device=device,
+        fixed_scale=args.loss_scale,
+        replicas=nn.DataParallel(model.tagger) if args.multi_gpu and torch.cuda.device_count() > 1 else None,
+        show_progress=sys.stderr.isatty(),
+    )
+    resolved = resolve(args, config, experiment, precision)
+    if args.restore_file:
+        check_unchanged(args.model_dir, resolved)
+        experiment.restore(args.restore_file)
+    else:
+        write_resolved(args.model_dir, resolved)
+    log.info(
+        f"{len(train.sentences)} + {len(val.sentences)} sentences, {resolved['n_parameters']} parameters, "
+        f"{experiment.steps_an_epoch} steps an epoch of {budget} pieces each, {precision} on {device}"
+    )
+    experiment.run()
+
+
+def read_annotated(data_dir: Path, split: str) -> corpus.Split:
+    """A split that training can use."""
+    read = corpus.read_split(data_dir, split)
+    if not read.annotated:
+        raise DataError(f"{data_dir / split}: no tags.txt, expected an annotated split")
+    if read.illegal:
+        line, position = read.illegal[0]
+        log.warning(
+            f"{data_dir / split / 'tags.txt'}:{line}: tag {position + 1} begins no entity legally; "
+            f"{len(read.illegal)} such tags are read as entity starts"
+        )
+    return read
+
+
+def build_model(args: argparse.Namespace, config: Config, train: corpus.Split) -> tuple[Model, Examples]:
+    """The tagger with its encoder, published or fresh, and the train split in its pieces."""
+    if args.bert_model_dir:
+        encoder, tokenizer, report = open_encoder(args.bert_model_dir)
+        if config.encoder:
+            report.append(f"the `encoder` key of params.json is not used: {args.bert_model_dir} decides")
+        examples = encode(train.sentences, tokenizer)
+    elif config.encoder:
+        tokens = (token for sentence in train.sentences for token in sentence.tokens)
+        tokenizer = learn_vocabulary(tokens)
+        encoder = build_encoder(config.encoder, vocab_size=len(tokenizer))
+        report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
+        examples = encode(train.sentences, tokenizer)
+        if hasattr(encoder, "prepare") and not args.restore_file:
+            report += encoder.prepare(tokenizer, examples.pieces)
+    else:
+        raise DataError(
+            f"{args.model_dir / 'params.json'}: no `encoder` key and no --bert_model_dir, expected one"
+        )
+    limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
+    if config.max_len > limit:
+        raise DataError(
+            f"max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
+        )
+    tag_set = TagSet.from_labels(corpus.read_labels(args.data_dir), config.scheme)
+    head = build_head(config.head, encoder.width, tag_set, dropout=config.head_dropout)
+    report.append(f"new, to be trained: the {config.head} head over {len(tag_set)} tags ({config.scheme})")
+    tagger = Tagger(encoder, head)
+    if not config.full_finetuning:
+        tagger.freeze_encoder()
+        report.append("the encoder is frozen (full_finetuning is false)")
+    for line in report:
+        log.info(line)
+    unit = corpus.read_unit(args.data_dir, train.sentences)
+    return Model(tagger, tokenizer, unit, config.max_len), examples
+
+
+def build_scaler(device: torch.device, precision: str, loss_scale: float) -> torch.amp.GradScaler:
+    """Loss scaling for fp16, dynamic from 2^16 or fixed; without fp16 it does nothing."""
+    enabled = precision == "fp16"
+    if loss_scale < 0 or (loss_scale and not enabled):
+        raise DataError(f"--loss_scale {loss_scale:g}: expected 0 or more, together with --fp16")
+    return torch.amp.GradScaler(device.type, init_scale=loss_scale or 2.0**16, enabled=enabled)
+
+
+def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, precision: str) -> dict:
+    """What goes into resolved.json."""
+    model = experiment.model
+    files = [
+        args.data_dir / split / name for split in ("train", "val") for name in ("sentences.txt", "tags.txt")
+    ]
+    return {
+        "params": asdict(config),
+        "data": {
+            "labels": list(model.tag_set.labels),
+            "unit": model.unit,
+            **{f"{file.parent.name}/{file.name}": runtime.sha256(file) for file in files},
+        },
+        "seed": args.seed,
+        "precision": precision,
+        "encoder": asdict(model.tagger.encoder.config) | {"vocab_size": len(model.tokenizer)},
+        "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),
+        "batch_tokens": experiment.train.batch_tokens,
+        "steps_an_epoch": experiment.steps_an_epoch,
+        "command": shlex.join(["train.py", *sys.argv[1:]]),
+        "environment": runtime.environment(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, parse_args))
