@@ -12,6 +12,7 @@ from ner.config import from_mapping, to_json
 from ner.corpus import UNITS, DataError
 from ner.encoders import ENCODERS
 from ner.encoders.weights import (
+    CONFIG_NAMES,
     encoder_config,
     load_encoder,
     published_names,
@@ -122,10 +123,22 @@ def open_encoder(model_dir: str | Path) -> tuple[nn.Module, Tokenizer, list[str]
     return encoder, tokenizer, [*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir))]
 
 
-def load(model_dir: str | Path) -> Model:
+def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
+    """A model directory as it is, or the checkpoint `name` of an experiment directory."""
+    directory = Path(directory)
+    if any((directory / file).is_file() for file in CONFIG_NAMES):
+        return directory
+    if (directory / name).is_dir():
+        return directory / name
+    missing = "no such directory" if not directory.is_dir() else f"no config.json and no {name}/"
+    raise DataError(f"{directory}: {missing}, expected a trained experiment or a model directory")
+
+
+def load(model_dir: str | Path, *, unit: str | None = None) -> Model:
     """Opens a model directory that can tag: one of ours, or a published token classifier of BERT's family.
 
-    Raises DataError as `open_encoder`, and where the directory has no tags or no classifier.
+    `unit` overrules how raw text is cut.  Raises DataError as `open_encoder`, and where the directory
+    has no tags or no classifier.
     """
     encoder, tokenizer, config, weights, report = _open(model_dir)
     own = config.get("ner", {})
@@ -136,7 +149,7 @@ def load(model_dir: str | Path) -> Model:
         load_encoder(head, weights, where=model_dir)
     except ValueError as error:
         raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
-    unit = own.get("unit") or guess_unit_of(tokenizer)
+    unit = unit or own.get("unit") or guess_unit_of(tokenizer)
     if unit not in UNITS:
         raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
     max_len = own.get("max_len") or min(512, getattr(encoder.config, "max_position_embeddings", 512))

@@ -1,0 +1,93 @@
+"""Builds a data set for train.py out of annotated text: splits, tag list, counts and findings.
+
+python build_dataset.py --download msra --out_dir data/msra
+python build_dataset.py --train msra_train_bio --test msra_test_bio --out_dir data/msra --val_size 3000
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ner.corpus import SPLITS, UNITS, DataError
+from ner.dataset import build, findings, refuse_illegal, table
+from ner.dataset_dir import check_out_dir, write_dataset
+from ner.download import SOURCES, fetch
+from ner.formats import FORMATS, Document
+from ner.runtime import run
+from ner.tags import SCHEMES
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Builds a data set for train.py out of annotated text.",
+        epilog="Without --val and --val_size, a tenth of train, 3,000 sentences at most, becomes val.",
+    )
+    parser.add_argument("--train", type=Path, metavar="FILE", help="annotated sentences")
+    parser.add_argument("--val", type=Path, metavar="FILE", help="default: split off train")
+    parser.add_argument("--test", type=Path, metavar="FILE", help="may lack tags, as --val may")
+    parser.add_argument("--out_dir", type=Path, required=True, metavar="DIR", help="such as data/msra")
+    parser.add_argument("--val_size", type=int, metavar="N", help="sentences split off train for val")
+    parser.add_argument("--test_size", type=int, default=0, metavar="N", help="and for test (default 0)")
+    parser.add_argument("--seed", type=int, default=2019, help="of the split (default 2019)")
+    parser.add_argument("--format", choices=FORMATS, default="bio", help="of the files (default bio)")
+    parser.add_argument("--scheme", choices=SCHEMES, help="of the tags (default: guessed from prefixes)")
+    parser.add_argument("--unit", choices=UNITS, help="what a token is (default: guessed)")
+    parser.add_argument("--strict", action="store_true", help="refuse illegal gold tags")
+    parser.add_argument("--download", choices=SOURCES, help="in place of --train and --test")
+    parser.add_argument("--download_url", metavar="URL", help="a mirror of the archive")
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    given = {split: getattr(args, split) for split in SPLITS if getattr(args, split)}
+    _check_options(args, given)
+    check_out_dir(args.out_dir, given.values())
+    documents = _read(args, given)
+    if args.strict:
+        refuse_illegal(documents)
+    dataset = build(
+        documents, val_size=args.val_size, test_size=args.test_size, seed=args.seed, unit=args.unit
+    )
+    write_dataset(args.out_dir, dataset)
+    for line in findings(dataset.facts):
+        print(line)
+    print(f"\n{table(dataset.facts)}\n\nwritten to {args.out_dir}")
+
+
+def _check_options(args: argparse.Namespace, given: dict[str, Path]) -> None:
+    if args.download and ("train" in given or "test" in given):
+        raise DataError(
+            f"--download {args.download} stands in place of --train and --test; expected one of them"
+        )
+    if not args.download and "train" not in given:
+        raise DataError(f"no --train, expected --train FILE or --download {'|'.join(SOURCES)}")
+    if args.download_url and not args.download:
+        raise DataError(f"--download_url without --download, expected --download {'|'.join(SOURCES)} too")
+
+
+def _read(args: argparse.Namespace, given: dict[str, Path]) -> dict[str, Document]:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = given | _fetch(args, folder) if args.download else given
+        read = FORMATS[args.format]
+        return {split: read(paths[split], scheme=args.scheme) for split in SPLITS if split in paths}
+
+
+def _fetch(args: argparse.Namespace, folder: str) -> dict[str, Path]:
+    source = SOURCES[args.download]
+    if not sys.stderr.isatty():
+        return fetch(source, folder, url=args.download_url)
+    try:
+        return fetch(source, folder, url=args.download_url, progress=_show_progress)
+    finally:
+        print(file=sys.stderr)
+
+
+def _show_progress(n_bytes: int, n_bytes_in_all: int | None) -> None:
+    in_all = f" of {n_bytes_in_all / 1e6:.1f}" if n_bytes_in_all else ""
+    print(f"\r{n_bytes / 1e6:.1f}{in_all} MB", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, parse_args))

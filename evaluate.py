@@ -1,0 +1,116 @@
+"""Scores a model on a whole annotated split.
+
+    python evaluate.py --data_dir data/msra --model_dir experiments/base_model --split test
+
+`--model_dir` is an experiment (its best checkpoint), or any directory of a token classifier.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ner import runtime
+from ner.corpus import DataError, Split, read_split
+from ner.data_loader import DataLoader, Windows, encode
+from ner.engine import predict
+from ner.metrics import Scores, score
+from ner.model import load, resolve_model_dir
+from ner.predictions import write_predictions
+from ner.report import per_type_table
+from ner.runtime import log
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data_dir", type=Path, default=Path("data/msra"))
+    parser.add_argument("--model_dir", type=Path, default=Path("experiments/base_model"))
+    parser.add_argument("--split", default="test", help="train, val or test (default)")
+    parser.add_argument(
+        "--restore_file", default="best", metavar="NAME", help="of an experiment: best or last"
+    )
+    parser.add_argument("--out_dir", type=Path, help="where results go (default: --model_dir)")
+    parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
+    parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch")
+    runtime.add_device_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    device, precision = runtime.device_and_precision(args)
+    runtime.start_log()
+    split = read_split(args.data_dir, args.split)
+    if not split.annotated:
+        raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
+    model = load(resolve_model_dir(args.model_dir, args.restore_file))
+    for line in model.report:
+        log.info(line)
+    model.tagger.to(device).precision = precision
+    model.tagger.max_cells = args.batch_tokens
+    loader = DataLoader(
+        encode(split.sentences, model.tokenizer),
+        windows=Windows(args.max_len or model.max_len),
+        batch_tokens=args.batch_tokens,
+        label_ids=model.label_ids,
+    )
+    found, loss = predict(model.tagger, loader, device=device)
+    predicted = [[scored.span for scored in spans] for spans in found]
+    gold = [sentence.spans for sentence in split.sentences]
+    lengths = [len(sentence.tokens) for sentence in split.sentences]
+    scores = score(gold, predicted, lengths)
+    if scores.total.n_gold != split.n_entities or scores.n_sentences != len(split.sentences):
+        raise DataError(f"{scores.total.n_gold} entities scored, expected {split.n_entities} as in the file")
+    summary = scores.summary() | {"loss": loss}
+    summary |= seqeval_strict(split, predicted, lengths)
+    report(args, split, model.tag_set.labels, scores, summary)
+    out_dir = args.out_dir or args.model_dir
+    out_dir.mkdir(parents=True, exist_ok=True)
+    path = out_dir / f"metrics_{args.split}.json"
+    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_predictions(out_dir, args.split, split.sentences, predicted)
+    log.info(f"written to {path} and predictions_{args.split}.txt, .jsonl beside it")
+
+
+def seqeval_strict(split: Split, predicted: Sequence, lengths: Sequence[int]) -> dict:
+    """What seqeval's strict mode says, where gold has illegal starts, which it does not count as gold."""
+    if not split.illegal:
+        return {}
+    illegal = set(split.illegal)
+    gold = [
+        [span for span in sentence.spans if (line, span.start) not in illegal]
+        for line, sentence in enumerate(split.sentences, start=1)
+    ]
+    strict = score(gold, predicted, lengths).total
+    values = {
+        "f1": strict.f1,
+        "precision": strict.precision,
+        "recall": strict.recall,
+        "n_gold": strict.n_gold,
+    }
+    return {"seqeval_strict": values}
+
+
+def report(
+    args: argparse.Namespace, split: Split, labels: Sequence[str], scores: Scores, summary: dict
+) -> None:
+    """What a person reads."""
+    total = scores.total
+    log.info(f"\n{per_type_table(scores)}\n")
+    log.info(
+        f"{args.split}: {scores.n_sentences} sentences, {total.n_gold} gold entities, all scored: "
+        f"P {100 * total.precision:.2f}  R {100 * total.recall:.2f}  F1 {100 * total.f1:.2f}  "
+        f"loss {summary['loss']:.4f}  accuracy {100 * scores.accuracy:.2f} "
+        f"(all O: {100 * scores.accuracy_all_o:.2f})"
+    )
+    if unknown := sorted(split.labels - set(labels)):
+        log.info(f"labels that the model does not know, all counted as missed: {', '.join(unknown)}")
+    if strict := summary.get("seqeval_strict"):
+        log.info(
+            f"{len(split.illegal)} gold tags are illegal; their entities count above as they read, "
+            f"but not in seqeval's strict mode: F1 {100 * strict['f1']:.2f} on {strict['n_gold']} gold"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, parse_args))

@@ -1,0 +1,114 @@
+"""Predictions as files and lines: columns and JSON for a scored split, JSON lines for raw text."""
+
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+
+from ner.corpus import Sentence, escape
+from ner.data_loader import DataLoader, Windows, encode
+from ner.engine import predict
+from ner.model import Model
+from ner.tags import Span, spans_to_tags
+from ner.text import Token, tokenize
+
+CHUNK_TEXTS = 2048
+CHUNK_CHARACTERS = 200_000
+
+
+def write_predictions(
+    out_dir: Path, split: str, sentences: Sequence[Sentence], predicted: Sequence[Sequence[Span]]
+) -> None:
+    """Writes `predictions_<split>.txt` (token, gold, predicted; TAB between, a blank line after each
+    sentence) and `predictions_<split>.jsonl` (one object a sentence, spans half-open)."""
+    with (
+        (out_dir / f"predictions_{split}.txt").open("w", encoding="utf-8", newline="\n") as columns,
+        (out_dir / f"predictions_{split}.jsonl").open("w", encoding="utf-8", newline="\n") as objects,
+    ):
+        for sentence, spans in zip(sentences, predicted, strict=True):
+            n_tokens = len(sentence.tokens)
+            tags = spans_to_tags(sentence.spans, n_tokens), spans_to_tags(spans, n_tokens)
+            for token, gold, guess in zip(sentence.tokens, *tags, strict=True):
+                columns.write(f"{escape(token)}\t{gold}\t{guess}\n")
+            columns.write("\n")
+            values = {"tokens": sentence.tokens, "gold": sentence.spans, "predicted": list(spans)}
+            objects.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+
+def tag_texts(
+    model: Model, texts: Iterable[str], *, device: torch.device, batch_tokens: int, max_len: int | None = None
+) -> Iterator[dict]:
+    """Tags raw texts; yields one object a text, in order, an empty text too.
+
+    `{"text", "entities": [{"start", "end", "label", "text", "score"}]}`, offsets in code points,
+    `text[start:end]` the entity.  Texts are read in chunks of bounded size, sorted by length inside.
+    """
+    for chunk in _chunks(texts):
+        cut = [tokenize(text, model.unit) for text in chunk]
+        yield from tag_tokens(
+            model, chunk, cut, device=device, batch_tokens=batch_tokens, max_len=max_len or model.max_len
+        )
+
+
+def tag_tokens(
+    model: Model,
+    texts: Sequence[str],
+    cut: Sequence[Sequence[Token]],
+    *,
+    device: torch.device,
+    batch_tokens: int,
+    max_len: int,
+) -> Iterator[dict]:
+    """As `tag_texts`, for texts that are already cut into tokens."""
+    rows = [row for row, tokens in enumerate(cut) if tokens]
+    sentences = [Sentence(tuple(texts[row][t.start : t.end] for t in cut[row]), None) for row in rows]
+    found: dict[int, list] = {}
+    if sentences:
+        examples = encode(sentences, model.tokenizer)
+        loader = DataLoader(examples, windows=Windows(max_len), batch_tokens=batch_tokens)
+        spans, _ = predict(model.tagger, loader, device=device)
+        found = dict(zip(rows, spans, strict=True))
+    for row, (text, tokens) in enumerate(zip(texts, cut, strict=True)):
+        entities = []
+        for span in found.get(row, ()):
+            start, end = tokens[span.start].start, tokens[span.end - 1].end
+            entity = {"start": start, "end": end, "label": span.label, "text": text[start:end]}
+            entities.append(entity | {"score": round(span.score, 6)})
+        yield {"text": text, "entities": entities}
+
+
+def tag_sentences(
+    model: Model,
+    sentences: Sequence[Sentence],
+    *,
+    device: torch.device,
+    batch_tokens: int,
+    max_len: int | None,
+) -> Iterator[dict]:
+    """As `tag_texts`, for sentences of a built split: tokens end to end (unit char) or a space between."""
+    gap = 0 if model.unit == "char" else 1
+    for first in range(0, len(sentences), CHUNK_TEXTS):
+        chunk = sentences[first : first + CHUNK_TEXTS]
+        cut = []
+        for sentence in chunk:
+            ends = itertools.accumulate(len(token) + gap for token in sentence.tokens)
+            cut.append([Token(e - gap - len(t), e - gap) for e, t in zip(ends, sentence.tokens, strict=True)])
+        texts = [(" " * gap).join(sentence.tokens) for sentence in chunk]
+        yield from tag_tokens(
+            model, texts, cut, device=device, batch_tokens=batch_tokens, max_len=max_len or model.max_len
+        )
+
+
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    n_characters = 0
+    for text in texts:
+        chunk.append(text)
+        n_characters += len(text)
+        if len(chunk) == CHUNK_TEXTS or n_characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, n_characters = [], 0
+    if chunk:
+        yield chunk

@@ -1,0 +1,236 @@
+"""build_dataset.py from the command line to the folder: splits, findings, errors, and nothing half done."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import build_dataset
+from ner.corpus import read_labels, read_split, read_unit
+
+LEMONHU_ROWS_THAT_DIFFER = [937, 994, 1734]
+
+
+def bio(*sentences: str) -> str:
+    """`bio("北/B-LOC 京/I-LOC")`: a sentence an argument, a token and its tag an item."""
+    return "\n".join(
+        "".join(item.replace("/", "\t") + "\n" for item in sentence.split()) for sentence in sentences
+    )
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch) -> Path:
+    """An empty working directory with train.txt (20 sentences) and test.txt (2)."""
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{chr(0x4E00 + i)}/B-LOC 京/I-LOC 。/O" for i in range(20)]
+    (tmp_path / "train.txt").write_text(bio(*rows), encoding="utf-8")
+    (tmp_path / "test.txt").write_text(bio("上/B-LOC 海/I-LOC", "王/B-PER 。/O"), encoding="utf-8")
+    return tmp_path
+
+
+def test_from_files_to_folder(place, run_main):
+    ended = run_main(
+        build_dataset, "--train", "train.txt", "--test", "test.txt", "--out_dir", "data/x", "--val_size", 3
+    )
+    assert (ended.code, ended.err) == (0, "")
+    assert [len(read_split("data/x", split).sentences) for split in ("train", "val", "test")] == [17, 3, 2]
+    assert read_labels("data/x") == ["LOC"]
+    assert Path("data/x/tags.txt").read_text() == "O\nB-LOC\nI-LOC\n"
+    facts = json.loads(Path("data/x/dataset.json").read_text())
+    assert facts["unit"] == read_unit("data/x", []) == "char"
+    assert facts["sources"]["test"]["file"] == "test.txt"
+    assert facts["labels_missing_in_train"] == {"test": {"PER": 1}}
+    assert facts["splits"]["test"]["entities"] == {"LOC": 1, "PER": 1}
+    assert str(place) not in Path("data/x/dataset.json").read_text()
+    assert "test: label PER is not in train; 1 of its entities count as missed gold" in ended.out
+    lines = ended.out.splitlines()
+    assert "                         train  val  test" in lines
+    assert "sentences                   17    3     2" in lines
+    assert "  PER                        0    0     1" in lines
+    assert lines[-1] == "written to data/x"
+
+
+def test_counts(place, run_main):
+    Path("train.txt").write_text(bio("a/B-X b/O", "a/B-Y b/I-Y", "c/O", "d/O " * 20), encoding="utf-8")
+    Path("test.txt").write_text("a\nb\n\nc\n")
+    ended = run_main(
+        build_dataset, "--train", "train.txt", "--test", "test.txt", "--out_dir", "o", "--val_size", 0
+    )
+    assert ended.code == 0
+    facts = json.loads(Path("o/dataset.json").read_text())
+    assert facts["splits"]["train"] == {
+        "sentences": 4,
+        "tokens": 25,
+        "entities": {"X": 1, "Y": 1},
+        "without_entity": 2,
+        "length": {"p50": 2, "p95": 20, "max": 20},
+        "duplicate_texts": 1,
+        "illegal_gold": 0,
+    }
+    assert facts["splits"]["test"]["entities"] is None
+    assert facts["shared_texts"] == {"train & test": 2}
+    assert "test: not annotated; predict.py tags it, evaluate.py refuses it" in ended.out
+    assert not Path("o/test/tags.txt").exists()
+
+
+def test_illegal_gold_is_counted_by_split_and_listed_in_full(place, run_main):
+    rows = [f"t{i}/O u/I-X" if i % 2 else f"t{i}/B-X u/I-X" for i in range(24)]
+    Path("train.txt").write_text(bio(*rows), encoding="utf-8")
+    options = ["--train", "train.txt", "--out_dir", "o", "--val_size", 6]
+    ended = run_main(build_dataset, *options)
+    assert ended.code == 0
+    facts = json.loads(Path("o/dataset.json").read_text())
+    assert facts["illegal_gold"]["train"] == [f"train.txt:{3 * i + 2}: I-X" for i in range(1, 24, 2)]
+    by_split = {
+        name: sum(
+            s.tokens[0][1:] in {str(i) for i in range(1, 24, 2)} for s in read_split("o", name).sentences
+        )
+        for name in ("train", "val")
+    }
+    assert {name: split["illegal_gold"] for name, split in facts["splits"].items()} == by_split
+    assert read_split("o", "train").illegal == []
+    assert "train.txt: 12 illegal tags, read leniently (--strict refuses)\n  train.txt:5: I-X\n" in ended.out
+    assert "  and 2 more, listed in dataset.json" in ended.out
+
+    strict = run_main(build_dataset, *options, "--strict")
+    assert strict.code == 2
+    assert "train.txt:5: tag 'I-X' is not legal BIO here" in strict.err
+
+
+def _missing(place):
+    Path("train.txt").unlink()
+
+
+def _folder(place):
+    Path("train.txt").unlink()
+    Path("train.txt").mkdir()
+
+
+def _out_is_a_file(place):
+    Path("out").write_text("mine")
+
+
+def _parent_is_a_file(place):
+    Path("deep").write_text("mine")
+
+
+def _split_holds_a_strangers_file(place):
+    Path("out/train").mkdir(parents=True)
+    Path("out/train/photo.png").touch()
+
+
+def _split_is_a_file(place):
+    Path("out").mkdir()
+    Path("out/train").write_text("mine")
+
+
+def _input_in_the_way(place):
+    Path("out/train").mkdir(parents=True)
+    Path("train.txt").rename("out/train/sentences.txt")
+
+
+def _text(content: str | bytes):
+    data = content if isinstance(content, bytes) else content.encode()
+    return lambda place: Path("train.txt").write_bytes(data)
+
+
+TRAIN = ["--train", "train.txt"]
+ERRORS = [
+    (_missing, TRAIN, "train.txt: no such file"),
+    (_folder, TRAIN, "train.txt: cannot be read, Is a directory"),
+    (_text(""), TRAIN, "train.txt: empty, expected one token a line"),
+    (_text("\n\n"), TRAIN, "train.txt: no sentence"),
+    (_text("a\tO\nb\n"), TRAIN, "train.txt:2: 2 columns expected, got 1"),
+    (_text("a b c O\n"), TRAIN, "train.txt:1: 2 columns expected, got 4 in every row; --format conll"),
+    (_text("a\tO\nb\tB_PER\n"), TRAIN, "train.txt:2: tag 'B_PER', expected O or B-"),
+    (_text("a\tO\nb\tE-X\nc\tI-X\nd\tM-X\n"), TRAIN, "train.txt:4: tag prefixes E, I, M, expected those"),
+    (_text(b"a\tO\n\xff\xfeb\tO\n"), TRAIN, "train.txt:2: not utf-8, got bytes ff fe 62 09"),
+    (_text("a\n\nb\n"), TRAIN, "train.txt:1: 2 columns expected in train, got 1: no tags"),
+    (_text("a\tO\n\nb\tO\n"), TRAIN, "train.txt: no entity in train"),
+    (None, [*TRAIN, "--scheme", "BMES"], "train.txt:2: tag 'I-LOC', expected a tag of scheme BMES"),
+    (None, [*TRAIN, "--val_size", "20"], "train.txt: 20 sentences, expected more than --val_size 20"),
+    (None, [*TRAIN, "--val_size", "9", "--test_size", "11"], "more than --val_size 9 and --test_size 11"),
+    (None, [*TRAIN, "--val_size", "-1"], "--val_size -1, expected 0 or more"),
+    (None, [*TRAIN, "--val", "test.txt", "--val_size", "3"], "--val_size 3 and --val test.txt, expected one"),
+    (None, [*TRAIN, "--test", "test.txt", "--test_size", "3"], "--test_size 3 and --test test.txt"),
+    (None, [*TRAIN, "--test", "nowhere.txt"], "nowhere.txt: no such file"),
+    (None, [], "no --train, expected --train FILE or --download msra"),
+    (None, [*TRAIN, "--download", "msra"], "--download msra stands in place of --train and --test"),
+    (None, [*TRAIN, "--download_url", "http://x"], "--download_url without --download"),
+    (_out_is_a_file, TRAIN, "out: is a file, expected a folder for --out_dir out"),
+    (_parent_is_a_file, [*TRAIN, "--out_dir", "deep/er/out"], "deep: is a file, expected a folder"),
+    (_split_holds_a_strangers_file, TRAIN, "out/train: holds 'photo.png', expected only"),
+    (_split_is_a_file, TRAIN, "out/train: is a file, expected the folder of a split"),
+    (_input_in_the_way, ["--train", "out/train/sentences.txt"], "would be overwritten by the build"),
+]
+
+
+@pytest.mark.parametrize(("prepare", "argv", "message"), ERRORS, ids=[message for _, _, message in ERRORS])
+def test_an_error_is_one_line_and_leaves_nothing(place, run_main, snapshot, prepare, argv, message):
+    if prepare:
+        prepare(place)
+    before = snapshot(place)
+    ended = run_main(build_dataset, "--out_dir", "out", *argv)
+    assert ended.code == 2
+    assert message in ended.err
+    assert ended.err.count("\n") == 1
+    assert ended.out == ""
+    assert snapshot(place) == before
+
+
+def test_odd_tokens_reach_the_folder_exactly(place, run_main):
+    tokens = [" ", "\u3000", "\u200b", "\ufeff", "\\", "\\u0020", "a b", "\u2028", "\x85", "\r"]
+    Path("train.txt").write_bytes("".join(f"{t}\tB-X\n" for t in ["first", *tokens]).encode())
+    assert run_main(build_dataset, "--train", "train.txt", "--out_dir", "o").code == 0
+    assert read_split("o", "train").sentences[0].tokens == ("first", *tokens)
+
+
+@pytest.fixture(scope="session")
+def msra(ner_data, tmp_path_factory) -> Path:
+    """MSRA as the README says to build it."""
+    out_dir = tmp_path_factory.mktemp("built") / "msra"
+    _build_msra(ner_data, out_dir)
+    return out_dir
+
+
+def _build_msra(ner_data: Path, out_dir: Path) -> None:
+    files = {split: str(ner_data / "msra" / f"msra_{split}_bio") for split in ("train", "test")}
+    sizes = ["--val_size", "3000", "--seed", "2019"]
+    build_dataset.main(
+        build_dataset.parse_args(
+            ["--train", files["train"], "--test", files["test"], "--out_dir", str(out_dir), *sizes]
+        )
+    )
+
+
+def test_msra_has_the_published_counts(msra):
+    facts = json.loads((msra / "dataset.json").read_text())
+    splits = facts["splits"]
+    assert {name: split["sentences"] for name, split in splits.items()} == {
+        "train": 42000,
+        "val": 3000,
+        "test": 3442,
+    }
+    assert splits["test"]["entities"] == {"LOC": 2886, "ORG": 1331, "PER": 1973}
+    assert splits["test"]["tokens"] == 172601
+    assert splits["test"]["length"]["max"] == 2427
+    assert splits["test"]["duplicate_texts"] == 5
+    assert set(facts["shared_texts"].values()) == {0}
+    assert facts["illegal_gold"] == facts["notes"] == {}
+    assert facts["unit"] == "char"
+    assert read_split(msra, "test").n_entities == 6190
+
+
+@pytest.mark.parametrize("file", ["sentences.txt", "tags.txt"])
+def test_msra_val_and_test_are_lemonhus_but_for_three_rows(ner_data, msra, file):
+    def lines(path: Path) -> list[str]:
+        return [line.rstrip(" ") for line in path.read_text(encoding="utf-8").split("\n")]
+
+    for split, expected in (("val", LEMONHU_ROWS_THAT_DIFFER), ("test", [])):
+        ours, theirs = lines(msra / split / file), lines(ner_data / "msra" / f"lemonhu_{split}_{file}")
+        assert [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b] == expected
+
+
+def test_msra_built_twice_gives_the_same_bytes(ner_data, msra, snapshot, tmp_path):
+    _build_msra(ner_data, tmp_path / "again")
+    assert snapshot(tmp_path / "again") == snapshot(msra)

@@ -1,0 +1,202 @@
+"""Tags and spans, against brute force over every tag sequence and against seqeval."""
+
+from itertools import pairwise, product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seqeval.metrics.sequence_labeling import get_entities
+from seqeval.scheme import IOB2, IOBES, Entities
+
+from ner.tags import (
+    SCHEMES,
+    ScoredSpan,
+    Span,
+    TagSet,
+    guess_scheme,
+    spans_to_tags,
+    split_tag,
+    tags_to_spans,
+)
+
+LABELS = ("LOC", "PER")
+
+
+def flat_spans(n_tokens: int, start: int = 0):
+    """Every set of flat spans over the tokens from `start` on."""
+    if start == n_tokens:
+        yield []
+        return
+    for rest in flat_spans(n_tokens, start + 1):
+        yield rest
+    for end in range(start + 1, n_tokens + 1):
+        for rest in flat_spans(n_tokens, end):
+            for label in LABELS:
+                yield [Span(start, end, label), *rest]
+
+
+def touches(spans) -> bool:
+    """Two neighbours of one label without a token between: what IO cannot say."""
+    return any(a.end == b.start and a.label == b.label for a, b in pairwise(spans))
+
+
+@st.composite
+def sentences(draw, apart: bool = False):
+    """(spans, number of tokens); the labels hold hyphens and Chinese."""
+    spans, position = [], 0
+    for gap, length, label in draw(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.sampled_from(["LOC", "B-x", "人名"])))
+    ):
+        start = position + gap + apart
+        spans.append(Span(start, start + length, label))
+        position = start + length
+    return spans, position + draw(st.integers(0, 2))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(data=st.data())
+@settings(deadline=None, max_examples=50)
+def test_spans_survive_tags(scheme, data):
+    spans, n_tokens = data.draw(sentences(apart=scheme == "IO"))
+    tags = spans_to_tags(spans, n_tokens, scheme)
+    assert tags_to_spans(tags, scheme) == spans
+    kinds = TagSet.from_labels({span.label for span in spans}, scheme)
+    assert kinds.illegal_positions([kinds.index[tag] for tag in tags]) == []
+
+
+@pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "IO"])
+@pytest.mark.parametrize("n_tokens", [1, 2, 3])
+def test_legal_sequences_are_exactly_those_that_spans_are_written_as(scheme, n_tokens):
+    kinds = TagSet.from_labels(LABELS, scheme)
+    written = {tuple(kinds.tag_ids(spans, n_tokens)) for spans in flat_spans(n_tokens)}
+    edge = len(kinds)
+    legal = {
+        ids
+        for ids in product(range(len(kinds)), repeat=n_tokens)
+        if all(kinds.legal[step] for step in pairwise((edge, *ids, edge)))
+    }
+    assert legal == written
+    assert len(written) == len(list(flat_spans(n_tokens)))
+
+
+@pytest.mark.parametrize("n_tokens", [1, 2, 3])
+def test_io_knows_no_illegal_tag(n_tokens):
+    kinds = TagSet.from_labels(LABELS, "IO")
+    assert kinds.legal.all()
+    for spans in flat_spans(n_tokens):
+        if touches(spans):
+            with pytest.raises(ValueError, match="expected flat spans"):
+                kinds.tag_ids(spans, n_tokens)
+        else:
+            assert kinds.spans(kinds.tag_ids(spans, n_tokens)) == spans
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_continues_holds_inside_spans_and_nowhere_else(scheme):
+    kinds = TagSet.from_labels(LABELS, scheme)
+    inside, between = set(), set()
+    for spans in flat_spans(3):
+        if scheme == "IO" and touches(spans):
+            continue
+        ids = kinds.tag_ids(spans, 3)
+        for i, step in enumerate(pairwise(ids)):
+            within = any(span.start <= i and i + 1 < span.end for span in spans)
+            (inside if within else between).add(step)
+    assert not inside & between
+    assert all(kinds.continues[step] for step in inside)
+    assert not any(kinds.continues[step] for step in between)
+    assert not kinds.continues[-1].any()
+    assert not kinds.continues[:, -1].any()
+
+
+@pytest.mark.parametrize(("scheme", "prefixes"), [("BIO", "BI"), ("BIOES", "BIES")])
+@given(data=st.data())
+@settings(deadline=None, max_examples=200)
+def test_lenient_reading_is_that_of_seqeval(scheme, prefixes, data):
+    """Any order of tags, legal or not."""
+    tags = ["O", *(f"{prefix}-{label}" for prefix in prefixes for label in LABELS)]
+    sequence = data.draw(st.lists(st.sampled_from(tags), max_size=8))
+    expected = [(label, start, end + 1) for label, start, end in get_entities(sequence)]
+    assert [(span.label, span.start, span.end) for span in tags_to_spans(sequence, scheme)] == expected
+
+
+@pytest.mark.parametrize(("scheme", "oracle"), [("BIO", IOB2), ("BIOES", IOBES)])
+@given(data=st.data())
+@settings(deadline=None, max_examples=50)
+def test_legal_tags_are_read_as_seqeval_reads_them_strictly(scheme, oracle, data):
+    spans, n_tokens = data.draw(sentences())
+    entities = Entities([spans_to_tags(spans, n_tokens, scheme)], oracle).entities[0]
+    assert [Span(e.start, e.end, e.tag) for e in entities] == spans
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme"),
+    [
+        (["O"], "BIO"),
+        (["O", "B-LOC", "I-LOC"], "BIO"),
+        (["B-LOC"], "BIO"),
+        (["B-LOC", "I-LOC", "I-PER"], "IOB1"),
+        (["I-LOC", "O"], "IO"),
+        (["S-LOC", "O"], "BIOES"),
+        (["B-LOC", "E-LOC", "S-LOC", "I-LOC"], "BIOES"),
+        (["B-LOC", "M-LOC", "E-LOC"], "BMES"),
+    ],
+)
+def test_the_scheme_is_guessed_from_prefixes(tags, scheme):
+    assert guess_scheme(tags) == scheme
+
+
+def test_mixed_prefixes_are_no_scheme():
+    with pytest.raises(ValueError, match="prefixes B, I, M, expected those of"):
+        guess_scheme(["B-LOC", "I-LOC", "M-LOC"])
+
+
+@pytest.mark.parametrize("tag", ["B_PER", "B-", "-PER", "PER", "X-PER", "o", "", "O-PER"])
+def test_what_is_no_tag(tag):
+    with pytest.raises(ValueError, match="expected O or B-"):
+        split_tag(tag)
+
+
+def test_a_label_keeps_its_hyphens():
+    assert split_tag("B-x-y") == ("B", "x-y")
+
+
+@pytest.mark.parametrize(
+    ("tags", "scheme", "message"),
+    [
+        (["O"], "BILOU", "scheme 'BILOU', expected one of BIO"),
+        (["B-LOC"], "BIO", "expected each once and O among them"),
+        (["O", "O"], "BIO", "expected each once"),
+        (["O", "E-LOC"], "BIO", "tag 'E-LOC', expected a tag of scheme BIO"),
+    ],
+)
+def test_a_tag_set_refuses(tags, scheme, message):
+    with pytest.raises(ValueError, match=message):
+        TagSet(tags, scheme)
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [
+        [(0, 2, "LOC"), (1, 3, "LOC")],
+        [(0, 0, "LOC")],
+        [(-1, 1, "LOC")],
+        [(0, 4, "LOC")],
+    ],
+)
+def test_tags_cannot_hold_nested_empty_or_outlying_spans(spans):
+    with pytest.raises(ValueError, match=r"expected flat spans in 0\.\.3"):
+        spans_to_tags([Span(*span) for span in spans], 3)
+
+
+def test_illegal_positions():
+    kinds = TagSet.from_labels(LABELS)
+    ids = [kinds.index[tag] for tag in ["I-LOC", "I-LOC", "O", "B-LOC", "I-PER", "O"]]
+    assert kinds.illegal_positions(ids) == [0, 4]
+    bioes = TagSet.from_labels(LABELS, "BIOES")
+    assert bioes.illegal_positions([bioes.index["B-LOC"]]) == [0]
+    assert bioes.illegal_positions([]) == []
+
+
+def test_a_scored_span_knows_its_span():
+    assert ScoredSpan(1, 3, "LOC", 0.5).span == Span(1, 3, "LOC")
