@@ -71,10 +71,13 @@ def build(
     if not train.annotated:
         raise DataError(f"{train.path}:{train.first_lines[0]}: 2 columns expected in train, got 1: no tags")
     choices = []
-    if val_size is None:
-        val_size = 0 if "val" in documents else default_val_size(len(train.sentences))
-        if "val" not in documents:
-            choices.append(f"val: {count_of(val_size, 'sentence')} split off train (--val_size states it)")
+    if "val" in documents:
+        if val_size:
+            choices.append(f"val: {documents['val'].path.name}; --val_size {val_size} is not used")
+        val_size = 0
+    elif val_size is None:
+        val_size = default_val_size(len(train.sentences))
+        choices.append(f"val: {count_of(val_size, 'sentence')} split off train (--val_size states it)")
     parts = _parts(documents, val_size=val_size, test_size=test_size, seed=seed)
     splits = {name: [documents[p.source].sentences[i] for i in p.rows] for name, p in parts.items()}
     if not any(sentence.spans for sentence in splits["train"]):

@@ -151,7 +151,6 @@ ERRORS = [
     (None, [*TRAIN, "--val_size", "20"], "train.txt: 20 sentences, expected more than --val_size 20"),
     (None, [*TRAIN, "--val_size", "9", "--test_size", "11"], "more than --val_size 9 and --test_size 11"),
     (None, [*TRAIN, "--val_size", "-1"], "--val_size -1, expected 0 or more"),
-    (None, [*TRAIN, "--val", "test.txt", "--val_size", "3"], "--val_size 3 and --val test.txt, expected one"),
     (None, [*TRAIN, "--test", "test.txt", "--test_size", "3"], "--test_size 3 and --test test.txt"),
     (None, [*TRAIN, "--test", "nowhere.txt"], "nowhere.txt: no such file"),
     (None, [], "no --train, expected --train FILE or --download msra"),

@@ -39,7 +39,8 @@ def test_a_single_file_gives_three_splits():
 
 def test_with_val_given_train_stays_in_file_order():
     documents = {"train": make_document(30), "val": make_document(2)}
-    dataset = build(documents)
+    dataset = build(documents, val_size=3, unit="word")
+    assert findings(dataset.facts) == ["val: x.txt; --val_size 3 is not used"]
     assert dataset.splits["train"] == documents["train"].sentences
     assert list(dataset.splits) == ["train", "val"]
     assert dataset.facts["shared_texts"] == {"train & val": 2}
