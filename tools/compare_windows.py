@@ -1,0 +1,67 @@
+"""How much of what a model finds depends on where long sentences are cut into windows.
+
+    python tools/compare_windows.py --data_dir data/msra --model_dir experiments/lstm_crf --max_len 128
+
+Tags the sentences that are longer than one window twice, with the cuts in two different places, and
+reports the share of entities found by only one of the two.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ner import runtime
+from ner.corpus import DataError, read_split
+from ner.data_loader import DataLoader, Windows, encode
+from ner.engine import predict
+from ner.model import load, resolve_model_dir
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data_dir", type=Path, default=Path("data/msra"))
+    parser.add_argument("--model_dir", type=Path, required=True)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--restore_file", default="best", metavar="NAME")
+    parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
+    runtime.add_device_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    device, precision = runtime.device_and_precision(args)
+    split = read_split(args.data_dir, args.split)
+    model = load(resolve_model_dir(args.model_dir, args.restore_file))
+    model.tagger.to(device).precision = precision
+    max_len = args.max_len or model.max_len
+    examples = encode(split.sentences, model.tokenizer)
+    long = [split.sentences[i] for i in (examples.n_pieces > max_len - 2).nonzero()[0]]
+    if not long:
+        raise DataError(
+            f"{args.data_dir / args.split}: no sentence over {max_len - 2} pieces, lower --max_len"
+        )
+    found = [entities(model, long, Windows(max_len, overlap), device) for overlap in cuts(max_len)]
+    both, either = found[0] & found[1], found[0] | found[1]
+    print(
+        f"{len(long)} sentences over {max_len - 2} pieces, {len(found[0])} and {len(found[1])} entities; "
+        f"{len(either) - len(both)} of {len(either)} ({100 * (1 - len(both) / max(1, len(either))):.2f}%) "
+        f"are found with one set of cuts only"
+    )
+
+
+def cuts(max_len: int) -> tuple[int, int]:
+    """Two overlaps that put the cuts in different places: a third of the window, and a half."""
+    return (max_len - 2) // 3, (max_len - 2) // 2
+
+
+def entities(model, sentences, windows, device) -> set:
+    """(sentence number, span) of everything found."""
+    loader = DataLoader(encode(sentences, model.tokenizer), windows=windows, batch_tokens=8192)
+    found, _ = predict(model.tagger, loader, device=device)
+    return {(row, scored.span) for row, spans in enumerate(found) for scored in spans}
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, parse_args))
