@@ -43,14 +43,14 @@ def main(args: argparse.Namespace) -> None:
     split = read_split(args.data_dir, args.split)
     if not split.annotated:
         raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
-    model = load(resolve_model_dir(args.model_dir, args.restore_file))
+    model = load(resolve_model_dir(args.model_dir, args.restore_file), max_len=args.max_len)
     for line in model.report:
         log.info(line)
     model.tagger.to(device).precision = precision
     model.tagger.max_cells = args.batch_tokens
     loader = DataLoader(
         encode(split.sentences, model.tokenizer),
-        windows=Windows(args.max_len or model.max_len),
+        windows=Windows(model.max_len),
         batch_tokens=args.batch_tokens,
         label_ids=model.label_ids,
     )

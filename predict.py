@@ -44,13 +44,17 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     device, precision = runtime.device_and_precision(args)
     runtime.start_log()
-    if args.input is not None and not args.input.is_file():
+    if args.input is not None and not args.input.exists():
         raise DataError(f"{args.input}: no such file")
+    for text in args.text or ():
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise DataError(f"--text: not utf-8, got {text!a}")
     sentences = read_split(args.data_dir, args.split).sentences if args.data_dir else None
-    model = load(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit)
+    model_dir = resolve_model_dir(args.model_dir, args.restore_file)
+    model = load(model_dir, unit=args.unit, max_len=args.max_len)
     model.tagger.to(device).precision = precision
     model.tagger.max_cells = args.batch_tokens
-    options = {"device": device, "batch_tokens": args.batch_tokens, "max_len": args.max_len}
+    options = {"device": device, "batch_tokens": args.batch_tokens}
     if sentences is not None:
         tagged = tag_sentences(model, sentences, **options)
     else:

@@ -18,12 +18,12 @@ from ner import corpus, runtime
 from ner.config import Config, load_config
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
-from ner.experiment import Experiment, check_unchanged, prepare_directory, write_resolved
+from ner.experiment import Experiment, check_directory, check_unchanged, clear_directory, write_resolved
 from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
 from ner.optim import SCHEDULES, build_optimizer, parameter_groups
 from ner.runtime import log
 from ner.tags import TagSet
-from ner.tokenizer import learn_vocabulary
+from ner.tokenizer import Tokenizer, learn_vocabulary
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -52,13 +52,10 @@ def main(args: argparse.Namespace) -> None:
     config = load_config(args.model_dir / "params.json", args.set)
     if config.schedule not in SCHEDULES:
         raise DataError(f"schedule: got {config.schedule!r}, expected one of {', '.join(SCHEDULES)}")
+    check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
     train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
     runtime.set_seed(args.seed)
-    prepare_directory(args.model_dir, overwrite=args.overwrite, restore=bool(args.restore_file))
-    runtime.start_log(args.model_dir / "train.log")
-    log.info(f"train.py {shlex.join(sys.argv[1:])}")
-
-    model, examples = build_model(args, config, train)
+    model, examples, report = build_model(args, config, train)
     model.tagger.precision = precision
     model.tagger.to(device)
     windows = Windows(config.max_len)
@@ -86,11 +83,16 @@ def main(args: argparse.Namespace) -> None:
         show_progress=sys.stderr.isatty(),
     )
     resolved = resolve(args, config, experiment, precision)
+    # only now, where all that a user may have got wrong has been seen, is anything removed or written
     if args.restore_file:
         check_unchanged(args.model_dir, resolved)
-        experiment.restore(args.restore_file)
+        report.append(experiment.restore(args.restore_file))
     else:
+        clear_directory(args.model_dir)
         write_resolved(args.model_dir, resolved)
+    runtime.start_log(args.model_dir / "train.log")
+    for line in (resolved["command"], *illegal_gold(args.data_dir, train, val), *report):
+        log.info(line)
     log.info(
         f"{len(train.sentences)} + {len(val.sentences)} sentences, {resolved['n_parameters']} parameters, "
         f"{experiment.steps_an_epoch} steps an epoch of {budget} pieces each, {precision} on {device}"
@@ -103,17 +105,23 @@ def read_annotated(data_dir: Path, split: str) -> corpus.Split:
     read = corpus.read_split(data_dir, split)
     if not read.annotated:
         raise DataError(f"{data_dir / split}: no tags.txt, expected an annotated split")
-    if read.illegal:
-        line, position = read.illegal[0]
-        log.warning(
-            f"{data_dir / split / 'tags.txt'}:{line}: tag {position + 1} begins no entity legally; "
-            f"{len(read.illegal)} such tags are read as entity starts"
-        )
     return read
 
 
-def build_model(args: argparse.Namespace, config: Config, train: corpus.Split) -> tuple[Model, Examples]:
-    """The tagger with its encoder, published or fresh, and the train split in its pieces."""
+def illegal_gold(data_dir: Path, train: corpus.Split, val: corpus.Split) -> list[str]:
+    """What is to be said of tags that begin no entity legally."""
+    return [
+        f"{data_dir / name / 'tags.txt'}:{read.illegal[0][0]}: tag {read.illegal[0][1] + 1} begins no entity "
+        f"legally; {len(read.illegal)} such tags are read as entity starts"
+        for name, read in (("train", train), ("val", val))
+        if read.illegal
+    ]
+
+
+def build_model(
+    args: argparse.Namespace, config: Config, train: corpus.Split
+) -> tuple[Model, Examples, list[str]]:
+    """The tagger with its encoder, published or fresh; the train split in its pieces; a report in words."""
     if args.bert_model_dir:
         encoder, tokenizer, report = open_encoder(args.bert_model_dir)
         if config.encoder:
@@ -126,7 +134,7 @@ def build_model(args: argparse.Namespace, config: Config, train: corpus.Split) -
         report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
         examples = encode(train.sentences, tokenizer)
         if hasattr(encoder, "prepare") and not args.restore_file:
-            report += encoder.prepare(tokenizer, examples.pieces)
+            report += prepare(encoder, tokenizer, examples)
     else:
         raise DataError(
             f"{args.model_dir / 'params.json'}: no `encoder` key and no --bert_model_dir, expected one"
@@ -143,10 +151,16 @@ def build_model(args: argparse.Namespace, config: Config, train: corpus.Split) -
     if not config.full_finetuning:
         tagger.freeze_encoder()
         report.append("the encoder is frozen (full_finetuning is false)")
-    for line in report:
-        log.info(line)
     unit = corpus.read_unit(args.data_dir, train.sentences)
-    return Model(tagger, tokenizer, unit, config.max_len), examples
+    return Model(tagger, tokenizer, unit, config.max_len), examples, report
+
+
+def prepare(encoder: nn.Module, tokenizer: Tokenizer, examples: Examples) -> list[str]:
+    """What an encoder learns from the training text before training begins, files of vectors included."""
+    try:
+        return encoder.prepare(tokenizer, examples.pieces)
+    except ValueError as error:
+        raise DataError(str(error)) from None
 
 
 def build_scaler(device: torch.device, precision: str, loss_scale: float) -> torch.amp.GradScaler:

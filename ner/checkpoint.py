@@ -8,6 +8,7 @@ experiments/<name>/last, best              relative links to whole checkpoints
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from safetensors.torch import load_file, save_file
 
 from ner.corpus import DataError, read_json
 from ner.engine import Progress
-from ner.model import Model, save
 from ner.runtime import random_state, set_random_state
 
 N_KEPT = 2  # newest ones; the best is kept besides
@@ -26,7 +26,7 @@ N_KEPT = 2  # newest ones; the best is kept besides
 def save_checkpoint(
     experiment_dir: Path,
     *,
-    model: Model,
+    write_model: Callable[[Path], None],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     progress: Progress,
@@ -35,7 +35,8 @@ def save_checkpoint(
 ) -> Path:
     """Writes `checkpoints/step-N` beside, flushes, renames, then moves `last` (and `best`) to it.
 
-    `record` is any JSON the caller wants back on resuming.
+    `write_model` fills a folder with the model directory; `record` is any JSON the caller wants back on
+    resuming.
     """
     folder = experiment_dir / "checkpoints"
     folder.mkdir(exist_ok=True)
@@ -43,7 +44,7 @@ def save_checkpoint(
     draft = folder / f".{target.name}.unfinished"
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
-    save(draft, model)
+    write_model(draft)
     _save_state(draft, optimizer, scaler, progress, record)
     for path in [*draft.iterdir(), draft]:
         _flush(path)
@@ -68,21 +69,22 @@ def _save_state(folder: Path, optimizer, scaler, progress: Progress, record: dic
 
 
 def restore_checkpoint(
-    folder: Path, *, model: Model, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+    folder: Path,
+    *,
+    read_model: Callable[[Path], None],
+    optimizer: torch.optim.Optimizer,
+    scaler: torch.amp.GradScaler,
 ) -> tuple[Progress, dict]:
-    """Puts weights, optimiser, scaler and random state back; returns progress and the caller's record."""
+    """Puts weights, optimiser, scaler and random state back; returns progress and the caller's record.
+
+    `read_model` fills the model from a folder that `write_model` filled.
+    """
     if not (folder / "training_state.json").exists():
         raise DataError(f"{folder}: no training_state.json, expected a checkpoint of a training run")
     values = read_json(folder / "training_state.json")
-    prefix = f"{model.tagger.encoder.file_prefix}."
     try:
-        weights = load_file(folder / "model.safetensors")
+        read_model(folder)
         tensors = load_file(folder / "training_state.safetensors")
-        own = {
-            ("encoder." if name.startswith(prefix) else "head.") + name.removeprefix(prefix): t
-            for name, t in weights.items()
-        }
-        model.tagger.load_state_dict(own)
         optimizer.load_state_dict(
             {"state": _optimizer_state(tensors), "param_groups": optimizer.state_dict()["param_groups"]}
         )

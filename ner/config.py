@@ -5,6 +5,7 @@ Facts of the data (tags, unit, vocabulary, steps an epoch) are arguments of the 
 
 import difflib
 import json
+import math
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -106,7 +107,7 @@ def _is_a(value: Any, kind: Any) -> bool:
         return any(_is_a(value, one) for one in typing.get_args(kind))
     kind = typing.get_origin(kind) or kind
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+        return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)

@@ -152,11 +152,13 @@ class DataLoader:
         """Sentence numbers of every batch of an epoch, in order."""
         random = None if self.seed is None else np.random.default_rng((self.seed, epoch))
         n = len(self.examples)
+        if not n:
+            return []
         order = np.arange(n) if random is None else random.permutation(n)
         order = order[np.lexsort((self._length[order], self._n_windows[order]))]
         batches, carried = [], order[:0]
         shapes = np.stack([self._n_windows[order], self._length[order]], axis=1)
-        cuts = np.flatnonzero(np.any(shapes[1:] != shapes[:-1], axis=1)) + 1 if n else []
+        cuts = np.flatnonzero(np.any(shapes[1:] != shapes[:-1], axis=1)) + 1
         for group in np.split(order, cuts):
             group = np.concatenate([carried, group])
             n_windows, length = int(self._n_windows[group[-1]]), int(self._length[group[-1]])

@@ -18,7 +18,7 @@ from ner.config import Config, to_json
 from ner.corpus import DataError, read_json
 from ner.data_loader import DataLoader
 from ner.metrics import Scores, score, tag_counts
-from ner.model import Model
+from ner.model import Model, restore_weights, save
 from ner.optim import rate_factor
 from ner.report import duration, per_type_table
 from ner.runtime import log
@@ -70,19 +70,23 @@ class Experiment:
         n_steps = self.steps_an_epoch * config.epoch_num
         return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
 
-    def restore(self, name: str) -> None:
-        """Goes back to the checkpoint that `name` (last, best, or checkpoints/step-N) stands for."""
+    def restore(self, name: str) -> str:
+        """Goes back to the checkpoint that `name` (last, best, or checkpoints/step-N) stands for.
+
+        Says in words what it did.
+        """
         folder = self.directory / name
-        if not folder.is_dir():
-            raise DataError(f"{folder}: no such checkpoint, expected last, best or checkpoints/step-N")
         self.progress, record = restore_checkpoint(
-            folder.resolve(), model=self.model, optimizer=self.optimizer, scaler=self.scaler
+            folder.resolve(),
+            read_model=lambda checkpoint: restore_weights(checkpoint, self.model.tagger),
+            optimizer=self.optimizer,
+            scaler=self.scaler,
         )
         self.patience = Patience(**record)
         discard_after(self.directory, self.progress.step)
         self._cut_metrics(self.progress.epoch)
         at = f", batch {self.progress.batch}" if self.progress.batch else ""
-        log.info(f"restored {folder}: going on with epoch {self.progress.epoch + 1}{at}")
+        return f"restored {folder}: going on with epoch {self.progress.epoch + 1}{at}"
 
     def _cut_metrics(self, n_epochs: int) -> None:
         path = self.directory / "metrics.jsonl"
@@ -163,7 +167,7 @@ class Experiment:
     def _save(self, is_best: bool) -> None:
         save_checkpoint(
             self.directory,
-            model=self.model,
+            write_model=lambda folder: save(folder, self.model),
             optimizer=self.optimizer,
             scaler=self.scaler,
             progress=self.progress,
@@ -243,21 +247,29 @@ def evaluate(
     return score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences]), loss
 
 
-def prepare_directory(directory: Path, *, overwrite: bool, restore: bool) -> None:
-    """Makes sure that nothing is overwritten by accident; with `overwrite` removes an earlier run's files."""
-    if not directory.is_dir():
-        raise DataError(f"{directory}: no such directory, expected one with params.json")
-    stands = [name for name in OURS if (directory / name).exists() or (directory / name).is_symlink()]
-    if restore or not stands:
-        return
-    if not overwrite:
+def check_directory(directory: Path, *, overwrite: bool, restore: str | None) -> None:
+    """Makes sure that nothing is overwritten by accident, and that what is to be restored is there."""
+    if restore and not (directory / restore).is_dir():
+        raise DataError(
+            f"{directory / restore}: no such checkpoint, expected last, best or checkpoints/step-N"
+        )
+    stands = _results(directory)
+    if stands and not restore and not overwrite:
         raise DataError(
             f"{directory}: results of an earlier run stand here ({', '.join(stands)}); "
             f"--restore_file last goes on with it, --overwrite begins anew"
         )
-    for name in stands:
+
+
+def clear_directory(directory: Path) -> None:
+    """Removes an earlier run's files."""
+    for name in _results(directory):
         path = directory / name
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _results(directory: Path) -> list[str]:
+    return [name for name in OURS if (directory / name).exists() or (directory / name).is_symlink()]
 
 
 def write_resolved(directory: Path, resolved: dict) -> None:

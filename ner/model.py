@@ -134,16 +134,17 @@ def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
     raise DataError(f"{directory}: {missing}, expected a trained experiment or a model directory")
 
 
-def load(model_dir: str | Path, *, unit: str | None = None) -> Model:
+def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None = None) -> Model:
     """Opens a model directory that can tag: one of ours, or a published token classifier of BERT's family.
 
-    `unit` overrules how raw text is cut.  Raises DataError as `open_encoder`, and where the directory
-    has no tags or no classifier.
+    `unit` overrules how raw text is cut, `max_len` the pieces a window.  Raises DataError as
+    `open_encoder`, and where the directory has no tags or no classifier or the window does not fit.
     """
     encoder, tokenizer, config, weights, report = _open(model_dir)
     own = config.get("ner", {})
     tag_set = _tag_set(config, own, model_dir)
-    dropout = config.get("classifier_dropout") or 0.1
+    dropout = config.get("classifier_dropout")
+    dropout = 0.1 if dropout is None else dropout
     head = build_head(own.get("head", "softmax"), encoder.width, tag_set, dropout=dropout)
     try:
         load_encoder(head, weights, where=model_dir)
@@ -152,7 +153,7 @@ def load(model_dir: str | Path, *, unit: str | None = None) -> Model:
     unit = unit or own.get("unit") or guess_unit_of(tokenizer)
     if unit not in UNITS:
         raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
-    max_len = own.get("max_len") or min(512, getattr(encoder.config, "max_position_embeddings", 512))
+    max_len = _max_len(max_len or own.get("max_len"), encoder)
     head_names = set(head.state_dict())
     unused = [name for name in report.unused if name not in head_names]
     report = report._replace(loaded=[*report.loaded, *head_names], unused=unused)
@@ -175,6 +176,20 @@ def save(model_dir: str | Path, model: Model) -> None:
     (model_dir / "config.json").write_text(to_json(_config_of(model)), encoding="utf-8")
     model.tokenizer.save(model_dir)
     save_weights(model_dir / "model.safetensors", tensors)
+
+
+def restore_weights(model_dir: str | Path, tagger: Tagger) -> None:
+    """Fills a tagger from a directory that `save` wrote of one like it.
+
+    ValueError where the weights cannot be read, RuntimeError where they are another tagger's.
+    """
+    prefix = f"{tagger.encoder.file_prefix}."
+    tagger.load_state_dict(
+        {
+            f"encoder.{name.removeprefix(prefix)}" if name.startswith(prefix) else f"head.{name}": tensor
+            for name, tensor in read_weights(model_dir).items()
+        }
+    )
 
 
 def guess_unit_of(tokenizer: Tokenizer) -> str:
@@ -220,6 +235,15 @@ def _spare_rows(encoder: nn.Module, tokenizer: Tokenizer) -> list[str]:
         if spare
         else []
     )
+
+
+def _max_len(wanted: int | None, encoder: nn.Module) -> int:
+    limit = getattr(encoder.config, "max_position_embeddings", None)
+    max_len = wanted or min(512, limit or 512)
+    if max_len < 8 or (limit and max_len > limit):
+        most = f"at most {limit} as the encoder has positions" if limit else "any number above"
+        raise DataError(f"max_len: got {max_len}, expected 8 or more, {most}")
+    return max_len
 
 
 def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:

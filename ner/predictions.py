@@ -75,7 +75,7 @@ def tag_tokens(
         for span in found.get(row, ()):
             start, end = tokens[span.start].start, tokens[span.end - 1].end
             entity = {"start": start, "end": end, "label": span.label, "text": text[start:end]}
-            entities.append(entity | {"score": round(span.score, 6)})
+            entities.append(entity | {"score": float(f"{span.score:.6g}")})
         yield {"text": text, "entities": entities}
 
 
@@ -85,7 +85,7 @@ def tag_sentences(
     *,
     device: torch.device,
     batch_tokens: int,
-    max_len: int | None,
+    max_len: int | None = None,
 ) -> Iterator[dict]:
     """As `tag_texts`, for sentences of a built split: tokens end to end (unit char) or a space between."""
     gap = 0 if model.unit == "char" else 1

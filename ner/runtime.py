@@ -28,8 +28,8 @@ class TrainingError(RuntimeError):
 
 
 def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None) -> int:
-    """Runs a program: 0 when it ends well; after one line on standard error 2 for a user's error, 1 for
-    training that cannot go on."""
+    """Runs a program: 0 when it ends well; after one line on standard error 2 for a user's error, a file
+    that cannot be read or written included, 1 for training that cannot go on."""
     try:
         main(parse_args(argv))
     except DataError as error:
@@ -40,9 +40,16 @@ def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None)
         return 1
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        stop_log()
     return 0
 
 
@@ -136,9 +143,7 @@ def start_log(path: Path | None = None) -> logging.Logger:
     """Messages go to standard error as they are, and with the time to the end of the file."""
     log.setLevel(logging.INFO)
     log.propagate = False
-    for handler in list(log.handlers):
-        handler.close()
-        log.removeHandler(handler)
+    stop_log()
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(console)
@@ -147,3 +152,10 @@ def start_log(path: Path | None = None) -> logging.Logger:
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(file)
     return log
+
+
+def stop_log() -> None:
+    """Closes what `start_log` opened."""
+    for handler in list(log.handlers):
+        handler.close()
+        log.removeHandler(handler)

@@ -141,23 +141,17 @@ def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Nor
 
     Characters seen once stay out, so that `[UNK]` is trained.
     """
-    counts = Counter(tokens)
-    normalise, cut = normalisation.build(), pre_tokenizers.BertPreTokenizer()
-    words: Counter[str] = Counter()
-    for token, count in counts.items():
-        for word, _ in cut.pre_tokenize_str(normalise.normalize_str(token)):
-            words[word] += count
-    characters: Counter[str] = Counter()
-    for word, count in words.items():
-        for character in word:
-            characters[character] += count
-    frequent = sum(count > 1 for count in characters.values())
+    words = _words(tokens, normalisation)
     specials = [PAD, UNK, CLS, SEP, MASK, SPACE]
+    letters = _letters(words, size - len(specials))
+    # a word with a letter that is not among them is `[UNK]` as a whole and teaches nothing
+    known = set(letters)
+    words = {word: n for word, n in words.items() if known.issuperset(_spelling(word))}
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=2,
-        limit_alphabet=max(1, min(frequent, size - len(specials))),
-        special_tokens=specials,
+        # the trainer numbers letters as it meets them in a hash table; given here, they have an order
+        special_tokens=[*specials, *letters],
         show_progress=False,
     )
     learner = _Pipeline(models.WordPiece(unk_token=UNK))
@@ -167,7 +161,35 @@ def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Nor
     return Tokenizer(sorted(vocabulary, key=vocabulary.get), normalisation)
 
 
-def _repeat(words: Counter[str]) -> Iterable[str]:
+def _words(tokens: Iterable[str], normalisation: Normalisation) -> Counter[str]:
+    normalise, cut = normalisation.build(), pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for token, count in Counter(tokens).items():
+        for word, _ in cut.pre_tokenize_str(normalise.normalize_str(token)):
+            words[word] += count
+    return words
+
+
+def _letters(words: Counter[str], room: int) -> list[str]:
+    """Pieces of one character, those that begin a word and then those inside; the most frequent if many."""
+    characters: Counter[str] = Counter()
+    inside: Counter[str] = Counter()
+    for word, count in words.items():
+        for character in word:
+            characters[character] += count
+        for character in word[1:]:
+            inside[f"##{character}"] += count
+    counts = {c: n for c, n in characters.items() if n > 1}
+    counts |= {piece: n for piece, n in inside.items() if piece[2:] in counts}
+    kept = sorted(counts, key=lambda piece: (-counts[piece], piece))[: max(0, room)]
+    return sorted(kept, key=lambda piece: (len(piece) > 1, piece))
+
+
+def _spelling(word: str) -> list[str]:
+    return [word[0], *(f"##{character}" for character in word[1:])]
+
+
+def _repeat(words: dict[str, int]) -> Iterable[str]:
     """Each word as often as it was seen, in an order of its own, a line at a time."""
     for word in sorted(words):
         count = words[word]

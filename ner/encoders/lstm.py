@@ -4,6 +4,7 @@ The baseline every NER paper quotes (Huang, Xu and Yu, 2015; bigrams for Chinese
 A character here is a piece, so words work too.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +24,7 @@ class LstmConfig:
     embedding_size: int = 100  # of a character
     bigram_size: int = 50  # of a bigram; two of them stand beside each character
     max_bigrams: int = 100_000  # the most frequent in the training text; 0: none
+    piece_dropout_prob: float = 0.2  # of each whole vector, a character's or a bigram's
     embedding_dropout_prob: float = 0.3
     hidden_dropout_prob: float = 0.3
     character_vectors: str | None = None  # word2vec text files, read when training begins
@@ -36,7 +38,7 @@ class LstmConfig:
             raise ValueError(f"hidden_size {self.hidden_size}, expected an even number: two directions")
         if self.max_bigrams < 0:
             raise ValueError(f"max_bigrams {self.max_bigrams}, expected 0 or more")
-        for name in ("embedding_dropout_prob", "hidden_dropout_prob"):
+        for name in ("piece_dropout_prob", "embedding_dropout_prob", "hidden_dropout_prob"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)}, expected 0 <= p < 1")
 
@@ -74,8 +76,9 @@ class BiLstmLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, reversal: torch.Tensor) -> torch.Tensor:
         """x (R, P, I), reversal (R, P) int64 -> (R, P, H); padding holds anything."""
-        ahead, _ = self.forwards(x)
-        back, _ = self.backwards(_reorder(x, reversal))
+        with _precision(x.device.type):
+            ahead, _ = self.forwards(x)
+            back, _ = self.backwards(_reorder(x, reversal))
         return torch.cat([ahead, _reorder(back, reversal)], dim=2)
 
 
@@ -90,6 +93,14 @@ class LockedDropout(nn.Module):
         """x (R, P, H) -> the same shape."""
         keep = nn.functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.p, self.training)
         return x * keep
+
+
+def _precision(device_type: str):
+    """Autocast as it is, but for float16 on a CPU, which torch has no LSTM for: there float32."""
+    half = torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type) == torch.float16
+    if device_type == "cpu" and half:
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
 
 
 def _reorder(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
@@ -154,14 +165,20 @@ class Lstm(nn.Module):
         """
         embedded = [self.characters(piece_ids)]
         if self.bigrams is not None:
-            pairs = self.bigrams(piece_ids[:, :-1], piece_ids[:, 1:])
+            # the last piece and the padding behind it are no bigram
+            pairs = self.bigrams(piece_ids[:, :-1], piece_ids[:, 1:]) * piece_mask[:, 1:, None]
             embedded += [nn.functional.pad(pairs, (0, 0, 1, 0)), nn.functional.pad(pairs, (0, 0, 0, 1))]
-        states = [self.embedding_dropout(torch.cat(embedded, dim=2))]
+        states = [self.embedding_dropout(torch.cat([self._hide(part) for part in embedded], dim=2))]
         places = torch.arange(piece_ids.shape[1], device=piece_ids.device)
         reversal = torch.where(piece_mask, piece_mask.sum(dim=1, keepdim=True) - 1 - places, places)
         for layer in self.layers:
             states.append(self.dropout(layer(states[-1], reversal)))
         return tuple(states) if layers else states[-1]
+
+    def _hide(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Drops whole vectors (R, P, size), so that characters and bigrams learn to do without each other."""
+        kept = vectors.new_ones(*vectors.shape[:2], 1)
+        return vectors * nn.functional.dropout(kept, self.config.piece_dropout_prob, self.training)
 
     def depth_of(self, parameter_name: str) -> int:
         """0 for embeddings, i + 1 for layer i."""
@@ -219,14 +236,19 @@ class Lstm(nn.Module):
 def read_vectors(path: str | Path, size: int) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (token, vector (size,) float32) from a word2vec text file, header or none.
 
-    ValueError `file:line: ...` where a vector has another size or is not made of numbers.
+    ValueError `file:line: ...` where a line is not UTF-8, a vector has another size or is not made of
+    numbers.
     """
     try:
-        file = Path(path).open(encoding="utf-8", newline="\n")  # noqa: SIM115
+        file = Path(path).open("rb")  # noqa: SIM115
     except OSError as error:
         raise ValueError(f"{path}: vectors cannot be read, {error.strerror}") from None
     with file:
-        for number, line in enumerate(file, start=1):
+        for number, data in enumerate(file, start=1):
+            try:
+                line = data.decode("utf-8")
+            except UnicodeDecodeError:
+                raise ValueError(f"{path}:{number}: not utf-8, got {data[:20]!r}") from None
             token, *values = line.rstrip("\r\n ").split(" ")
             if number == 1 and len(values) == 1:
                 continue

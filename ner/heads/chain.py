@@ -31,7 +31,7 @@ def logsumexp(x: np.ndarray, axis: int) -> np.ndarray:
 def viterbi(emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray) -> list[np.ndarray]:
     """The best path of each sentence under the transitions.
 
-    emissions (B, T, K) float64, padding holds anything; lengths (B,) at least 1.
+    emissions (B, T, K) float64, padding holds anything finite; lengths (B,) at least 1.
     Returns B arrays (length,) of tag numbers.
     """
     inner, begin, end = transitions[:-1, :-1], transitions[-1, :-1], transitions[:-1, -1]
@@ -115,7 +115,8 @@ def decode(
 
     emissions (B, T, K) any float, padding holds anything; lengths (B,) at least 1.
     """
-    emissions = emissions.astype(np.float64)
+    real = np.arange(emissions.shape[1]) < lengths[:, None]
+    emissions = np.where(real[..., None], emissions, 0.0).astype(np.float64)
     paths = viterbi(emissions, lengths, transitions)
     found = [tag_set.spans(path.tolist()) for path in paths]
     with_spans = [row for row, spans in enumerate(found) if spans]

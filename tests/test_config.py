@@ -1,0 +1,192 @@
+"""params.json: what loads, what is refused and in which words."""
+
+import json
+from dataclasses import FrozenInstanceError, asdict, fields
+from pathlib import Path
+
+import pytest
+
+from ner.config import Config, from_mapping, load_config, to_json
+from ner.corpus import DataError
+from ner.encoders import ENCODERS
+from ner.heads import HEADS
+from ner.optim import SCHEDULES
+
+ROOT = Path(__file__).parents[1]
+SHIPPED = sorted(ROOT.glob("experiments/*/params.json"))
+ANCESTOR = """
+{
+    "full_finetuning": true,
+    "max_len": 180,
+
+    "learning_rate": 3e-5,
+    "weight_decay": 0.01,
+    "clip_grad": 2,
+
+    "batch_size": 30,
+    "epoch_num": 20,
+    "min_epoch_num": 5,
+    "patience": 0.02,
+    "patience_num": 10
+}
+"""
+
+
+def make_params(folder, values):
+    path = folder / "params.json"
+    path.write_text(values if isinstance(values, str) else json.dumps(values), encoding="utf-8")
+    return path
+
+
+def test_the_file_of_the_ancestor_loads_unchanged(tmp_path):
+    config = load_config(make_params(tmp_path, ANCESTOR))
+    values = json.loads(ANCESTOR)
+    assert {name: getattr(config, name) for name in values} == values
+    assert config.head == "softmax"
+
+
+def test_min_epoch_num_may_exceed_epoch_num(tmp_path):
+    assert load_config(make_params(tmp_path, {"epoch_num": 1, "min_epoch_num": 5})).min_epoch_num == 5
+
+
+def test_experiments_are_shipped():
+    assert {"base_model", "crf", "sample"} <= {path.parent.name for path in SHIPPED}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.parent.name)
+def test_every_shipped_experiment_loads(path):
+    config = load_config(path)
+    assert config.head in HEADS
+    assert config.schedule in SCHEDULES
+    if config.encoder:
+        options = dict(config.encoder)
+        kind = ENCODERS[options.pop("name")]
+        built = from_mapping(kind.Config, options, str(path))
+        assert config.max_len <= getattr(built, "max_position_embeddings", config.max_len)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"learning_rat": 1e-5}, "unknown key 'learning_rat', the nearest known one is 'learning_rate'"),
+        ({"batchsize": 3}, "unknown key 'batchsize', the nearest known one is 'batch_size'"),
+        ({"zzz": 3}, "unknown key 'zzz', expected one of full_finetuning, max_len, "),
+        ({"max_len": 12.5}, "max_len: got 12.5, expected a whole number"),
+        ({"max_len": "180"}, "max_len: got '180', expected a whole number"),
+        ({"max_len": True}, "max_len: got True, expected a whole number"),
+        ({"learning_rate": "3e-5"}, "learning_rate: got '3e-5', expected a number"),
+        ({"learning_rate": False}, "learning_rate: got False, expected a number"),
+        ({"full_finetuning": 1}, "full_finetuning: got 1, expected true or false"),
+        ({"head": 3}, "head: got 3, expected text"),
+        ({"encoder": "bert"}, "encoder: got 'bert', expected an object"),
+        ({"epoch_num": None}, "epoch_num: got None, expected a whole number"),
+        ({"learning_rate": 0}, "learning_rate: got 0, expected a number above 0"),
+        ({"batch_size": -1}, "batch_size: got -1, expected a number above 0"),
+        ({"clip_grad": -1.0}, "clip_grad: got -1.0, expected 0 or more"),
+        ({"max_len": 7}, "max_len: got 7, expected 8 pieces or more"),
+        ({"warmup": 1.5}, "warmup: got 1.5, expected a share of the steps, 0 to 1"),
+        ({"head_dropout": 1}, "head_dropout: got 1, expected 0 <= p < 1"),
+        ({"scheme": "BILOU"}, "scheme: got 'BILOU', expected BIO or BIOES"),
+    ],
+)
+def test_a_file_is_refused_in_one_line(tmp_path, values, message):
+    path = make_params(tmp_path, values)
+    with pytest.raises(DataError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"max_len": 180,\n}', r"params.json:\d+: not JSON"),
+        ("[1]", "got list, expected one JSON object"),
+        ('{"learning_rate": NaN}', "learning_rate: got nan, expected a number"),
+        ('{"learning_rate": Infinity}', "learning_rate: got inf, expected a number"),
+    ],
+)
+def test_what_is_no_object_of_numbers_is_refused(tmp_path, text, message):
+    with pytest.raises(DataError, match=message):
+        load_config(make_params(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"params.json: no such file"):
+        load_config(tmp_path / "params.json")
+
+
+def test_overrides_are_json_or_text(tmp_path):
+    path = make_params(tmp_path, {"max_len": 180, "encoder": {"name": "bert", "hidden_size": 128}})
+    overrides = ["max_len=64", "head=crf", "full_finetuning=false", "learning_rate=1e-3", "warmup=0"]
+    config = load_config(
+        path, [*overrides, "encoder.hidden_size=32", "encoder.hidden_act=relu", "max_len=65"]
+    )
+    assert config.max_len == 65  # the last one counts
+    assert (config.head, config.full_finetuning, config.learning_rate) == ("crf", False, 1e-3)
+    assert config.encoder == {"name": "bert", "hidden_size": 32, "hidden_act": "relu"}
+    assert load_config(path).encoder == {"name": "bert", "hidden_size": 128}
+
+
+def test_a_whole_encoder_may_be_set_and_then_changed(tmp_path):
+    path = make_params(tmp_path, {"encoder": {"name": "bert", "num_hidden_layers": 2}})
+    config = load_config(path, ['encoder={"name": "lstm"}', "encoder.hidden_size=64"])
+    assert config.encoder == {"name": "lstm", "hidden_size": 64}
+    config = load_config(
+        make_params(tmp_path, {}), ["encoder.name=lstm", "encoder.character_vectors=a=b.txt"]
+    )
+    assert config.encoder == {"name": "lstm", "character_vectors": "a=b.txt"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("max_len", "--set max_len: expected key=value"),
+        ("max_len=abc", "--set max_len=abc: max_len: got 'abc', expected a whole number"),
+        ("max_len=1e3", "--set max_len=1e3: max_len: got 1000.0, expected a whole number"),
+        ("max_length=3", "--set max_length=3: unknown key 'max_length', the nearest known one is 'max_len'"),
+        ("head.name=crf", "--set head.name=crf: unknown key 'head.name'"),
+        ("warmup=2", "--set warmup=2: warmup: got 2, expected a share of the steps"),
+        ("epoch_num=true", "--set epoch_num=true: epoch_num: got True, expected a whole number"),
+        ("=3", "--set =3: unknown key ''"),
+    ],
+)
+def test_an_override_is_refused_in_one_line(tmp_path, override, message):
+    with pytest.raises(DataError) as caught:
+        load_config(make_params(tmp_path, {}), [override])
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    config = Config(head="crf", encoder={"name": "lstm", "hidden_size": 8})
+    text = to_json(config)
+    assert text.endswith("}\n")
+    assert load_config(make_params(tmp_path, text)) == config
+    assert json.loads(to_json(asdict(config))) == json.loads(text)
+    assert "\\u" not in to_json({"label": "人名"})
+
+
+def test_a_config_is_frozen():
+    with pytest.raises(FrozenInstanceError):
+        Config().max_len = 3
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_options_of_an_encoder_are_checked_as_well(name):
+    kind = ENCODERS[name].Config
+    first = fields(kind)[0].name
+    with pytest.raises(DataError, match=f"encoder '{name}': unknown key '{first}x', the nearest known one"):
+        from_mapping(kind, {f"{first}x": 1}, f"encoder {name!r}")
+    with pytest.raises(DataError, match=f"encoder '{name}': hidden_size: got 'big', expected a whole number"):
+        from_mapping(kind, {"hidden_size": "big"}, f"encoder {name!r}")
+    with pytest.raises(DataError, match=f"encoder '{name}': hidden_size"):
+        from_mapping(kind, {"hidden_size": 0}, f"encoder {name!r}")
+    assert from_mapping(kind, {"hidden_size": 24}, "") == kind(hidden_size=24)
+
+
+def test_a_value_that_may_be_null_may_be():
+    kind = ENCODERS["lstm"].Config
+    assert from_mapping(kind, {"character_vectors": None}, "").character_vectors is None
+    with pytest.raises(DataError, match="character_vectors: got 3, expected text or null"):
+        from_mapping(kind, {"character_vectors": 3}, "encoder")

@@ -1,0 +1,162 @@
+"""Who may import whom.  A new module of `ner` gets its line in `ORDER`, below everything it imports."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+# module or package -> what of ours it may import; from the bottom up
+ORDER = {
+    "tags": set(),
+    "batch": set(),
+    "encoders": set(),
+    "optim": set(),
+    "corpus": {"tags"},
+    "text": {"tags"},
+    "metrics": {"tags"},
+    "report": {"tags", "metrics"},
+    "heads": {"tags", "batch"},
+    "formats": {"tags", "corpus"},
+    "dataset": {"tags", "corpus", "formats"},
+    "dataset_dir": {"tags", "corpus", "dataset"},
+    "download": {"corpus"},
+    "config": {"corpus"},
+    "runtime": {"corpus"},
+    "tokenizer": {"corpus"},
+    "data_loader": {"corpus", "batch", "tokenizer"},
+    "model": {"tags", "corpus", "batch", "tokenizer", "encoders", "heads", "config", "runtime"},
+    "engine": {"tags", "batch", "data_loader", "model", "optim", "runtime"},
+    "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine"},
+    "checkpoint": {"corpus", "model", "engine", "runtime"},
+    "experiment": {
+        *("corpus", "config", "data_loader", "metrics", "model", "optim", "report"),
+        *("engine", "checkpoint", "runtime"),
+    },
+    "pretraining": {
+        *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
+        *("engine", "checkpoint", "runtime"),
+    },
+}
+REQUIRED = {"torch", "torchcrf", "seqeval", "tqdm", "numpy", "safetensors", "tokenizers"}
+EXTRAS = {"gensim", "optuna", "matplotlib", "fastapi", "uvicorn", "onnx", "onnxruntime", "onnxscript"}
+WITHOUT_TORCH = {
+    *("tags", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
+    *("download", "config", "tokenizer"),
+}
+FILES = sorted((ROOT / "ner").rglob("*.py"))
+SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")])
+
+
+def make_tree(path):
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(nodes):
+    """Dotted names of the modules imported, `from a import b` as a.b."""
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: a relative import, expected from ner..."
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def at_import(tree):
+    """The nodes that run when the module is imported: all but the bodies of functions."""
+    waiting = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def packages(names):
+    return {name.partition(".")[0] for name in names}
+
+
+def parts(names):
+    """Of `ner.x...` the x."""
+    return {name.split(".")[1] for name in names if name.startswith("ner.")}
+
+
+def part_of(path):
+    """`ner/heads/crf.py` -> heads, `ner/tags.py` -> tags, `ner/__init__.py` -> "" (imports nothing)."""
+    inner = path.relative_to(ROOT / "ner").parts
+    return inner[0].removesuffix(".py").replace("__init__", "")
+
+
+def attributes(tree):
+    return {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def called(tree):
+    return {
+        node.func.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+
+
+def named(path):
+    return str(path.relative_to(ROOT))
+
+
+def test_the_order_has_no_way_back():
+    below = set()
+    for part, allowed in ORDER.items():
+        assert allowed <= below, f"{part} may not import {allowed - below}, which stands above it"
+        below.add(part)
+
+
+def test_the_order_knows_every_module():
+    assert {part_of(path) for path in FILES} - {""} == set(ORDER), "a line is missing here, or one too many"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_module_imports_what_stands_below_it(path):
+    names = list(imports(ast.walk(make_tree(path))))
+    part = part_of(path)
+    assert parts(names) - {part} <= ORDER.get(part, set())
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_a_module_imports_required_packages_alone(path):
+    """An extra is imported where it is used, inside a function; transformers nowhere."""
+    tree = make_tree(path)
+    ours = {"ner", *sys.stdlib_module_names}
+    assert packages(imports(at_import(tree))) - ours <= REQUIRED
+    assert packages(imports(ast.walk(tree))) - ours <= REQUIRED | EXTRAS
+    if part_of(path) in WITHOUT_TORCH:
+        assert not {"torch", "torchcrf", "safetensors"} & packages(imports(ast.walk(tree)))
+
+
+def test_a_batch_knows_torch_alone():
+    names = packages(imports(ast.walk(make_tree(ROOT / "ner" / "batch.py"))))
+    assert names == {"torch", "typing"}
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name != "runtime.py"], ids=named)
+def test_only_runtime_parses_arguments_reads_the_environment_and_prints(path):
+    tree = make_tree(path)
+    assert "argparse" not in packages(imports(ast.walk(tree)))
+    assert not {"os.environ", "os.getenv", "sys.argv", "sys.exit"} & attributes(tree)
+    assert not {"print", "input", "exit"} & called(tree)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=named)
+def test_a_program_is_made_of_the_package(path):
+    """Parts of `ner`, required packages, and extras where they are used; never transformers."""
+    tree = make_tree(path)
+    tools = {"tools", *(script.stem for script in SCRIPTS)}
+    known = {"ner", *tools, *sys.stdlib_module_names}
+    assert packages(imports(at_import(tree))) - known <= REQUIRED
+    assert packages(imports(ast.walk(tree))) - known <= REQUIRED | EXTRAS
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert {"parse_args", "main"} <= functions
+
+
+def test_nothing_heavy_is_imported_by_the_package_itself():
+    assert list(imports(ast.walk(make_tree(ROOT / "ner" / "__init__.py")))) == []

@@ -1,0 +1,626 @@
+"""From annotated text to scores, by calling the programs: what a user gets, and that a run can be resumed."""
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from seqeval.metrics import classification_report, f1_score
+from seqeval.scheme import IOB2
+
+import build_dataset
+import evaluate
+import ner.experiment
+import predict
+import train
+from ner import runtime
+from ner.corpus import read_split
+from ner.experiment import Experiment, Patience
+from ner.tokenizer import learn_vocabulary
+
+SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "sample.bio"
+BERT = {
+    "name": "bert",
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+LSTM = {
+    "name": "lstm",
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "embedding_size": 16,
+    "bigram_size": 8,
+    "max_bigrams": 100,
+}
+PARAMS = {
+    **{"encoder": BERT, "max_len": 32, "batch_size": 6, "learning_rate": 5e-3},
+    **{"epoch_num": 4, "min_epoch_num": 4},
+}
+METRICS = [
+    *("epoch", "train_loss", "val_loss", "val_precision", "val_recall", "val_f1", "val_accuracy"),
+    *("val_accuracy_all_o", "learning_rate", "seconds", "tokens_per_second"),
+]
+TIMES = ("seconds", "tokens_per_second")
+ANCESTORS = {  # lemonhu/NER-BERT-pytorch, experiments/base_model/params.json
+    **{"full_finetuning": True, "max_len": 180, "learning_rate": 3e-5, "weight_decay": 0.01, "clip_grad": 2},
+    **{"batch_size": 30, "epoch_num": 20, "min_epoch_num": 5, "patience": 0.02, "patience_num": 5},
+}
+ENGLISH = """\
+John B-PER
+Smith I-PER
+visited O
+New B-LOC
+York I-LOC
+. O
+
+The O
+U.S. B-LOC
+bank O
+Goldman B-ORG
+Sachs I-ORG
+hired O
+Mary B-PER
+. O
+
+Mary B-PER
+Smith I-PER
+lives O
+in O
+London B-LOC
+. O
+
+"""
+
+
+def program(module, *argv) -> None:
+    """For fixtures, which have no `run_main`."""
+    assert runtime.run(module.main, module.parse_args, [str(item) for item in argv]) == 0
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Sixty short sentences of the sample: forty to train on, ten each for val and test."""
+    folder = tmp_path_factory.mktemp("data")
+    blocks = SAMPLE.read_text(encoding="utf-8").split("\n\n")
+    short = [block for block in blocks if 2 < block.count("\n") < 36][:60]
+    (folder / "sixty.bio").write_text("\n\n".join(short) + "\n\n", encoding="utf-8")
+    sizes = ["--val_size", 10, "--test_size", 10]
+    program(build_dataset, "--train", folder / "sixty.bio", "--out_dir", folder / "built", *sizes)
+    assert [len(read_split(folder / "built", s).sentences) for s in ("train", "val", "test")] == [40, 10, 10]
+    return folder / "built"
+
+
+@pytest.fixture(scope="module")
+def trained(data, tmp_path_factory) -> Path:
+    """An experiment over BERT that ran to its end."""
+    folder = make_experiment(tmp_path_factory.mktemp("trained"), epoch_num=8, min_epoch_num=8)
+    program(train, "--data_dir", data, "--model_dir", folder)
+    return folder
+
+
+@pytest.fixture
+def start(data, tmp_path, run_main):
+    """`start("--bf16", head="crf")`: trains a new experiment with these parameters and options."""
+
+    def run(*argv, code=0, name="experiment", data_dir=data, **params):
+        folder = make_experiment(tmp_path / name, **params)
+        ended = run_main(train, "--data_dir", data_dir, "--model_dir", folder, *argv)
+        assert ended.code == code, ended.err
+        assert ended.out == ""
+        return folder, ended
+
+    return run
+
+
+def make_experiment(folder, **params) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "params.json").write_text(json.dumps({**PARAMS, **params}, indent=2))
+    return folder
+
+
+def metrics_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def without_times(folder) -> list[dict]:
+    return [{key: value for key, value in line.items() if key not in TIMES} for line in metrics_of(folder)]
+
+
+def check_finished(folder, n_epochs):
+    """All that DESIGN promises of an experiment's directory."""
+    assert {path.name for path in folder.iterdir()} == {
+        *("params.json", "train.log", "metrics.jsonl", "resolved.json", "checkpoints", "last", "best"),
+    }
+    lines = metrics_of(folder)
+    assert [list(line) for line in lines] == [METRICS] * n_epochs
+    assert [line["epoch"] for line in lines] == list(range(1, n_epochs + 1))
+    assert all(
+        0 <= line[key] <= 1
+        for line in lines
+        for key in METRICS
+        if key.startswith("val_") and key != "val_loss"
+    )
+    for name in ("last", "best"):
+        assert os.readlink(folder / name).startswith("checkpoints/step-")
+        assert (folder / name / "model.safetensors").is_file()
+    resolved = json.loads((folder / "resolved.json").read_text())
+    per_epoch = resolved["steps_an_epoch"]
+    best = max(range(n_epochs), key=lambda i: lines[i]["val_f1"])
+    assert os.readlink(folder / "last") == f"checkpoints/step-{n_epochs * per_epoch}"
+    assert os.readlink(folder / "best") == f"checkpoints/step-{(best + 1) * per_epoch}"
+    return resolved
+
+
+def same_weights(one, other) -> bool:
+    first, second = (load_file(folder / "last" / "model.safetensors") for folder in (one, other))
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def tags_of(path) -> tuple[list[list[str]], list[list[str]]]:
+    """Gold and predicted tags of `predictions_<split>.txt`, read as a stranger would."""
+    blocks = path.read_text(encoding="utf-8").removesuffix("\n\n").split("\n\n")
+    rows = [[line.split("\t") for line in block.split("\n")] for block in blocks]
+    assert all(len(columns) == 3 for row in rows for columns in row)
+    return [[columns[1] for columns in row] for row in rows], [
+        [columns[2] for columns in row] for row in rows
+    ]
+
+
+def check_scores(folder, data_dir, split):
+    """The scores that stand there are those that seqeval gives to the predictions that stand there."""
+    scores = json.loads((folder / f"metrics_{split}.json").read_text())
+    sentences = read_split(data_dir, split).sentences
+    gold, predicted = tags_of(folder / f"predictions_{split}.txt")
+    raw = (data_dir / split / "tags.txt").read_text().splitlines()
+    assert [" ".join(row) for row in gold] == raw
+    assert scores["n_gold"] == sum(tag.startswith("B-") for row in raw for tag in row.split())
+    assert scores["n_gold"] == sum(len(sentence.spans) for sentence in sentences)
+    assert scores["n_predicted"] == sum(tag.startswith("B-") for row in predicted for tag in row)
+    assert (scores["n_sentences"], scores["n_tokens"]) == (len(raw), sum(len(row.split()) for row in raw))
+    strict = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
+    assert scores["f1"] == pytest.approx(f1_score(gold, predicted, **strict), abs=1e-12)
+    oracle = classification_report(gold, predicted, output_dict=True, **strict)
+    for key, theirs in (("precision", "precision"), ("recall", "recall"), ("f1", "f1-score")):
+        assert scores[key] == pytest.approx(oracle["micro avg"][theirs], abs=1e-12)
+        for label, values in scores["per_type"].items():
+            assert values[key] == pytest.approx(oracle[label][theirs], abs=1e-12)
+            assert values["support"] == oracle[label]["support"]
+    pairs = [(g, p) for gs, ps in zip(gold, predicted, strict=True) for g, p in zip(gs, ps, strict=True)]
+    assert scores["accuracy"] == pytest.approx(sum(g == p for g, p in pairs) / len(pairs))
+    assert scores["accuracy_all_o"] == pytest.approx(sum(g == "O" for g, _ in pairs) / len(pairs))
+    objects = [
+        json.loads(line) for line in (folder / f"predictions_{split}.jsonl").read_text().split("\n")[:-1]
+    ]
+    assert [tuple(line["tokens"]) for line in objects] == [sentence.tokens for sentence in sentences]
+    assert [[tuple(span) for span in line["gold"]] for line in objects] == [[*s.spans] for s in sentences]
+    correct = sum(len({*map(tuple, o["gold"])} & {*map(tuple, o["predicted"])}) for o in objects)
+    assert scores["n_correct"] == correct
+    return scores
+
+
+def test_an_experiment_has_all_its_files(trained, data):
+    resolved = check_finished(trained, 8)
+    assert len(list((trained / "checkpoints").iterdir())) <= 3
+    assert resolved["params"]["learning_rate"] == 5e-3
+    assert resolved["params"]["weight_decay"] == 0.01
+    assert resolved["seed"] == 2019
+    assert resolved["precision"] == "fp32"
+    assert resolved["data"]["labels"] == ["LOC", "ORG", "PER"]
+    assert resolved["data"]["unit"] == "char"
+    assert {"train/sentences.txt", "val/tags.txt"} <= set(resolved["data"])
+    assert {"python", "torch", "threads", "gpu"} <= set(resolved["environment"])
+    tensors = load_file(trained / "last" / "model.safetensors")
+    assert resolved["n_parameters"] == sum(tensor.numel() for tensor in tensors.values())
+    assert json.loads((trained / "params.json").read_text())["epoch_num"] == 8
+    log = (trained / "train.log").read_text()
+    assert "an encoder without published weights" in log
+    assert "new, to be trained: the softmax head over 7 tags (BIO)" in log
+    assert "epoch 8/8  loss" in log
+    assert "best val F1" in log.splitlines()[-1]
+    lines = metrics_of(trained)
+    assert lines[-1]["train_loss"] < 0.6 * lines[0]["train_loss"]
+    assert all(line["val_accuracy_all_o"] == lines[0]["val_accuracy_all_o"] for line in lines)
+    rates = [line["learning_rate"] for line in lines]
+    assert rates == sorted(rates, reverse=True)
+    assert 0 < rates[-1] < rates[0] < 5e-3
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_scores_are_those_of_seqeval(trained, data, tmp_path, run_main, snapshot, split):
+    before = snapshot(trained)
+    ended = run_main(
+        evaluate, "--data_dir", data, "--model_dir", trained, "--split", split, "--out_dir", tmp_path
+    )
+    assert (ended.code, ended.out) == (0, "")
+    scores = check_scores(tmp_path, data, split)
+    if split == "train":
+        assert scores["f1"] > 0.2
+    if split == "val":
+        best = max(metrics_of(trained), key=lambda line: line["val_f1"])
+        for key in ("f1", "precision", "recall", "accuracy", "accuracy_all_o"):
+            assert scores[key] == pytest.approx(best[f"val_{key}"], abs=1e-12)
+        assert scores["loss"] == pytest.approx(best["val_loss"], rel=1e-4)
+    assert f"F1 {100 * scores['f1']:.2f}" in ended.err
+    assert f"{scores['n_gold']} gold entities, all scored" in ended.err
+    assert snapshot(trained) == before
+
+
+def test_evaluate_writes_into_the_experiment_and_takes_best_or_last(trained, data, tmp_path, run_main):
+    folder = tmp_path / "copy"
+    shutil.copytree(trained, folder, symlinks=True)
+    results = []
+    for name in ("last", "best"):
+        options = ["--data_dir", data, "--model_dir", folder, "--restore_file", name]
+        ended = run_main(evaluate, *options)
+        assert ended.code == 0
+        assert f"tensors loaded from {folder / name}" in ended.err
+        results.append(check_scores(folder, data, "test"))
+    assert run_main(evaluate, "--data_dir", data, "--model_dir", folder).code == 0
+    assert json.loads((folder / "metrics_test.json").read_text()) == results[1]
+    direct = ["--model_dir", folder / "checkpoints" / Path(os.readlink(folder / "last")).name]
+    assert run_main(evaluate, "--data_dir", data, *direct, "--out_dir", tmp_path / "new" / "out").code == 0
+    assert json.loads((tmp_path / "new" / "out" / "metrics_test.json").read_text()) == results[0]
+
+
+def test_any_batch_and_window_give_the_same_scores(trained, data, tmp_path, run_main):
+    options = ["--data_dir", data, "--model_dir", trained, "--split", "train", "--out_dir", tmp_path]
+    found = []
+    for batch_tokens in (8192, 64, 1):
+        assert run_main(evaluate, *options, "--batch_tokens", batch_tokens).code == 0
+        found.append(json.loads((tmp_path / "metrics_train.json").read_text()))
+        found[-1]["loss"] = pytest.approx(found[-1]["loss"], rel=1e-4)
+    assert found[0]["f1"] == found[1]["f1"] == found[2]["f1"]
+    assert found[0]["n_predicted"] == found[1]["n_predicted"] == found[2]["n_predicted"]
+    assert run_main(evaluate, *options, "--max_len", 10).code == 0
+    check_scores(tmp_path, data, "train")
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(start, trained):
+    again, _ = start(epoch_num=8, min_epoch_num=8)
+    assert without_times(again) == without_times(trained)
+    assert same_weights(again, trained)
+    other, _ = start("--seed", 7, name="other", epoch_num=1)
+    assert metrics_of(other)[0]["train_loss"] != metrics_of(trained)[0]["train_loss"]
+
+
+def interrupt_at_epoch(monkeypatch, epoch):
+    go_on = Experiment._epoch
+
+    def stop(experiment):
+        if experiment.progress.epoch == epoch:
+            raise KeyboardInterrupt
+        go_on(experiment)
+
+    monkeypatch.setattr(Experiment, "_epoch", stop)
+
+
+def interrupt_after_saving(monkeypatch, n_saves):
+    save, n_saved = ner.experiment.save_checkpoint, []
+
+    def stop(*args, **options):
+        save(*args, **options)
+        n_saved.append(1)
+        if len(n_saved) == n_saves:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ner.experiment, "save_checkpoint", stop)
+
+
+@pytest.mark.parametrize("encoder", [BERT, LSTM], ids=["bert", "lstm"])
+@pytest.mark.parametrize(
+    ("options", "params"),
+    [([], {}), (["--bf16"], {"head": "crf", "scheme": "BIOES"}), (["--fp16"], {"schedule": "cosine"})],
+    ids=["softmax", "crf bf16", "softmax fp16"],
+)
+def test_a_run_goes_on_where_it_stopped(start, data, run_main, monkeypatch, encoder, options, params):
+    params = {"encoder": encoder, **params}
+    whole, _ = start(*options, name="whole", **params)
+    with monkeypatch.context() as patch:
+        interrupt_at_epoch(patch, 2)
+        stopped, ended = start(*options, name="stopped", code=130, **params)
+    assert ended.err.endswith("interrupted\n")
+    assert len(metrics_of(stopped)) == 2
+    resolved = (stopped / "resolved.json").read_bytes()
+    restore = ["--data_dir", data, "--model_dir", stopped, *options, "--restore_file", "last"]
+    ended = run_main(train, *restore)
+    assert ended.code == 0
+    assert f"restored {stopped / 'last'}: going on with epoch 3" in ended.err
+    check_finished(stopped, 4)
+    assert (stopped / "resolved.json").read_bytes() == resolved
+    assert without_times(stopped) == without_times(whole)
+    assert same_weights(stopped, whole)
+    log = (stopped / "train.log").read_text()
+    assert log.count("going on with epoch 3") == 1
+    assert [log.count(f"epoch {i}/4  loss") for i in (1, 2, 3, 4)] == [1, 1, 1, 1]
+    assert run_main(train, *restore).code == 0
+    assert without_times(stopped) == without_times(whole)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("n_saves", [1, 3, 4, 6])
+def test_a_run_goes_on_in_the_middle_of_an_epoch(start, data, run_main, monkeypatch, accumulation, n_saves):
+    params = {"epoch_num": 2, "save_steps": 2, "gradient_accumulation_steps": accumulation}
+    whole, _ = start(name="whole", **params)
+    with monkeypatch.context() as patch:
+        interrupt_after_saving(patch, n_saves)
+        stopped, _ = start(name="stopped", code=130, **params)
+    assert run_main(train, "--data_dir", data, "--model_dir", stopped, "--restore_file", "last").code == 0
+    check_finished(stopped, 2)
+    assert without_times(stopped) == without_times(whole)
+    assert same_weights(stopped, whole)
+
+
+def test_a_run_goes_on_from_an_earlier_checkpoint(start, data, run_main):
+    whole, _ = start(name="whole")
+    folder, _ = start()
+    earlier = min((folder / "checkpoints").iterdir(), key=lambda path: int(path.name[5:]))
+    name = f"checkpoints/{earlier.name}"
+    ended = run_main(train, "--data_dir", data, "--model_dir", folder, "--restore_file", name)
+    assert ended.code == 0
+    assert without_times(folder) == without_times(whole)
+    assert same_weights(folder, whole)
+
+
+def test_results_are_not_overwritten_unless_asked(start, data, run_main, snapshot):
+    folder, _ = start(epoch_num=2)
+    before, lines = snapshot(folder), without_times(folder)
+    command = ["--data_dir", data, "--model_dir", folder]
+    ended = run_main(train, *command)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "results of an earlier run stand here" in ended.err
+    assert "--restore_file last goes on with it, --overwrite begins anew" in ended.err
+    assert snapshot(folder) == before
+    (folder / "notes.txt").write_text("mine")
+    assert run_main(train, *command, "--overwrite").code == 0
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
+    check_finished(folder, 2)
+    assert without_times(folder) == lines
+
+
+def test_set_overrides_params_and_leaves_them(start):
+    folder, _ = start(
+        *("--set", "epoch_num=1", "--set", "head=crf", "--set", "encoder.hidden_size=16"),
+        *("--set", "full_finetuning=false"),
+    )
+    resolved = check_finished(folder, 1)
+    assert resolved["params"] == resolved["params"] | {
+        **{"epoch_num": 1, "head": "crf", "full_finetuning": False},
+        **{"encoder": BERT | {"hidden_size": 16}},
+    }
+    assert resolved["encoder"]["hidden_size"] == 16
+    assert json.loads((folder / "params.json").read_text()) == PARAMS
+    config = json.loads((folder / "best" / "config.json").read_text())
+    assert (config["ner"]["head"], config["hidden_size"]) == ("crf", 16)
+
+
+def write_published(folder, data_dir, *, tags=None):
+    """What transformers saves, random weights, with a vocabulary for these data beside it."""
+    transformers = pytest.importorskip("transformers")
+    tokenizer = learn_vocabulary(t for s in read_split(data_dir, "train").sentences for t in s.tokens)
+    folder.mkdir()
+    torch.manual_seed(1)
+    sizes = {key: value for key, value in BERT.items() if key != "name"} | {"max_position_embeddings": 200}
+    if tags is None:
+        config = transformers.BertConfig(vocab_size=len(tokenizer), **sizes)
+        model = transformers.BertForPreTraining(config)
+    else:
+        labels = {"id2label": dict(enumerate(tags)), "label2id": {tag: i for i, tag in enumerate(tags)}}
+        config = transformers.BertConfig(vocab_size=len(tokenizer), **sizes, **labels)
+        model = transformers.BertForTokenClassification(config)
+        with torch.no_grad():
+            model.bert.embeddings.word_embeddings.weight.normal_(std=2.0)
+            model.classifier.weight.normal_(std=1.0)
+    model.save_pretrained(folder)
+    tokenizer.save(folder)
+    return model
+
+
+def test_the_ancestors_file_and_published_weights(start, data, tmp_path, run_main):
+    write_published(tmp_path / "published", data)
+    folder = tmp_path / "ancestor"
+    folder.mkdir()
+    (folder / "params.json").write_text(json.dumps(ANCESTORS))
+    options = ["--data_dir", data, "--model_dir", folder, "--set", "epoch_num=1"]
+    ended = run_main(train, *options, "--bert_model_dir", tmp_path / "published")
+    assert ended.code == 0, ended.err
+    resolved = check_finished(folder, 1)
+    assert resolved["encoder"]["hidden_size"] == 32
+    assert resolved["params"] == resolved["params"] | ANCESTORS | {"epoch_num": 1}
+    assert f"tensors loaded from {tmp_path / 'published'}" in ended.err
+    assert "not used: " in ended.err
+    assert "cls.predictions" in ended.err
+    assert "new, to be trained: the softmax head over 7 tags (BIO)" in ended.err
+    _, ended = start("--bert_model_dir", tmp_path / "published", epoch_num=1)
+    assert "the `encoder` key of params.json is not used" in ended.err
+    theirs = pytest.importorskip("transformers").AutoModelForTokenClassification.from_pretrained(
+        folder / "best"
+    )
+    assert sorted(theirs.config.id2label.values())[0] == "B-LOC"
+
+
+@pytest.mark.parametrize("encoder", [BERT, LSTM], ids=["bert", "lstm"])
+@pytest.mark.parametrize("head", ["softmax", "crf"])
+@pytest.mark.parametrize(
+    ("options", "precision"),
+    [(["--bf16"], "bf16"), (["--fp16"], "fp16"), (["--fp16", "--loss_scale", "128"], "fp16")],
+    ids=["bf16", "fp16", "fp16 scaled by 128"],
+)
+def test_every_precision_trains(start, data, run_main, encoder, head, options, precision):
+    folder, _ = start(*options, encoder=encoder, head=head, epoch_num=2)
+    resolved = check_finished(folder, 2)
+    assert resolved["precision"] == precision
+    lines = metrics_of(folder)
+    assert lines[1]["train_loss"] < 0.95 * lines[0]["train_loss"]
+    assert all(
+        tensor.dtype == torch.float32
+        for tensor in load_file(folder / "last" / "model.safetensors").values()
+        if tensor.is_floating_point()
+    )
+    scaler = json.loads((folder / "last" / "training_state.json").read_text())["scaler"]
+    assert bool(scaler) == (precision == "fp16")
+    if "128" in options:
+        assert scaler["scale"] == 128
+    half = options[0]
+    assert run_main(evaluate, "--data_dir", data, "--model_dir", folder, half).code == 0
+    check_scores(folder, data, "test")
+
+
+def test_a_frozen_encoder_keeps_its_bytes(start, data, tmp_path):
+    write_published(tmp_path / "published", data)
+    published = load_file(tmp_path / "published" / "model.safetensors")
+    folder, ended = start("--bert_model_dir", tmp_path / "published", full_finetuning=False, epoch_num=2)
+    assert "the encoder is frozen (full_finetuning is false)" in ended.err
+    after = load_file(folder / "last" / "model.safetensors")
+    encoder = {name for name in after if name.startswith("bert.")}
+    assert encoder == after.keys() - {"classifier.weight", "classifier.bias"}
+    assert all(torch.equal(after[name], published[name]) for name in encoder)
+    assert after["classifier.bias"].abs().sum() > 0
+    n_parameters = json.loads((folder / "resolved.json").read_text())["n_parameters"]
+    assert n_parameters == after["classifier.weight"].numel() + after["classifier.bias"].numel()
+
+
+def test_patience_stops_a_run_that_learns_nothing(start, data, run_main):
+    options = {"learning_rate": 1e-9, "epoch_num": 9, "min_epoch_num": 2, "patience_num": 3}
+    folder, ended = start(**options)
+    assert "stopped early: 3 epochs without gain" in ended.err
+    check_finished(folder, 4)  # the first epoch always gains
+    ended = run_main(train, "--data_dir", data, "--model_dir", folder, "--restore_file", "last")
+    assert ended.code == 0
+    assert "stopped early: 3 epochs without gain" in ended.err
+    check_finished(folder, 4)
+    late, _ = start(name="late", **options | {"min_epoch_num": 6})
+    check_finished(late, 6)
+    never, ended = start(name="never", **options | {"min_epoch_num": 99, "epoch_num": 5})
+    check_finished(never, 5)
+    assert "stopped early" not in ended.err
+    off, _ = start(name="off", **options | {"patience_num": 0, "epoch_num": 5})
+    check_finished(off, 5)
+
+
+def test_patience_counts_as_the_ancestor_does():
+    patience = Patience()
+    f1s = [0.5, 0.5001, 0.4, 0.5002, 0.6, 0.6, 0.61]
+    best = [patience.update(f1, 0.0002) for f1 in f1s]
+    assert best == [True, True, False, True, True, False, True]
+    counts, patience = [], Patience()
+    for f1 in f1s:
+        patience.update(f1, 0.0002)
+        counts.append(patience.n_without_gain)
+    assert counts == [0, 1, 2, 3, 0, 1, 0]
+
+
+def test_nothing_found_is_explained(start):
+    folder, ended = start(learning_rate=1e-9, epoch_num=1)
+    gold = "val F1 is 0. Gold tags: {'"
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("val F1 is 0")]
+    assert line.startswith(gold)
+    assert "learning_rate" in line or "wrong end or type" in line
+    assert "val F1 is 0" in (folder / "train.log").read_text()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_in_a_line(start):
+    folder, ended = start(code=1, learning_rate=1e38, clip_grad=0, warmup=0.0)
+    last = ended.err.splitlines()[-1]
+    assert last.startswith("error: the loss is nan (epoch 1, batch ")
+    assert last.endswith("a lower learning_rate may help")
+    assert "Traceback" not in ended.err
+    assert not (folder / "last").exists()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_published_classifier_is_scored_as_it_is(data, tmp_path, run_main, snapshot, order):
+    transformers = pytest.importorskip("transformers")
+    tags = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG"][::order]
+    oracle = write_published(tmp_path / "published", data, tags=tags).eval()
+    before = snapshot(tmp_path / "published")
+    options = ["--data_dir", data, "--model_dir", tmp_path / "published"]
+    assert run_main(evaluate, *options, "--out_dir", tmp_path / "out").code == 0
+    assert snapshot(tmp_path / "published") == before
+    scores = check_scores(tmp_path / "out", data, "test")
+    assert scores["n_predicted"] > 10
+    tokenizer = transformers.BertTokenizer(str(tmp_path / "published" / "vocab.txt"))
+    losses, n_tokens = 0.0, 0
+    for sentence in read_split(data, "test").sentences:
+        ids = [
+            tokenizer.convert_tokens_to_ids(tokenizer.tokenize(t) or ["[UNK]"])[0] for t in sentence.tokens
+        ]
+        gold = torch.zeros(len(ids), dtype=torch.long) + tags.index("O")
+        for start, end, label in sentence.spans:
+            gold[start:end] = tags.index(f"I-{label}")
+            gold[start] = tags.index(f"B-{label}")
+        with torch.no_grad():
+            piece_ids = torch.tensor([[tokenizer.cls_token_id, *ids, tokenizer.sep_token_id]])
+            logits = oracle(piece_ids).logits[0, 1:-1]
+        losses += torch.nn.functional.cross_entropy(logits, gold, reduction="sum").item()
+        n_tokens += len(ids)
+    assert scores["loss"] == pytest.approx(losses / n_tokens, rel=1e-4)
+
+
+def test_english_words(tmp_path, run_main, start):
+    (tmp_path / "english.txt").write_text(ENGLISH * 6, encoding="utf-8")
+    sizes = ["--val_size", 3, "--test_size", 3]
+    ended = run_main(
+        build_dataset, "--train", tmp_path / "english.txt", "--out_dir", tmp_path / "data", *sizes
+    )
+    assert ended.code == 0
+    folder, _ = start(
+        data_dir=tmp_path / "data", epoch_num=12, min_epoch_num=12, encoder=BERT | {"num_hidden_layers": 1}
+    )
+    resolved = check_finished(folder, 12)
+    assert resolved["data"]["unit"] == "word"
+    assert run_main(evaluate, "--data_dir", tmp_path / "data", "--model_dir", folder).code == 0
+    assert check_scores(folder, tmp_path / "data", "test")["f1"] > 0.8
+    text = "Mary Smith lives in London."
+    ended = run_main(predict, "--model_dir", folder, "--text", text)
+    found = json.loads(ended.out)
+    assert {e["text"] for e in found["entities"]} == {"Mary Smith", "London"}
+    assert all(text[e["start"] : e["end"]] == e["text"] for e in found["entities"])
+
+
+def test_illegal_gold_is_said_where_it_stands(data, tmp_path, run_main, start):
+    shutil.copytree(data, tmp_path / "data")
+    for split in ("train", "test"):
+        path = tmp_path / "data" / split / "tags.txt"
+        rows = path.read_text().splitlines()
+        number = next(i for i, row in enumerate(rows) if "B-LOC" in row)
+        rows[number] = rows[number].replace("B-LOC", "I-LOC", 1)
+        path.write_text("".join(f"{row}\n" for row in rows))
+    folder, ended = start(data_dir=tmp_path / "data", epoch_num=1)
+    assert "1 such tags are read as entity starts" in ended.err
+    assert "1 such tags are read as entity starts" in (folder / "train.log").read_text()
+    ended = run_main(evaluate, "--data_dir", tmp_path / "data", "--model_dir", folder)
+    assert ended.code == 0
+    assert "1 gold tags are illegal" in ended.err
+    scores = json.loads((folder / "metrics_test.json").read_text())
+    raw = [row.split() for row in (tmp_path / "data" / "test" / "tags.txt").read_text().splitlines()]
+    _, predicted = tags_of(folder / "predictions_test.txt")
+    oracle = f1_score(raw, predicted, mode="strict", scheme=IOB2, zero_division=0)
+    assert scores["seqeval_strict"]["f1"] == pytest.approx(oracle, abs=1e-12)
+    assert scores["n_gold"] == scores["seqeval_strict"]["n_gold"] + 1
+
+
+def test_labels_that_the_model_lacks_are_missed_gold(trained, data, tmp_path, run_main):
+    shutil.copytree(data, tmp_path / "data")
+    path = tmp_path / "data" / "test" / "tags.txt"
+    path.write_text(path.read_text().replace("-PER", "-GOD"))
+    options = ["--data_dir", tmp_path / "data", "--model_dir", trained, "--out_dir", tmp_path]
+    ended = run_main(evaluate, *options)
+    assert ended.code == 0
+    assert "labels that the model does not know, all counted as missed: GOD" in ended.err
+    scores = json.loads((tmp_path / "metrics_test.json").read_text())
+    assert scores["per_type"]["GOD"]["recall"] == 0
+    assert scores["per_type"]["GOD"]["support"] == path.read_text().count("B-GOD")
+    assert scores["n_gold"] == path.read_text().count("B-")
+
+
+def test_nothing_is_left_listening(start):
+    start(epoch_num=1)
+    assert logging.getLogger("ner").handlers == []
