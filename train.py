@@ -23,7 +23,7 @@ from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
 from ner.optim import SCHEDULES, build_optimizer, parameter_groups
 from ner.runtime import log
 from ner.tags import TagSet
-from ner.tokenizer import Tokenizer, learn_vocabulary
+from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -127,18 +127,8 @@ def build_model(
         if config.encoder:
             report.append(f"the `encoder` key of params.json is not used: {args.bert_model_dir} decides")
         examples = encode(train.sentences, tokenizer)
-    elif config.encoder:
-        tokens = (token for sentence in train.sentences for token in sentence.tokens)
-        tokenizer = learn_vocabulary(tokens)
-        encoder = build_encoder(config.encoder, vocab_size=len(tokenizer))
-        report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
-        examples = encode(train.sentences, tokenizer)
-        if hasattr(encoder, "prepare") and not args.restore_file:
-            report += prepare(encoder, tokenizer, examples)
     else:
-        raise DataError(
-            f"{args.model_dir / 'params.json'}: no `encoder` key and no --bert_model_dir, expected one"
-        )
+        encoder, tokenizer, examples, report = fresh_encoder(args, config, train)
     limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
     if config.max_len > limit:
         raise DataError(
@@ -155,12 +145,28 @@ def build_model(
     return Model(tagger, tokenizer, unit, config.max_len), examples, report
 
 
-def prepare(encoder: nn.Module, tokenizer: Tokenizer, examples: Examples) -> list[str]:
-    """What an encoder learns from the training text before training begins, files of vectors included."""
-    try:
-        return encoder.prepare(tokenizer, examples.pieces)
-    except ValueError as error:
-        raise DataError(str(error)) from None
+def fresh_encoder(
+    args: argparse.Namespace, config: Config, train: corpus.Split
+) -> tuple[nn.Module, Tokenizer, Examples, list[str]]:
+    """An encoder without published weights, and what it learns from train before training begins."""
+    if not config.encoder:
+        where = args.model_dir / "params.json"
+        raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
+    if args.restore_file:
+        tokenizer = load_tokenizer(args.model_dir / args.restore_file)
+    else:
+        tokens = (token for sentence in train.sentences for token in sentence.tokens)
+        # capital letters tell names from words
+        tokenizer = learn_vocabulary(tokens, normalisation=Normalisation(do_lower_case=False))
+    encoder = build_encoder(config.encoder, vocab_size=len(tokenizer))
+    examples = encode(train.sentences, tokenizer)
+    report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
+    if hasattr(encoder, "prepare") and not args.restore_file:
+        try:
+            report += encoder.prepare(tokenizer, examples.pieces)
+        except ValueError as error:  # a file of vectors
+            raise DataError(str(error)) from None
+    return encoder, tokenizer, examples, report
 
 
 def build_scaler(device: torch.device, precision: str, loss_scale: float) -> torch.amp.GradScaler:

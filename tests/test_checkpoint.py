@@ -132,19 +132,20 @@ def test_the_next_steps_are_the_same_bit_for_bit(tmp_path, encoder, head, precis
     first.epoch()
     all_steps = first.steps
 
-    for folder, n_done in ((first.directory / "last", len(first.loader) + 2),):
-        again = Run(tmp_path, encoder=encoder, head=head, precision=precision, seed=5)
-        assert again.restore(folder) == {}
-        assert (again.progress.epoch, again.progress.batch, again.progress.step) == (1, 2, n_done)
-        again.epoch()
-        again.epoch()
-        assert len(again.steps) == len(all_steps) - n_done
-        for (step, loss, weights), (its_step, its_loss, its_weights) in zip(
-            all_steps[n_done:], again.steps, strict=True
-        ):
-            assert (step, loss) == (its_step, its_loss)
-            assert all(torch.equal(weights[name], its_weights[name]) for name in weights), step
-        assert again.scaler.state_dict() == first.scaler.state_dict()
+    n_done = len(first.loader) + 2
+    again = Run(tmp_path, encoder=encoder, head=head, precision=precision, seed=5)
+    assert again.restore(first.directory / "last") == {}
+    assert (again.progress.epoch, again.progress.batch, again.progress.step) == (1, 2, n_done)
+    again.epoch()
+    again.epoch()
+    assert len(again.steps) == len(all_steps) - n_done
+    for (step, loss, weights), (its_step, its_loss, its_weights) in zip(
+        all_steps[n_done:], again.steps, strict=True
+    ):
+        assert (step, loss) == (its_step, its_loss)
+        assert all(torch.equal(weights[name], its_weights[name]) for name in weights), step
+    assert again.scaler.state_dict() == first.scaler.state_dict()
+
     epochs_end = Run(tmp_path, encoder=encoder, head=head, precision=precision, seed=6)
     folder = tmp_path / "checkpoints" / f"step-{len(first.loader)}"
     assert epochs_end.restore(folder) == {"best_f1": 0.25, "note": "北"}

@@ -243,7 +243,7 @@ def test_a_line_that_is_not_utf8(models, tmp_path, run_main, monkeypatch, place)
 
 
 @pytest.mark.parametrize("line_length", [20_000, pytest.param(100_000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("batch_tokens", [8192, 100, 10])
+@pytest.mark.parametrize("batch_tokens", [8192, 10])
 def test_a_very_long_line(models, tmp_path, run_main, sizes, line_length, batch_tokens):
     text = (CHARACTERS * (line_length // len(CHARACTERS) + 1))[:line_length]
     path = tmp_path / "texts.txt"

@@ -20,6 +20,7 @@ import train
 from ner import runtime
 from ner.corpus import read_split
 from ner.experiment import Experiment, Patience
+from ner.metrics import Counts, Scores
 from ner.tokenizer import learn_vocabulary
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "sample.bio"
@@ -103,6 +104,21 @@ def trained(data, tmp_path_factory) -> Path:
     folder = make_experiment(tmp_path_factory.mktemp("trained"), epoch_num=8, min_epoch_num=8)
     program(train, "--data_dir", data, "--model_dir", folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """`whole("--bf16", head="crf")`: as `start`, a run without a break, made once."""
+    made = {}
+
+    def run(*argv, **params) -> Path:
+        key = json.dumps([argv, params])
+        if key not in made:
+            made[key] = make_experiment(tmp_path_factory.mktemp("whole"), **params)
+            program(train, "--data_dir", data, "--model_dir", made[key], *argv)
+        return made[key]
+
+    return run
 
 
 @pytest.fixture
@@ -290,6 +306,12 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(start, trained):
     assert metrics_of(other)[0]["train_loss"] != metrics_of(trained)[0]["train_loss"]
 
 
+def read_epochs(folder, checkpoint) -> list[dict]:
+    """The lines of metrics.jsonl up to the checkpoint of an epoch's end."""
+    n_epochs = json.loads((checkpoint / "training_state.json").read_text())["progress"]["epoch"]
+    return metrics_of(folder)[:n_epochs]
+
+
 def interrupt_at_epoch(monkeypatch, epoch):
     go_on = Experiment._epoch
 
@@ -319,9 +341,9 @@ def interrupt_after_saving(monkeypatch, n_saves):
     [([], {}), (["--bf16"], {"head": "crf", "scheme": "BIOES"}), (["--fp16"], {"schedule": "cosine"})],
     ids=["softmax", "crf bf16", "softmax fp16"],
 )
-def test_a_run_goes_on_where_it_stopped(start, data, run_main, monkeypatch, encoder, options, params):
+def test_a_run_goes_on_where_it_stopped(start, whole, data, run_main, monkeypatch, encoder, options, params):
     params = {"encoder": encoder, **params}
-    whole, _ = start(*options, name="whole", **params)
+    unbroken = whole(*options, **params)
     with monkeypatch.context() as patch:
         interrupt_at_epoch(patch, 2)
         stopped, ended = start(*options, name="stopped", code=130, **params)
@@ -334,38 +356,47 @@ def test_a_run_goes_on_where_it_stopped(start, data, run_main, monkeypatch, enco
     assert f"restored {stopped / 'last'}: going on with epoch 3" in ended.err
     check_finished(stopped, 4)
     assert (stopped / "resolved.json").read_bytes() == resolved
-    assert without_times(stopped) == without_times(whole)
-    assert same_weights(stopped, whole)
+    assert without_times(stopped) == without_times(unbroken)
+    assert same_weights(stopped, unbroken)
     log = (stopped / "train.log").read_text()
     assert log.count("going on with epoch 3") == 1
     assert [log.count(f"epoch {i}/4  loss") for i in (1, 2, 3, 4)] == [1, 1, 1, 1]
     assert run_main(train, *restore).code == 0
-    assert without_times(stopped) == without_times(whole)
+    assert without_times(stopped) == without_times(unbroken)
 
 
 @pytest.mark.parametrize("accumulation", [1, 2])
-@pytest.mark.parametrize("n_saves", [1, 3, 4, 6])
-def test_a_run_goes_on_in_the_middle_of_an_epoch(start, data, run_main, monkeypatch, accumulation, n_saves):
+@pytest.mark.parametrize("n_saves", [1, 6])
+def test_a_run_goes_on_in_the_middle_of_an_epoch(
+    start, whole, data, run_main, monkeypatch, accumulation, n_saves
+):
     params = {"epoch_num": 2, "save_steps": 2, "gradient_accumulation_steps": accumulation}
-    whole, _ = start(name="whole", **params)
+    unbroken = whole(**params)
     with monkeypatch.context() as patch:
         interrupt_after_saving(patch, n_saves)
         stopped, _ = start(name="stopped", code=130, **params)
     assert run_main(train, "--data_dir", data, "--model_dir", stopped, "--restore_file", "last").code == 0
     check_finished(stopped, 2)
-    assert without_times(stopped) == without_times(whole)
-    assert same_weights(stopped, whole)
+    assert without_times(stopped) == without_times(unbroken)
+    assert same_weights(stopped, unbroken)
 
 
-def test_a_run_goes_on_from_an_earlier_checkpoint(start, data, run_main):
-    whole, _ = start(name="whole")
-    folder, _ = start()
+def test_a_run_goes_on_from_an_earlier_checkpoint(trained, data, tmp_path, run_main, monkeypatch):
+    folder = tmp_path / "experiment"
+    shutil.copytree(trained, folder, symlinks=True)
     earlier = min((folder / "checkpoints").iterdir(), key=lambda path: int(path.name[5:]))
     name = f"checkpoints/{earlier.name}"
+    with monkeypatch.context() as patch:  # what was trained after it is gone before training goes on
+        interrupt_at_epoch(patch, len(read_epochs(folder, earlier)))
+        ended = run_main(train, "--data_dir", data, "--model_dir", folder, "--restore_file", name)
+    assert ended.code == 130
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == [earlier.name]
+    assert metrics_of(folder) == read_epochs(trained, earlier)
     ended = run_main(train, "--data_dir", data, "--model_dir", folder, "--restore_file", name)
     assert ended.code == 0
-    assert without_times(folder) == without_times(whole)
-    assert same_weights(folder, whole)
+    assert without_times(folder) == without_times(trained)
+    assert same_weights(folder, trained)
+    assert os.readlink(folder / "best") == os.readlink(trained / "best")
 
 
 def test_results_are_not_overwritten_unless_asked(start, data, run_main, snapshot):
@@ -453,12 +484,15 @@ def test_the_ancestors_file_and_published_weights(start, data, tmp_path, run_mai
     [(["--bf16"], "bf16"), (["--fp16"], "fp16"), (["--fp16", "--loss_scale", "128"], "fp16")],
     ids=["bf16", "fp16", "fp16 scaled by 128"],
 )
-def test_every_precision_trains(start, data, run_main, encoder, head, options, precision):
+def test_every_precision_trains(start, whole, data, run_main, encoder, head, options, precision):
     folder, _ = start(*options, encoder=encoder, head=head, epoch_num=2)
     resolved = check_finished(folder, 2)
     assert resolved["precision"] == precision
     lines = metrics_of(folder)
     assert lines[1]["train_loss"] < 0.95 * lines[0]["train_loss"]
+    single = metrics_of(whole(encoder=encoder, head=head, epoch_num=2))
+    assert lines[0]["train_loss"] == pytest.approx(single[0]["train_loss"], rel=0.05)
+    assert lines[0]["train_loss"] != single[0]["train_loss"]
     assert all(
         tensor.dtype == torch.float32
         for tensor in load_file(folder / "last" / "model.safetensors").values()
@@ -471,6 +505,15 @@ def test_every_precision_trains(start, data, run_main, encoder, head, options, p
     half = options[0]
     assert run_main(evaluate, "--data_dir", data, "--model_dir", folder, half).code == 0
     check_scores(folder, data, "test")
+
+
+def test_a_fixed_scale_stays_though_it_overflows(start):
+    assert train.build_scaler(torch.device("cpu"), "fp16", 128).get_scale() == 128
+    assert train.build_scaler(torch.device("cpu"), "fp16", 0).get_scale() == 2**16
+    assert not train.build_scaler(torch.device("cpu"), "bf16", 0).is_enabled()
+    folder, _ = start("--fp16", "--loss_scale", "1e30", epoch_num=1)
+    scaler = json.loads((folder / "last" / "training_state.json").read_text())["scaler"]
+    assert scaler["scale"] == pytest.approx(1e30)
 
 
 def test_a_frozen_encoder_keeps_its_bytes(start, data, tmp_path):
@@ -489,6 +532,7 @@ def test_a_frozen_encoder_keeps_its_bytes(start, data, tmp_path):
 
 def test_patience_stops_a_run_that_learns_nothing(start, data, run_main):
     options = {"learning_rate": 1e-9, "epoch_num": 9, "min_epoch_num": 2, "patience_num": 3}
+    options["encoder"] = BERT | {"num_hidden_layers": 1, "hidden_size": 8}
     folder, ended = start(**options)
     assert "stopped early: 3 epochs without gain" in ended.err
     check_finished(folder, 4)  # the first epoch always gains
@@ -503,6 +547,18 @@ def test_patience_stops_a_run_that_learns_nothing(start, data, run_main):
     assert "stopped early" not in ended.err
     off, _ = start(name="off", **options | {"patience_num": 0, "epoch_num": 5})
     check_finished(off, 5)
+
+
+def test_patience_is_in_points_of_f1(start, monkeypatch):
+    f1s = iter([0.5, 0.51, 0.5101, 0.9])
+
+    def evaluate_as_told(*args, **options):
+        f1 = next(f1s)
+        return Scores(Counts(n_gold=10_000, n_predicted=10_000, n_correct=round(10_000 * f1))), 1.0
+
+    monkeypatch.setattr(ner.experiment, "evaluate", evaluate_as_told)
+    folder, _ = start(patience=0.02, patience_num=1, min_epoch_num=1)
+    assert [line["val_f1"] for line in metrics_of(folder)] == [0.5, 0.51, 0.5101]
 
 
 def test_patience_counts_as_the_ancestor_does():
