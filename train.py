@@ -49,9 +49,11 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     device, precision = runtime.device_and_precision(args)
-    config = load_config(args.model_dir / "params.json", args.set)
+    params = args.model_dir / "params.json"
+    config = load_config(params, args.set)
     if config.schedule not in SCHEDULES:
-        raise DataError(f"schedule: got {config.schedule!r}, expected one of {', '.join(SCHEDULES)}")
+        known = ", ".join(SCHEDULES)
+        raise DataError(f"{params}: schedule: got {config.schedule!r}, expected one of {known}")
     check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
     train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
     runtime.set_seed(args.seed)
@@ -122,6 +124,7 @@ def build_model(
     args: argparse.Namespace, config: Config, train: corpus.Split
 ) -> tuple[Model, Examples, list[str]]:
     """The tagger with its encoder, published or fresh; the train split in its pieces; a report in words."""
+    where = str(args.model_dir / "params.json")
     if args.bert_model_dir:
         encoder, tokenizer, report = open_encoder(args.bert_model_dir)
         if config.encoder:
@@ -132,10 +135,10 @@ def build_model(
     limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
     if config.max_len > limit:
         raise DataError(
-            f"max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
+            f"{where}: max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
         )
     tag_set = TagSet.from_labels(corpus.read_labels(args.data_dir), config.scheme)
-    head = build_head(config.head, encoder.width, tag_set, dropout=config.head_dropout)
+    head = build_head(config.head, encoder.width, tag_set, dropout=config.head_dropout, where=where)
     report.append(f"new, to be trained: the {config.head} head over {len(tag_set)} tags ({config.scheme})")
     tagger = Tagger(encoder, head)
     if not config.full_finetuning:
@@ -149,8 +152,8 @@ def fresh_encoder(
     args: argparse.Namespace, config: Config, train: corpus.Split
 ) -> tuple[nn.Module, Tokenizer, Examples, list[str]]:
     """An encoder without published weights, and what it learns from train before training begins."""
+    where = str(args.model_dir / "params.json")
     if not config.encoder:
-        where = args.model_dir / "params.json"
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
     if args.restore_file:
         tokenizer = load_tokenizer(args.model_dir / args.restore_file)
@@ -158,7 +161,7 @@ def fresh_encoder(
         tokens = (token for sentence in train.sentences for token in sentence.tokens)
         # capital letters tell names from words
         tokenizer = learn_vocabulary(tokens, normalisation=Normalisation(do_lower_case=False))
-    encoder = build_encoder(config.encoder, vocab_size=len(tokenizer))
+    encoder = build_encoder(config.encoder, vocab_size=len(tokenizer), where=where)
     examples = encode(train.sentences, tokenizer)
     report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
     if hasattr(encoder, "prepare") and not args.restore_file:

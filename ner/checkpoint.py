@@ -108,7 +108,7 @@ def _optimizer_state(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, to
 
 
 def discard_after(experiment_dir: Path, step: int) -> None:
-    """Removes checkpoints of later steps: the run goes on from `step` and writes them anew."""
+    """Removes checkpoints of later steps, and makes that of `step` the last: the run goes on from it."""
     for path in _checkpoints(experiment_dir):
         if _step(path) > step:
             for name in ("last", "best"):
@@ -116,6 +116,7 @@ def discard_after(experiment_dir: Path, step: int) -> None:
                 if link.is_symlink() and link.resolve() == path.resolve():
                     link.unlink()
             shutil.rmtree(path)
+    _link(experiment_dir / "last", experiment_dir / "checkpoints" / f"step-{step}")
 
 
 def _checkpoints(experiment_dir: Path) -> list[Path]:

@@ -7,13 +7,13 @@ import difflib
 import json
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
 
-from ner.corpus import DataError, read_json
+from ner.corpus import DataError, read_json, read_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,19 +82,25 @@ def _require(condition: bool, name: str, got: Any, expected: str) -> None:
         raise ValueError(f"{name}: got {got!r}, expected {expected}")
 
 
-def from_mapping(cls: type, values: Mapping[str, Any], where: str):
-    """Builds the dataclass `cls` from JSON values; DataError names an unknown key, a wrong type or value."""
+def from_mapping(
+    cls: type, values: Mapping[str, Any], where: str, locate: Callable[[str], str] | None = None
+):
+    """Builds the dataclass `cls` from JSON values; DataError names an unknown key, a wrong type or value.
+
+    The error's line begins with `where`, or with what `locate` says of the key.
+    """
+    locate = locate or (lambda name: where)
     hints = typing.get_type_hints(cls)
     known = [f.name for f in fields(cls)]
     for name, value in values.items():
         if name not in known:
-            raise DataError(f"{where}: unknown key {name!r}, {_nearest(name, known)}")
+            raise DataError(f"{locate(name)}: unknown key {name!r}, {_nearest(name, known)}")
         if not _is_a(value, hints[name]):
-            raise DataError(f"{where}: {name}: got {value!r}, expected {_words(hints[name])}")
+            raise DataError(f"{locate(name)}: {name}: got {value!r}, expected {_words(hints[name])}")
     try:
         return cls(**values)
     except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
+        raise DataError(f"{locate(str(error).partition(':')[0])}: {error}") from None
 
 
 def _nearest(name: str, known: Sequence[str]) -> str:
@@ -125,8 +131,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     A key of the encoder is written `encoder.hidden_size=256`.
     """
-    values = read_json(path)
-    config = from_mapping(Config, values, str(path))
+    config = from_mapping(Config, read_json(path), str(path), lambda name: locate_key(path, name))
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
@@ -144,6 +149,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         except ValueError as error:
             raise DataError(f"--set {override}: {error}") from None
     return config
+
+
+def locate_key(path: str | Path, name: str) -> str:
+    """`file:line` of the first line of a JSON file that holds the key; the file alone where none does."""
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if f'"{name}"' in line:
+            return f"{path}:{number}"
+    return str(path)
 
 
 def to_json(values: Any) -> str:

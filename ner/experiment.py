@@ -24,6 +24,7 @@ from ner.report import duration, per_type_table
 from ner.runtime import log
 
 OURS = ("train.log", "metrics.jsonl", "resolved.json", "checkpoints", "last", "best")
+SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl")  # evaluate.py's, of the same model
 
 
 @dataclass
@@ -82,7 +83,10 @@ class Experiment:
             optimizer=self.optimizer,
             scaler=self.scaler,
         )
-        self.patience = Patience(**record)
+        try:
+            self.patience = Patience(**record)
+        except TypeError as error:
+            raise DataError(f"{folder}/training_state.json: record: {error}") from None
         discard_after(self.directory, self.progress.step)
         self._cut_metrics(self.progress.epoch)
         at = f", batch {self.progress.batch}" if self.progress.batch else ""
@@ -269,7 +273,8 @@ def clear_directory(directory: Path) -> None:
 
 
 def _results(directory: Path) -> list[str]:
-    return [name for name in OURS if (directory / name).exists() or (directory / name).is_symlink()]
+    stands = [name for name in OURS if (directory / name).exists() or (directory / name).is_symlink()]
+    return stands + sorted(path.name for pattern in SCORES for path in directory.glob(pattern))
 
 
 def write_resolved(directory: Path, resolved: dict) -> None:

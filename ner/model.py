@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from ner.batch import Batch
-from ner.config import from_mapping, to_json
+from ner.config import from_mapping, locate_key, to_json
 from ner.corpus import UNITS, DataError
 from ner.encoders import ENCODERS
 from ner.encoders.weights import (
@@ -93,23 +94,26 @@ class Model:
         return {label: i for i, label in enumerate(self.tag_set.labels)}
 
 
-def build_head(name: str, width: int, tag_set: TagSet, *, dropout: float) -> nn.Module:
-    """A head by its name in `HEADS`."""
-    if name not in HEADS:
-        raise DataError(f"head: got {name!r}, expected one of {', '.join(HEADS)}")
+def build_head(name: str, width: int, tag_set: TagSet, *, dropout: float, where: str = "params") -> nn.Module:
+    """A head by its name in `HEADS`; `where` begins the line of an error."""
+    if name not in list(HEADS):
+        raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
     schemes = HEADS[name].schemes
     if tag_set.scheme not in schemes:
-        raise DataError(f"head {name!r}: got scheme {tag_set.scheme}, expected one of {', '.join(schemes)}")
+        raise DataError(
+            f"{where}: head {name!r}: got scheme {tag_set.scheme}, expected one of {', '.join(schemes)}"
+        )
     return HEADS[name](width, tag_set, dropout=dropout)
 
 
-def build_encoder(options: Mapping, *, vocab_size: int) -> nn.Module:
-    """An encoder with random weights from the `encoder` key of params.json."""
+def build_encoder(options: Mapping, *, vocab_size: int, where: str = "params") -> nn.Module:
+    """An encoder with random weights from the `encoder` key of params.json, which `where` names."""
     options = dict(options)
     name = options.pop("name", None)
-    if name not in ENCODERS:
-        raise DataError(f"encoder.name: got {name!r}, expected one of {', '.join(ENCODERS)}")
-    config = from_mapping(ENCODERS[name].Config, options, f"encoder {name!r}")
+    if name not in list(ENCODERS):
+        raise DataError(f"{where}: encoder.name: got {name!r}, expected one of {', '.join(ENCODERS)}")
+    locate = partial(locate_key, where) if Path(where).is_file() else None
+    config = from_mapping(ENCODERS[name].Config, options, f"{where}: encoder {name!r}", locate)
     return ENCODERS[name](config, vocab_size=vocab_size)
 
 
@@ -142,10 +146,13 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     """
     encoder, tokenizer, config, weights, report = _open(model_dir)
     own = config.get("ner", {})
+    if not isinstance(own, dict):
+        raise DataError(f"{model_dir}/config.json: ner: got {own!r}, expected an object")
     tag_set = _tag_set(config, own, model_dir)
     dropout = config.get("classifier_dropout")
     dropout = 0.1 if dropout is None else dropout
-    head = build_head(own.get("head", "softmax"), encoder.width, tag_set, dropout=dropout)
+    where = f"{model_dir}/config.json"
+    head = build_head(own.get("head", "softmax"), encoder.width, tag_set, dropout=dropout, where=where)
     try:
         load_encoder(head, weights, where=model_dir)
     except ValueError as error:
@@ -220,7 +227,7 @@ def _empty_encoder(config: Mapping, tokenizer: Tokenizer, model_dir: str | Path)
             f"{model_dir}: the vocabulary has {len(tokenizer)} pieces, expected {n_rows} as config.json says"
         )
     name = config.get("model_type", "bert")
-    if name in ENCODERS and name != "bert":
+    if name in list(ENCODERS) and name != "bert":
         kind = ENCODERS[name]
         known = {field.name for field in fields(kind.Config)}
         values = {key: value for key, value in config.items() if key in known}

@@ -36,7 +36,7 @@ def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None)
         print(f"error: {error}", file=sys.stderr)
         return 2
     except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.error(f"error: {error}")
         return 1
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -137,6 +137,24 @@ def sha256(path: str | Path) -> str:
     """Hex digest of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def whole_file(path: Path):
+    """A text file that appears under its name only when it is whole; a device or a pipe is written to."""
+    if path.exists() and not path.is_file():
+        with path.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        return
+    draft = path.with_name(f"{path.name}.unfinished")
+    if not path.parent.is_dir():
+        raise DataError(f"{path}: no such directory, expected {path.parent} to be there")
+    try:
+        with draft.open("w", encoding="utf-8", newline="\n") as file:
+            yield file
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def start_log(path: Path | None = None) -> logging.Logger:

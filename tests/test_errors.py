@@ -147,9 +147,9 @@ PARAMETERS = {
     "a list": (write("experiment/params.json", "[]"), "params.json: got list, expected one JSON object"),
     "unknown key": (
         params(learning_rat=1.0),
-        "params.json: unknown key 'learning_rat', the nearest known one is 'learning_rate'",
+        ": unknown key 'learning_rat', the nearest known one is 'learning_rate'",
     ),
-    "unlike any key": (params(qqq=1), "params.json: unknown key 'qqq', expected one of full_finetuning"),
+    "unlike any key": (params(qqq=1), ": unknown key 'qqq', expected one of full_finetuning"),
     "text for a number": (params(max_len="128"), "max_len: got '128', expected a whole number"),
     "number for a bool": (params(full_finetuning=1), "full_finetuning: got 1, expected true or false"),
     "bool for a number": (params(epoch_num=True), "epoch_num: got True, expected a whole number"),
@@ -301,7 +301,7 @@ def test_what_cannot_be_scored(place, refuse):
     [
         (["nowhere.txt"], "nowhere.txt: no such file"),
         (["data"], "data: Is a directory"),
-        (["--text", "王", "--output", "nowhere/out.jsonl"], "nowhere/out.jsonl: No such file or directory"),
+        (["--text", "王", "--output", "nowhere/out.jsonl"], "nowhere/out.jsonl: no such directory"),
         (["--data_dir", "data", "--split", "dev"], "data/dev: no such split"),
         (["--text", "好\udcff"], r"--text: not utf-8, got '\u597d\udcff'"),
     ],
