@@ -6,13 +6,17 @@ echo 中国队昨天抵达巴黎 | python predict.py --model_dir experiments/bas
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+import torch
 
 from ner import runtime
 from ner.corpus import UNITS, DataError, read_split
 from ner.model import load, resolve_model_dir
 from ner.predictions import tag_sentences, tag_texts
+from ner.pretraining.fill_mask import fill_texts
+from ner.pretraining.mlm import load_mlm
 from ner.runtime import log
 
 
@@ -32,12 +36,19 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--unit", choices=UNITS, help="how text is cut (default: as the model's data was)")
     parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
     parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch")
+    parser.add_argument(
+        "--fill_mask",
+        action="store_true",
+        help="guess each [MASK] of the texts instead, with a model of pretrain.py",
+    )
     runtime.add_device_arguments(parser)
     args = parser.parse_args(argv)
     if sum(x is not None for x in (args.input, args.text, args.data_dir)) > 1:
         parser.error("a file, --text and --data_dir: expected one of them")
     if (args.data_dir is None) != (args.split is None):
         parser.error("--data_dir and --split go together")
+    if args.fill_mask and args.data_dir is not None:
+        parser.error("--fill_mask: expected texts, not --data_dir")
     return args
 
 
@@ -49,6 +60,18 @@ def main(args: argparse.Namespace) -> None:
     for text in args.text or ():
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise DataError(f"--text: not utf-8, got {text!a}")
+    answers = (fill if args.fill_mask else tag)(args, device, precision)
+    if args.output is None:
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+        write(answers, sys.stdout)
+    else:
+        with runtime.whole_file(args.output) as file:
+            write(answers, file)
+        log.info(f"written to {args.output}")
+
+
+def tag(args: argparse.Namespace, device: torch.device, precision: str) -> Iterator[dict]:
+    """The entities of every text or sentence."""
     sentences = read_split(args.data_dir, args.split).sentences if args.data_dir else None
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = load(model_dir, unit=args.unit, max_len=args.max_len)
@@ -56,16 +79,20 @@ def main(args: argparse.Namespace) -> None:
     model.tagger.max_cells = args.batch_tokens
     options = {"device": device, "batch_tokens": args.batch_tokens}
     if sentences is not None:
-        tagged = tag_sentences(model, sentences, **options)
-    else:
-        tagged = tag_texts(model, args.text if args.text is not None else read_lines(args.input), **options)
-    if args.output is None:
-        sys.stdout.reconfigure(encoding="utf-8", newline="\n")
-        write(tagged, sys.stdout)
-    else:
-        with args.output.open("w", encoding="utf-8", newline="\n") as file:
-            write(tagged, file)
-        log.info(f"written to {args.output}")
+        return tag_sentences(model, sentences, **options)
+    return tag_texts(model, read_texts(args), **options)
+
+
+def fill(args: argparse.Namespace, device: torch.device, precision: str) -> Iterator[dict]:
+    """The likeliest pieces for each [MASK] of every text."""
+    model = load_mlm(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit or "")
+    model.lm.to(device).precision = precision
+    return fill_texts(model, read_texts(args))
+
+
+def read_texts(args: argparse.Namespace) -> Iterable[str]:
+    """What is asked for on the command line, in a file, or on standard input."""
+    return args.text if args.text is not None else read_lines(args.input)
 
 
 def read_lines(path: Path | None) -> Iterator[str]:
@@ -80,8 +107,8 @@ def read_lines(path: Path | None) -> Iterator[str]:
                 raise DataError(f"{path or 'standard input'}:{number}: not utf-8, got byte {got}") from None
 
 
-def write(tagged: Iterator[dict], file) -> None:
-    for values in tagged:
+def write(answers: Iterator[dict], file) -> None:
+    for values in answers:
         file.write(json.dumps(values, ensure_ascii=False) + "\n")
     file.flush()
 

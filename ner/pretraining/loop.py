@@ -1,0 +1,271 @@
+"""The loop over optimiser steps, evaluation on the held-out lines, and what a run leaves."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from ner.checkpoint import discard_after, restore_checkpoint, save_checkpoint
+from ner.corpus import DataError
+from ner.engine import Progress
+from ner.optim import rate_factor, set_rates
+from ner.pretraining.mlm import MaskedLm, Pretrained, restore_mlm, save_mlm
+from ner.pretraining.params import PretrainConfig
+from ner.pretraining.rows import MaskedBatch, MaskedLoader
+from ner.report import duration
+from ner.runtime import TrainingError, log
+
+READ_EVERY = 20  # steps between readings of the loss, each of which waits for the device
+FINE = 1_000_000  # parts of a run that is measured in time
+
+
+@dataclass
+class Account:
+    """What has been done so far: with `Progress` and the weights, all that resuming needs.
+
+    Those from `interval_` on count from the last evaluation.
+    """
+
+    seconds: float = 0.0
+    "of training and evaluation, over all parts of a resumed run"
+    n_pieces: int = 0
+    "seen in training, special pieces and padding left out"
+    best_loss: float = math.inf
+    "lowest held-out loss of a checkpoint, nats a hidden piece"
+    interval_loss: float = 0.0
+    "nats, summed"
+    interval_masked: int = 0
+    "hidden pieces"
+    interval_pieces: int = 0
+    interval_seconds: float = 0.0
+    "of training alone"
+
+
+@dataclass
+class Pretraining:
+    """Everything one run needs, built by pretrain.py."""
+
+    directory: Path
+    config: PretrainConfig
+    model: Pretrained
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    train: MaskedLoader
+    val: MaskedLoader
+    device: torch.device
+    show_progress: bool = False
+    clock: Callable[[], float] = time.perf_counter
+    progress: Progress = field(default_factory=Progress)
+    account: Account = field(default_factory=Account)
+    _evaluated: dict = field(default_factory=dict)
+    "the last line of metrics.jsonl"
+    _pending: list[torch.Tensor] = field(default_factory=list)
+    "losses of steps that have not been read from the device"
+    _lap_began: float = 0.0
+
+    def share_done(self) -> float:
+        """Of the run, in [0, 1]."""
+        if self.config.max_minutes:
+            return min(1.0, self.account.seconds / (60 * self.config.max_minutes))
+        return self.progress.step / self.config.max_steps
+
+    def rate(self) -> float:
+        """Factor of the peak learning rate at the next step."""
+        config, n_steps, step = self.config, self.config.max_steps, self.progress.step
+        if config.max_minutes:
+            n_steps, step = FINE, int(FINE * self.share_done())
+        return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
+
+    def restore(self, name: str) -> str:
+        """Goes back to the checkpoint that `name` (last, best, or checkpoints/step-N) stands for.
+
+        Says in words what it did.
+        """
+        folder = self.directory / name
+        self.progress, record = restore_checkpoint(
+            folder.resolve(),
+            read_model=lambda path: restore_mlm(path, self.model.lm),
+            optimizer=self.optimizer,
+            scaler=self.scaler,
+        )
+        try:
+            self.account = Account(**record)
+        except TypeError as error:
+            raise DataError(f"{folder}/training_state.json: record: {error}") from None
+        discard_after(self.directory, self.progress.step)
+        self._cut_metrics()
+        return f"restored {folder}: going on after step {self.progress.step}"
+
+    def _cut_metrics(self) -> None:
+        path = self.directory / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        kept = [line for line in lines if json.loads(line)["step"] <= self.progress.step]
+        path.write_text("".join(kept), encoding="utf-8")
+
+    def run(self) -> None:
+        """Trains to the end of the run and leaves the model in the directory itself."""
+        config, progress = self.config, self.progress
+        begun = self._lap_began = self.clock()
+        saved_step, groups = progress.step, self._groups()
+        self.model.lm.train()
+        with self._bar() as bar, logging_redirect_tqdm([log]):
+            while self.share_done() < 1:
+                rate = self.rate()
+                self._pending.append(self._step(next(groups), rate))
+                self.account.interval_seconds += self._lap()
+                self._advance(bar)
+                if progress.step % config.save_steps == 0:
+                    self._save(rate)
+                    saved_step = progress.step
+                elif progress.step % config.eval_steps == 0:
+                    self._evaluate(rate)
+            if saved_step < progress.step:
+                self._save(rate)
+        save_mlm(self.directory, self.model)
+        took = duration(self.clock() - begun)
+        log.info(f"{took} for {progress.step} steps; the model is {self.directory}")
+
+    def _lap(self) -> float:
+        """Seconds since it was last asked, which count as part of the run."""
+        now = self.clock()
+        seconds, self._lap_began = now - self._lap_began, now
+        self.account.seconds += seconds
+        return seconds
+
+    def _groups(self) -> Iterator[list[MaskedBatch]]:
+        """The batches of every step from `progress` on, which the step itself moves forward."""
+        accumulation = self.config.gradient_accumulation_steps
+        while True:
+            epoch = self.train.epoch(self.progress.epoch)
+            for first in range(self.progress.batch, len(epoch), accumulation):
+                yield [epoch[i] for i in range(first, min(first + accumulation, len(epoch)))]
+            self.progress.next_epoch()
+
+    def _step(self, group: list[MaskedBatch], rate: float) -> torch.Tensor:
+        """One optimiser step; returns the summed loss, still on the device."""
+        lm, config, account = self.model.lm, self.config, self.account
+        n_masked = sum(len(batch.labels) for batch in group)
+        set_rates(self.optimizer, rate)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss_sum = torch.zeros((), device=self.device)
+        for batch in group:
+            loss = lm(*batch.inputs(self.device)).loss
+            self.scaler.scale(loss / max(1, n_masked)).backward()
+            loss_sum += loss.detach()
+        if config.clip_grad:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(lm.parameters(), config.clip_grad)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        n_pieces = sum(batch.n_pieces for batch in group)
+        account.n_pieces += n_pieces
+        account.interval_pieces += n_pieces
+        account.interval_masked += n_masked
+        self.progress.batch += len(group)
+        self.progress.step += 1
+        return loss_sum
+
+    def _read_losses(self) -> float:
+        """Adds up the losses of the last steps; the mean since the last evaluation, nats a hidden piece."""
+        account = self.account
+        account.interval_loss += sum(loss.item() for loss in self._pending)
+        self._pending.clear()
+        if not math.isfinite(account.interval_loss):
+            raise TrainingError(
+                f"the loss is {account.interval_loss} (step {self.progress.step} or up to {READ_EVERY - 1} "
+                f"before); a lower learning_rate may help"
+            )
+        return account.interval_loss / max(1, account.interval_masked)
+
+    def _evaluate(self, rate: float) -> None:
+        """Writes a line of metrics.jsonl and of the log."""
+        account, train_loss = self.account, self._read_losses()
+        val_loss, accuracy = evaluate(self.model.lm, self.val, device=self.device)
+        self._lap()
+        line = self._evaluated = {
+            "step": self.progress.step,
+            "minutes": round(account.seconds / 60, 3),
+            "tokens": account.n_pieces,
+            "train_loss": train_loss,
+            "val_loss": val_loss,
+            "val_perplexity": perplexity(val_loss),
+            "val_masked_accuracy": accuracy,
+            "learning_rate": self.config.learning_rate * rate,
+            "tokens_per_second": round(account.interval_pieces / max(account.interval_seconds, 1e-9), 1),
+        }
+        with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+        self.account = Account(account.seconds, account.n_pieces, account.best_loss)
+        left = account.seconds / max(self.share_done(), 1e-9) - account.seconds
+        log.info(
+            f"step {line['step']}  loss {train_loss:.4f} (val {val_loss:.4f})"
+            f"  perplexity {line['val_perplexity']:.2f}  accuracy {100 * accuracy:.2f}"
+            f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
+            f"  {duration(account.seconds)}, {duration(max(0.0, left))} left"
+        )
+
+    def _save(self, rate: float) -> None:
+        """A checkpoint, evaluated; the best is the one with the lowest held-out loss."""
+        if self._evaluated.get("step") != self.progress.step:
+            self._evaluate(rate)
+        val_loss = self._evaluated["val_loss"]
+        is_best = val_loss < self.account.best_loss
+        self.account.best_loss = min(val_loss, self.account.best_loss)
+        save_checkpoint(
+            self.directory,
+            write_model=lambda path: save_mlm(path, self.model),
+            optimizer=self.optimizer,
+            scaler=self.scaler,
+            progress=self.progress,
+            record=asdict(self.account),
+            is_best=is_best,
+        )
+
+    def _bar(self) -> tqdm:
+        in_time = bool(self.config.max_minutes)
+        total = round(60 * self.config.max_minutes) if in_time else self.config.max_steps
+        done = round(self.account.seconds) if in_time else self.progress.step
+        unit = "s" if in_time else "step"
+        return tqdm(total=total, initial=min(done, total), unit=unit, disable=not self.show_progress)
+
+    def _advance(self, bar: tqdm) -> None:
+        done = round(self.account.seconds) if self.config.max_minutes else self.progress.step
+        if self.show_progress:
+            bar.update(min(done, bar.total) - bar.n)
+        if self.progress.step % READ_EVERY == 0:
+            words = {"loss": f"{self._read_losses():.4f}"}
+            if self._evaluated:
+                words["val"] = f"{self._evaluated['val_loss']:.4f}"
+                words["perplexity"] = f"{self._evaluated['val_perplexity']:.2f}"
+                words["accuracy"] = f"{100 * self._evaluated['val_masked_accuracy']:.2f}"
+            bar.set_postfix(words, refresh=False)
+
+
+@torch.inference_mode()
+def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> tuple[float, float]:
+    """Loss in nats a hidden piece and the share of them guessed, over the loader's batches of epoch 0."""
+    was_training = lm.training
+    lm.eval()
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    n_correct = torch.zeros((), dtype=torch.int64, device=device)
+    n_masked, epoch = 0, loader.epoch(0)
+    for number in range(len(epoch)):
+        batch = epoch[number]
+        guesses = lm(*batch.inputs(device))
+        loss_sum += guesses.loss
+        n_correct += guesses.n_correct
+        n_masked += len(batch.labels)
+    lm.train(was_training)
+    return loss_sum.item() / max(1, n_masked), n_correct.item() / max(1, n_masked)
+
+
+def perplexity(loss: float) -> float:
+    """exp(nats a piece); infinite where that is beyond a float."""
+    return math.exp(loss) if loss < 700 else math.inf

@@ -1,0 +1,128 @@
+"""Dynamic masking: which pieces a model has to guess, drawn anew each time a row is seen.
+
+Devlin et al. 2019 hide 15% of the pieces: 80% of those become `[MASK]`, 10% another piece, 10% stay.
+What is hidden together, a unit, is
+
+- `token`: one piece (Devlin et al. 2019),
+- `word`: a word with all its continuation pieces, `##...` (whole-word masking, the second release of
+  BERT; Cui et al. 2019 for Chinese); where every character is a word it is the same as `token`,
+- `span`: up to `max_span` neighbouring words, their number n drawn with probability proportional to
+  p (1 - p)^(n - 1), p = 0.2 (Joshi et al. 2020, SpanBERT, with at most 10).  With at most 4, the
+  default here, that is 34, 27, 22 and 17%, near MacBERT's 40, 30, 20 and 10 (Cui et al. 2020).
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ner.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
+
+UNITS = ("token", "word", "span")
+GEOMETRIC_P = 0.2
+SHARE_MASKED, SHARE_RANDOM = 0.8, 0.1  # the rest stays as it is
+
+
+class PieceKinds(NamedTuple):
+    """What masking knows of a vocabulary of V pieces.
+
+    special    (V,) bool, never hidden: [PAD], [UNK], [CLS], [SEP], [MASK]
+    continues  (V,) bool, part of the word before it
+    ordinary   (V - specials,) int64, the pieces that are not special
+    mask_id    the piece that hides another
+    """
+
+    special: Tensor
+    continues: Tensor
+    ordinary: Tensor
+    mask_id: int
+
+
+class Masked(NamedTuple):
+    """M of a batch's R x P cells are to be guessed.
+
+    piece_ids  (R, P) int64, with pieces hidden
+    places     (M,) int64, row * P + column of every cell to be guessed, rising
+    labels     (M,) int64, the pieces that stood there
+    n_pieces   ordinary pieces of the batch, hidden or not
+    """
+
+    piece_ids: Tensor
+    places: Tensor
+    labels: Tensor
+    n_pieces: int
+
+
+def piece_kinds(tokenizer: Tokenizer) -> PieceKinds:
+    """ValueError where the vocabulary has no [MASK]."""
+    if MASK not in tokenizer.index:
+        raise ValueError(f"vocabulary without {MASK}, expected one made for masked language modelling")
+    pieces = tokenizer.vocabulary
+    special = torch.tensor([piece in (PAD, UNK, CLS, SEP, MASK) for piece in pieces])
+    continues = torch.tensor([piece.startswith("##") for piece in pieces])
+    return PieceKinds(special, continues, (~special).nonzero().flatten(), tokenizer.index[MASK])
+
+
+def mask_pieces(
+    piece_ids: Tensor,
+    piece_mask: Tensor,
+    kinds: PieceKinds,
+    *,
+    generator: torch.Generator,
+    masking: str = "token",
+    rate: float = 0.15,
+    max_span: int = 4,
+) -> Masked:
+    """Chooses whole units at random until `rate` of the batch's ordinary pieces are chosen, and hides them.
+
+    piece_ids   (R, P) int64; padding holds any piece
+    piece_mask  (R, P) bool, True = real
+    The unit that reaches past the budget is taken if its middle does not, so the rate is right in the
+    mean; one unit is taken at least.  A unit never crosses a special piece or the end of a row.
+    """
+    cells = (piece_mask & ~kinds.special[piece_ids]).flatten().nonzero().flatten()
+    if not len(cells):
+        return Masked(piece_ids.clone(), cells, cells.clone(), 0)
+    ids = piece_ids.flatten()[cells]
+    joined = torch.zeros_like(cells, dtype=torch.bool)  # to the cell before, with nothing in between
+    joined[1:] = (cells[1:] == cells[:-1] + 1) & (cells[1:] % piece_ids.shape[1] != 0)
+    unit = _units(ids, joined, kinds, masking, max_span, generator)
+    sizes = torch.bincount(unit)
+    order = torch.randperm(len(sizes), generator=generator)
+    middles = sizes[order].cumsum(0) - sizes[order] / 2
+    taken = torch.zeros(len(sizes), dtype=torch.bool)
+    taken[order] = middles < rate * len(cells)
+    taken[order[0]] = True
+    places = cells[taken[unit]]
+    hidden, labels = _hide(piece_ids, places, kinds, generator)
+    return Masked(hidden, places, labels, len(cells))
+
+
+def _units(ids, joined, kinds: PieceKinds, masking: str, max_span: int, generator) -> Tensor:
+    """(cells,) int64: the number of the unit that each cell belongs to, rising from 0."""
+    if masking == "token":
+        return torch.arange(len(ids))
+    begins_word = ~(joined & kinds.continues[ids])
+    if masking == "word":
+        return begins_word.cumsum(0) - 1
+    if masking != "span":
+        raise ValueError(f"masking: got {masking!r}, expected one of {', '.join(UNITS)}")
+    # The text is cut into spans of the drawn lengths, end to end; which of them are hidden is drawn later.
+    word = begins_word.cumsum(0) - 1
+    n_words = int(word[-1]) + 1
+    weights = (1 - GEOMETRIC_P) ** torch.arange(max_span)
+    lengths = torch.multinomial(weights, n_words, replacement=True, generator=generator) + 1
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), lengths.cumsum(0)])
+    begins_span = torch.zeros(n_words, dtype=torch.bool)
+    begins_span[starts[starts < n_words]] = True
+    return (~joined | (begins_word & begins_span[word])).cumsum(0) - 1
+
+
+def _hide(piece_ids, places, kinds: PieceKinds, generator) -> tuple[Tensor, Tensor]:
+    labels = piece_ids.flatten()[places]
+    draw = torch.rand(len(places), generator=generator)
+    other = kinds.ordinary[torch.randint(len(kinds.ordinary), (len(places),), generator=generator)]
+    new = torch.where(draw < SHARE_MASKED, kinds.mask_id, labels)
+    new = torch.where((draw >= SHARE_MASKED) & (draw < SHARE_MASKED + SHARE_RANDOM), other, new)
+    hidden = piece_ids.flatten().scatter(0, places, new)
+    return hidden.view_as(piece_ids), labels

@@ -1,0 +1,210 @@
+"""A masked language model: an encoder, BERT's prediction head, and their model directory.
+
+Devlin et al. 2019, section 3.1 and appendix A.2; the output matrix is the table of word vectors.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ner.config import to_json
+from ner.corpus import UNITS, DataError
+from ner.encoders import Bert
+from ner.encoders.attention import key_bias
+from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention, product_dtype
+from ner.encoders.weights import (
+    COUNTING_BUFFERS,
+    grouped,
+    load_encoder,
+    published_names,
+    read_config,
+    read_weights,
+    save_weights,
+)
+from ner.model import guess_unit_of, open_encoder
+from ner.runtime import autocast
+from ner.tokenizer import Tokenizer
+
+HEAD_PREFIX = "cls.predictions."
+MODEL_FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json")
+
+
+class Guesses(NamedTuple):
+    """How well the hidden pieces were guessed.
+
+    loss       () float32, nats, summed over the hidden pieces
+    n_correct  () int64, hidden pieces that were the likeliest one; None in training, where nobody asks
+    """
+
+    loss: Tensor
+    n_correct: Tensor | None
+
+
+class Transform(nn.Module):
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.activation = ACTIVATIONS[config.hidden_act]
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return self.LayerNorm(self.activation(self.dense(hidden)))
+
+
+class Predictions(nn.Module):
+    """`cls.predictions` of published BERT, without the matrix that it shares with the encoder."""
+
+    def __init__(self, config: BertConfig, *, vocab_size: int) -> None:
+        super().__init__()
+        self.transform = Transform(config)
+        self.bias = nn.Parameter(torch.zeros(vocab_size))
+        nn.init.normal_(self.transform.dense.weight, std=config.initializer_range)
+        nn.init.zeros_(self.transform.dense.bias)
+
+    def forward(self, hidden: Tensor, word_vectors: Tensor) -> Tensor:
+        return F.linear(self.transform(hidden), word_vectors, self.bias)
+
+
+class MaskedLm(nn.Module):
+    """An encoder of BERT's family that guesses hidden pieces.  `precision` as in `ner.model.Tagger`."""
+
+    def __init__(self, encoder: Bert) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.predictions = Predictions(encoder.config, vocab_size=encoder.vocab_size)
+        self.precision = "fp32"
+
+    def forward(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor, labels: Tensor) -> Guesses:
+        """Guesses the pieces at `places`; nothing else reaches the product with the vocabulary.
+
+        piece_ids   (R, P) int64, pieces hidden; padding holds any piece
+        piece_mask  (R, P) bool, True = real, contiguous from 0
+        places      (M,) int64, row * P + column; none is padding
+        labels      (M,) int64, what stood there
+        """
+        scores = self.scores(piece_ids, piece_mask, places)
+        loss = F.cross_entropy(scores.float(), labels, reduction="sum")
+        return Guesses(loss, None if self.training else (scores.argmax(-1) == labels).sum())
+
+    def scores(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
+        """(M, V) float, of the precision's dtype: a score of every piece of the vocabulary at each place."""
+        with autocast(piece_ids.device.type, self.precision):
+            hidden = states_at(self.encoder, piece_ids, piece_mask, places)
+            return self.predictions(hidden, self.encoder.embeddings.word_embeddings.weight)
+
+
+def states_at(encoder: Bert, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
+    """(M, H) float: `encoder(piece_ids, piece_mask)` at `places`, arguments as for `MaskedLm`.
+
+    All pieces look at each other in the last layer too, but what follows there works on one piece at a
+    time and is done at the places alone: about a tenth of a training step with four layers.
+    """
+    *layers, last = encoder.encoder.layer
+    hidden = encoder.embeddings(piece_ids, None)
+    bias = key_bias(piece_mask, dtype=product_dtype(encoder.embeddings.word_embeddings.weight))
+    for layer in layers:
+        hidden = layer(hidden, bias)
+    mixed = last.attention.self(hidden, bias)
+    mixed, hidden = (states.flatten(0, 1).index_select(0, places) for states in (mixed, hidden))
+    hidden = last.attention.output(mixed, hidden)
+    return last.output(last.intermediate(hidden), hidden)
+
+
+def set_dropout(lm: MaskedLm, share: float) -> None:
+    """Sets every dropout of the encoder; its config, and so what is saved, keeps its own."""
+    for module in lm.encoder.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = share
+        elif isinstance(module, SelfAttention):
+            module.dropout_prob = share
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A masked language model and the facts it cannot be used without."""
+
+    lm: MaskedLm
+    tokenizer: Tokenizer
+    unit: str
+    report: tuple[str, ...] = ()
+
+
+def save_mlm(model_dir: str | Path, model: Pretrained) -> None:
+    """Writes `config.json`, `model.safetensors` and the vocabulary into an existing directory.
+
+    Published names throughout: transformers' AutoModelForMaskedLM opens it, `train.py --bert_model_dir`
+    too.  The shared matrix is written once.
+    """
+    model_dir = Path(model_dir)
+    encoder = model.lm.encoder
+    values = {
+        "architectures": ["BertForMaskedLM"],
+        "model_type": "bert",
+        **asdict(encoder.config),
+        "vocab_size": encoder.vocab_size,
+        "pad_token_id": model.tokenizer.pad_id,
+        "tie_word_embeddings": True,
+        "ner": {"unit": model.unit},
+    }
+    (model_dir / "config.json").write_text(to_json(values), encoding="utf-8")
+    model.tokenizer.save(model_dir)
+    tensors = {f"bert.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    tensors |= {HEAD_PREFIX + name: tensor for name, tensor in model.lm.predictions.state_dict().items()}
+    save_weights(model_dir / "model.safetensors", tensors)
+
+
+def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -> Pretrained:
+    """Opens a model directory of ours, or one published for BERT.
+
+    `unit` overrules how text is cut; `new_head` begins with a random head where the directory has none.
+    Raises DataError: as `open_encoder`, another encoder than BERT, no prediction head, one that is not
+    tied to the word vectors.
+    """
+    encoder, tokenizer, report = open_encoder(model_dir)
+    if not isinstance(encoder, Bert):
+        raise DataError(f"{model_dir}: an encoder of type {encoder.file_prefix!r}, expected 'bert'")
+    config, lm = read_config(model_dir), MaskedLm(encoder)
+    report = [line for line in report if not line.startswith("not used")]
+    try:
+        weights = published_names(read_weights(model_dir), use_task_id=False)
+        head = head_weights(weights, encoder, model_dir)
+        if head or not new_head:
+            load_encoder(lm.predictions, head, where=f"{model_dir}: {HEAD_PREFIX}*")
+    except ValueError as error:
+        raise DataError(f"{error}; only a directory of a masked language model has them") from None
+    if not head:
+        report.append("new, random until trained: the head that guesses hidden pieces")
+    known = {*encoder.state_dict(), *COUNTING_BUFFERS}
+    unused = [name for name in weights if name not in known and not name.startswith(HEAD_PREFIX)]
+    report += [f"not used: {grouped(unused)}"] if unused else []
+    unit = unit or config.get("ner", {}).get("unit") or guess_unit_of(tokenizer)
+    if unit not in UNITS:
+        raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
+    return Pretrained(lm.eval(), tokenizer, unit, tuple(report))
+
+
+def head_weights(weights: Mapping[str, Tensor], encoder: Bert, where: str | Path) -> dict[str, Tensor]:
+    """What `Predictions` loads; ValueError where the file has an output matrix of its own."""
+    head = {n.removeprefix(HEAD_PREFIX): t for n, t in weights.items() if n.startswith(HEAD_PREFIX)}
+    matrix, bias = head.pop("decoder.weight", None), head.pop("decoder.bias", None)
+    if matrix is not None and not torch.equal(
+        matrix.float(), encoder.embeddings.word_embeddings.weight.float()
+    ):
+        raise ValueError(
+            f"{where}: cls.predictions.decoder.weight differs from the word vectors, expected tied"
+        )
+    if bias is not None:
+        head.setdefault("bias", bias)
+    return head
+
+
+def restore_mlm(folder: str | Path, lm: MaskedLm) -> None:
+    """Fills a model from a directory that `save_mlm` wrote; ValueError where it is another model's."""
+    weights = published_names(read_weights(folder), use_task_id=False)
+    load_encoder(lm.encoder, weights, where=folder)
+    load_encoder(lm.predictions, head_weights(weights, lm.encoder, folder), where=folder)

@@ -1,0 +1,187 @@
+"""Tokenised lines to masked batches: which lines are held out, rows packed or line by line.
+
+Batches of an epoch are a pure function of (seed, epoch), so a run can be resumed anywhere.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ner.data_loader import DataLoader, Windows, rounded
+from ner.pretraining.masking import PieceKinds, mask_pieces, piece_kinds
+from ner.pretraining.plaintext import Text
+from ner.tokenizer import Tokenizer
+
+PACKINGS = ("blocks", "lines")
+HELD_OUT_EVERY, MIN_HELD_OUT = 200, 20
+
+
+class MaskedBatch(NamedTuple):
+    """What a step needs, on the CPU.
+
+    piece_ids   (R, P) int64, pieces hidden; padding holds [PAD]
+    piece_mask  (R, P) bool, True = real, specials included, contiguous from 0
+    places      (M,) int64, row * P + column of every cell to be guessed
+    labels      (M,) int64, the pieces that stood there
+    n_pieces    ordinary pieces of the batch, hidden or not
+    """
+
+    piece_ids: torch.Tensor
+    piece_mask: torch.Tensor
+    places: torch.Tensor
+    labels: torch.Tensor
+    n_pieces: int
+
+    def inputs(self, device: torch.device | str) -> tuple[torch.Tensor, ...]:
+        """The four tensors, in order, on the device."""
+        return tuple(tensor.to(device, non_blocking=True) for tensor in self[:4])
+
+
+def split_lines(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of the lines to train on and of those held out: every 200th, more often in a short text.
+
+    ValueError on fewer than two lines.
+    """
+    if n_lines < 2:
+        raise ValueError(f"got {n_lines} lines, expected at least 2: one is held out")
+    n_held_out = max(1, min(max(n_lines // HELD_OUT_EVERY, MIN_HELD_OUT), n_lines // 10))
+    every = n_lines // n_held_out
+    held_out = np.arange(every - 1, n_lines, every)
+    return np.setdiff1d(np.arange(n_lines), held_out, assume_unique=True), held_out
+
+
+class Stream:
+    """Chosen lines of a text end to end, as if the others were not there."""
+
+    def __init__(self, text: Text, lines: np.ndarray):
+        self.pieces = text.pieces
+        starts = text.line_ends[lines]
+        self.lengths = text.line_ends[lines + 1] - starts
+        self.ends = np.cumsum(self.lengths)
+        self._shift = starts - (self.ends - self.lengths)
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        line = np.searchsorted(self.ends, positions, side="right")
+        return self.pieces[positions + self._shift[line]]
+
+
+class Rows(NamedTuple):
+    """Row i is [CLS] and the cells `starts[i]` to `starts[i] + lengths[i]` of a stream, [SEP] among them."""
+
+    starts: np.ndarray
+    lengths: np.ndarray
+
+    @property
+    def n_pieces(self) -> np.ndarray:
+        """As `DataLoader` counts: without one [CLS] and one [SEP]."""
+        return self.lengths - 1
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+
+def block_rows(stream: Stream, block_len: int, offset: int = 0) -> Rows:
+    """Rows of `block_len`, [CLS] included; a first one of `offset` cells if not 0, the rest in the last."""
+    starts = np.arange(offset, len(stream), block_len - 1)
+    starts = np.concatenate([[0], starts]) if offset else starts
+    return Rows(starts, np.diff(starts, append=len(stream)))
+
+
+def line_rows(stream: Stream, block_len: int) -> Rows:
+    """A row a line; a line too long for a row becomes the least number of rows, of even length."""
+    n_rows = -(-(stream.lengths - 1) // (block_len - 2))
+    line = np.repeat(np.arange(len(n_rows)), n_rows)
+    part = np.arange(len(line)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
+    first = (stream.ends - stream.lengths)[line]
+    starts = first + part * stream.lengths[line] // n_rows[line]
+    ends = first + (part + 1) * stream.lengths[line] // n_rows[line]
+    return Rows(starts, ends - starts)
+
+
+class MaskedLoader:
+    """Masked batches of chosen lines under a budget of `batch_tokens` cells, padding and specials included.
+
+    With a `seed`, rows are shuffled, masks drawn anew and the cuts between blocks moved each epoch;
+    without one, rows come sorted by length and the masks are always the same, for evaluation.
+    """
+
+    def __init__(
+        self,
+        text: Text,
+        lines: np.ndarray,
+        tokenizer: Tokenizer,
+        *,
+        packing: str = "blocks",
+        block_len: int,
+        batch_tokens: int,
+        masking: str,
+        mask_rate: float,
+        max_span: int,
+        seed: int | None = None,
+    ):
+        if packing not in PACKINGS:
+            raise ValueError(f"packing: got {packing!r}, expected one of {', '.join(PACKINGS)}")
+        self.stream = Stream(text, lines)
+        self.kinds: PieceKinds = piece_kinds(tokenizer)
+        self.cls_id, self.pad_id = tokenizer.cls_id, tokenizer.pad_id
+        self.packing, self.block_len, self.batch_tokens = packing, block_len, batch_tokens
+        self.options = {"masking": masking, "rate": mask_rate, "max_span": max_span}
+        self.seed = seed
+
+    def rows(self, epoch: int) -> Rows:
+        if self.packing == "lines":
+            return line_rows(self.stream, self.block_len)
+        offset = 0
+        if self.seed is not None:
+            offset = int(self._random(epoch, "cuts").integers(self.block_len - 1))
+        return block_rows(self.stream, self.block_len, min(offset, len(self.stream) - 1))
+
+    def epoch(self, epoch: int) -> "Epoch":
+        """The batches of an epoch, each made when asked for."""
+        rows = self.rows(epoch)
+        order = DataLoader(
+            rows, windows=Windows(self.block_len), batch_tokens=self.batch_tokens, seed=self.seed
+        )
+        return Epoch(self, epoch, rows, order.batch_indices(epoch))
+
+    def collate(self, rows: Rows, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """piece_ids (R, P) int64 before masking, piece_mask (R, P) bool."""
+        starts, lengths = rows.starts[indices], rows.lengths[indices]
+        width = min(int(rounded(lengths.max() + 1)), self.block_len)
+        cells = np.arange(width - 1)
+        real = cells < lengths[:, None]
+        piece_ids = np.full((len(starts), width), self.pad_id, dtype=np.int64)
+        piece_ids[:, 0] = self.cls_id
+        piece_ids[:, 1:][real] = self.stream[(starts[:, None] + cells)[real]]
+        return torch.from_numpy(piece_ids), torch.from_numpy(np.arange(width) <= lengths[:, None])
+
+    def generator(self, epoch: int, number: int) -> torch.Generator:
+        """What the masks of batch `number` of an epoch are drawn from."""
+        seed = self._random(epoch, "masks", number).integers(1 << 62)
+        return torch.Generator().manual_seed(int(seed))
+
+    def _random(self, epoch: int, purpose: str, number: int = 0) -> np.random.Generator:
+        key = (0, 0) if self.seed is None else (1 + self.seed, epoch)
+        return np.random.default_rng((*key, ("cuts", "masks").index(purpose), number))
+
+
+class Epoch:
+    """`len` batches; `epoch[i]` makes batch i, always the same one."""
+
+    def __init__(self, loader: MaskedLoader, epoch: int, rows: Rows, indices: list[np.ndarray]):
+        self.loader, self.epoch, self.rows, self.indices = loader, epoch, rows, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, number: int) -> MaskedBatch:
+        loader = self.loader
+        piece_ids, piece_mask = loader.collate(self.rows, self.indices[number])
+        generator = loader.generator(self.epoch, number)
+        masked = mask_pieces(piece_ids, piece_mask, loader.kinds, generator=generator, **loader.options)
+        return MaskedBatch(masked.piece_ids, piece_mask, masked.places, masked.labels, masked.n_pieces)

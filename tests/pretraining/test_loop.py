@@ -1,0 +1,192 @@
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ner.optim import build_optimizer, parameter_groups
+from ner.pretraining.loop import Pretraining, evaluate, perplexity
+from ner.pretraining.params import PretrainConfig
+from ner.pretraining.plaintext import open_text
+from ner.pretraining.rows import MaskedLoader, split_lines
+from ner.runtime import TrainingError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def make_run(make_model, text_file, tmp_path):
+    """`make_run(clock=..., **config)`: a run over the patterned text."""
+
+    def make(*, clock=None, precision="fp32", model=None, **options) -> Pretraining:
+        known = {"block_len": 32, "batch_tokens": 256, "learning_rate": 0.01, "packing": "lines"}
+        config = PretrainConfig(**(known | {"eval_steps": 50, "save_steps": 100} | options))
+        model = model or make_model(
+            hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.2
+        )
+        model.lm.precision = precision
+        text = open_text([text_file], model.tokenizer, "char", tmp_path / "cache")
+        loading = {
+            name: getattr(config, name)
+            for name in ("packing", "block_len", "batch_tokens", "masking", "mask_rate", "max_span")
+        }
+        train, held_out = split_lines(text.n_lines)
+        rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
+        return Pretraining(
+            directory=tmp_path,
+            config=config,
+            model=model,
+            optimizer=build_optimizer(parameter_groups(model.lm, weight_decay=0.01, **rates)),
+            scaler=torch.amp.GradScaler("cpu", enabled=precision == "fp16"),
+            train=MaskedLoader(text, train, model.tokenizer, seed=1, **loading),
+            val=MaskedLoader(text, held_out, model.tokenizer, **loading),
+            device=CPU,
+            **({"clock": clock} if clock else {}),
+        )
+
+    return make
+
+
+def read_metrics(directory):
+    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_learns_and_says_so(make_run, tmp_path):
+    run = make_run(max_steps=100)
+    run.run()
+    lines = read_metrics(tmp_path)
+    assert [line["step"] for line in lines] == [50, 100]
+    for line in lines:
+        assert list(line) == [
+            *("step", "minutes", "tokens", "train_loss", "val_loss", "val_perplexity"),
+            *("val_masked_accuracy", "learning_rate", "tokens_per_second"),
+        ]
+        assert line["val_perplexity"] == pytest.approx(math.exp(line["val_loss"]))
+    uniform = math.log(len(run.model.tokenizer))
+    assert lines[-1]["val_loss"] < lines[0]["val_loss"] < uniform
+    assert lines[-1]["train_loss"] < uniform - 0.4
+    assert lines[-1]["val_masked_accuracy"] > 0.4
+    assert lines[-1]["tokens"] == pytest.approx(100 * 160, rel=0.1)
+    assert (tmp_path / "best").resolve() == (tmp_path / "last").resolve() == tmp_path / "checkpoints/step-100"
+    val_loss, accuracy = evaluate(run.model.lm, run.val, device=CPU)
+    assert (val_loss, accuracy) == (lines[-1]["val_loss"], lines[-1]["val_masked_accuracy"])
+
+
+def test_losses_are_means_over_all_that_was_hidden(make_run):
+    run = make_run(max_steps=1, batch_tokens=64)
+    lm, epoch = run.model.lm, run.val.epoch(0)
+    batches = [epoch[i] for i in range(len(epoch))]
+    assert len(batches) > 1
+    with torch.no_grad():
+        guesses = [lm(*batch.inputs("cpu")) for batch in batches]
+    n = sum(len(batch.labels) for batch in batches)
+    loss, accuracy = evaluate(lm, run.val, device=CPU)
+    assert loss == pytest.approx(sum(g.loss.item() for g in guesses) / n)
+    assert accuracy == pytest.approx(sum(g.n_correct.item() for g in guesses) / n)
+
+
+def test_accumulated_batches_weigh_by_their_hidden_pieces(make_run):
+    run = make_run(max_steps=1, gradient_accumulation_steps=5, clip_grad=0)
+    group = next(run._groups())
+    assert len({len(batch.labels) for batch in group}) > 1
+    run._step(group, 0.0)
+    lm = run.model.lm
+    found = {name: p.grad.clone() for name, p in lm.named_parameters()}
+    lm.zero_grad()
+    losses = torch.stack([lm(*batch.inputs("cpu")).loss for batch in group])
+    (losses.sum() / sum(len(batch.labels) for batch in group)).backward()
+    for name, parameter in lm.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, atol=1e-7, rtol=1e-4)
+
+
+def test_an_epoch_gives_every_batch_once_and_then_the_next_begins(make_run):
+    run = make_run(max_steps=1, gradient_accumulation_steps=2)
+    n_batches = len(run.train.epoch(0))
+    groups, sizes = run._groups(), []
+    while run.progress.epoch == 0:
+        group = next(groups)
+        if run.progress.epoch == 0:
+            sizes.append(len(group))
+            run.progress.batch += len(group)
+    assert sum(sizes) == n_batches
+    assert sizes[:-1] == [2] * (len(sizes) - 1)
+
+
+def test_rate_by_steps(make_run):
+    run = make_run(max_steps=10, warmup=0.2)
+    rates = []
+    for run.progress.step in range(10):
+        rates.append(run.rate())
+    assert np.argmax(rates) == 2
+    assert rates[2] == 1.0
+    assert 0 < rates[9] < rates[8] < 1
+    assert min(rates) > 0
+
+
+def test_rate_and_end_by_time(make_run, tmp_path):
+    seconds = [0.0]
+
+    def clock():
+        seconds[0] += 3.0
+        return seconds[0]
+
+    run = make_run(clock=clock, max_minutes=2.0, max_steps=1, warmup=0.25, eval_steps=10, learning_rate=1.0)
+    rates = []
+    step, run._step = run._step, lambda group, rate: rates.append(rate) or step(group, 0.01 * rate)
+    run.run()
+    # every step takes 3 of 120 seconds, every evaluation too
+    assert len(rates) == 37
+    assert run.account.seconds >= 120
+    assert rates[0] < 0.001
+    assert rates[5] == pytest.approx(15 / 30, abs=0.001)
+    assert max(rates) > 0.95
+    assert rates[-1] < 0.05
+    lines = read_metrics(tmp_path)
+    assert [line["step"] for line in lines] == [10, 20, 30, 37]
+    assert lines[0]["minutes"] == 0.55
+    assert lines[-1]["minutes"] == 2.05
+
+
+def test_time_goes_on_where_it_stopped(make_run, tmp_path):
+    def make(*, stop_after=None):
+        seconds = [0.0]
+
+        def clock():
+            seconds[0] += 1.0
+            if stop_after and seconds[0] > stop_after:
+                raise KeyboardInterrupt
+            return seconds[0]
+
+        return make_run(clock=clock, max_minutes=0.5, save_steps=5, eval_steps=5)
+
+    with pytest.raises(KeyboardInterrupt):
+        make(stop_after=17).run()
+    run = make()
+    run.restore("last")
+    assert run.account.seconds == 12
+    assert run.share_done() == pytest.approx(12 / 30)
+    run.run()
+    assert run.progress.step == 10 + 15
+    assert [line["step"] for line in read_metrics(tmp_path)] == [5, 10, 15, 20, 25]
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_learns(make_run, tmp_path, precision):
+    make_run(max_steps=40, eval_steps=20, precision=precision).run()
+    first, last = read_metrics(tmp_path)
+    assert last["val_loss"] < first["val_loss"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(make_run, tmp_path):
+    run = make_run(max_steps=5)
+    with torch.no_grad():
+        run.model.lm.predictions.bias[7] = float("nan")
+    with pytest.raises(TrainingError, match=r"the loss is nan \(step 5 or up to 19 before\)"):
+        run.run()
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_perplexity():
+    assert perplexity(math.log(7)) == pytest.approx(7)
+    assert perplexity(1e4) == math.inf

@@ -1,0 +1,208 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ner.corpus import DataError
+from ner.encoders.lstm import Lstm, LstmConfig
+from ner.model import open_encoder
+from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout, states_at
+
+N_ROWS, N_PIECES = 4, 18
+
+
+def make_batch(n_pieces_of_vocabulary, *, seed=0):
+    """Rows of random lengths with junk under the padding, and places among what is real."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(n_pieces_of_vocabulary, (N_ROWS, N_PIECES), generator=generator)
+    n_real = torch.tensor([N_PIECES, 5, 9, 12])
+    mask = torch.arange(N_PIECES) < n_real[:, None]
+    places = mask.flatten().nonzero().flatten()[::4]
+    labels = torch.randint(n_pieces_of_vocabulary, places.shape, generator=generator)
+    return ids, mask, places, labels
+
+
+def make_oracle(model, **options):
+    """transformers' model with the same weights, none of them 0 or 1 as when fresh."""
+    transformers = pytest.importorskip("transformers")
+    with torch.no_grad():
+        for name, parameter in model.lm.named_parameters():
+            if name.endswith("bias") or "LayerNorm" in name:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    encoder = model.lm.encoder
+    sizes = {k: getattr(encoder.config, k) for k in encoder.config.__dataclass_fields__}
+    oracle = transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=encoder.vocab_size, **sizes))
+    state = {f"bert.{k}": v for k, v in encoder.state_dict().items()}
+    state |= {f"cls.predictions.{k}": v for k, v in model.lm.predictions.state_dict().items()}
+    missing, unexpected = oracle.load_state_dict(state, strict=False)
+    tied = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "bert.embeddings.position_ids"}
+    assert set(missing) <= tied
+    assert not unexpected
+    oracle.tie_weights()
+    return oracle.eval()
+
+
+@pytest.mark.parametrize("options", [{}, {"hidden_act": "relu", "layer_norm_eps": 1e-5}])
+def test_loss_and_gradients_are_those_of_transformers(make_model, tokenizer, options):
+    model = make_model(**options)
+    oracle = make_oracle(model)
+    ids, mask, places, labels = make_batch(len(tokenizer))
+    theirs_labels = torch.full((N_ROWS * N_PIECES,), -100).scatter(0, places, labels).view(N_ROWS, N_PIECES)
+    theirs = oracle(input_ids=ids, attention_mask=mask.long(), labels=theirs_labels)
+    theirs.loss.backward()
+    guesses = model.lm(ids, mask, places, labels)
+    (guesses.loss / len(labels)).backward()
+    assert guesses.loss.item() / len(labels) == pytest.approx(theirs.loss.item(), abs=1e-5)
+    expected = theirs.logits.flatten(0, 1)[places]
+    assert guesses.n_correct == (expected.argmax(-1) == labels).sum()
+    gradients = {f"bert.{n}": p.grad for n, p in model.lm.encoder.named_parameters()}
+    gradients |= {f"cls.predictions.{n}": p.grad for n, p in model.lm.predictions.named_parameters()}
+    compared = 0
+    for name, parameter in oracle.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-5, msg=name)
+        compared += 1
+    assert compared == len(gradients)
+
+
+def test_transformers_opens_what_is_saved(make_model, tokenizer, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model = make_model()
+    make_oracle(model)  # leaves no weight at 0
+    save_mlm(tmp_path, model)
+    theirs, loading = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
+    assert type(theirs).__name__ == "BertForMaskedLM"
+    assert not loading["missing_keys"]
+    assert not loading["unexpected_keys"]
+    ids, mask, places, _ = make_batch(len(tokenizer))
+    with torch.no_grad():
+        expected = theirs.eval()(input_ids=ids, attention_mask=mask.long()).logits.flatten(0, 1)[places]
+        torch.testing.assert_close(model.lm.scores(ids, mask, places), expected, atol=1e-5, rtol=1e-5)
+    written = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    pieces = ["[MASK]", "中"]
+    assert written.convert_tokens_to_ids(pieces) == [tokenizer.index[piece] for piece in pieces]
+
+
+def test_writes_the_shared_matrix_once(make_model, tmp_path):
+    save_mlm(tmp_path, make_model())
+    names = set(load_file(tmp_path / "model.safetensors"))
+    head = {name for name in names if not name.startswith("bert.")}
+    assert head == {
+        "cls.predictions.bias",
+        *(f"cls.predictions.transform.{n}.{k}" for n in ("dense", "LayerNorm") for k in ("weight", "bias")),
+    }
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["architectures"] == ["BertForMaskedLM"]
+    assert (config["model_type"], config["tie_word_embeddings"], config["vocab_size"]) == ("bert", True, 56)
+
+
+def test_train_opens_the_encoder(make_model, tokenizer, tmp_path):
+    model = make_model()
+    save_mlm(tmp_path, model)
+    encoder, opened, _ = open_encoder(tmp_path)
+    assert opened.vocabulary == tokenizer.vocabulary
+    for name, tensor in model.lm.encoder.state_dict().items():
+        assert torch.equal(encoder.state_dict()[name], tensor)
+
+
+def test_loads_what_it_saved(make_model, tmp_path):
+    model = make_model(seed=1)
+    make_oracle(model)
+    save_mlm(tmp_path, Pretrained(model.lm, model.tokenizer, "word"))
+    torch.manual_seed(99)
+    loaded = load_mlm(tmp_path)
+    assert loaded.unit == "word"
+    assert not loaded.lm.training
+    assert "not used" not in " ".join(loaded.report)
+    other = make_model(seed=2)
+    restore_mlm(tmp_path, other.lm)
+    for name, tensor in model.lm.state_dict().items():
+        assert torch.equal(loaded.lm.state_dict()[name], tensor)
+        assert torch.equal(other.lm.state_dict()[name], tensor)
+    assert load_mlm(tmp_path, unit="char").unit == "char"
+
+
+def test_opens_a_published_file_with_its_copies(make_model, tmp_path):
+    model = make_model()
+    oracle = make_oracle(model)
+    save_mlm(tmp_path, model)
+    (tmp_path / "model.safetensors").unlink()
+    state = {**oracle.state_dict(), "cls.seq_relationship.weight": torch.zeros(2, 16)}
+    state["cls.predictions.decoder.bias"] = state.pop("cls.predictions.bias")
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    loaded = load_mlm(tmp_path)
+    assert torch.equal(loaded.lm.predictions.bias, model.lm.predictions.bias)
+    assert "not used: cls.seq_relationship (1)" in loaded.report
+    state["cls.predictions.decoder.weight"] = state["cls.predictions.decoder.weight"] + 1
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(DataError, match=r"decoder.weight differs from the word vectors, expected tied"):
+        load_mlm(tmp_path)
+
+
+def test_a_directory_without_head(make_model, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model = make_model()
+    save_mlm(tmp_path, model)
+    transformers.BertModel.from_pretrained(tmp_path, add_pooling_layer=False).save_pretrained(tmp_path)
+    with pytest.raises(DataError, match="only a directory of a masked language model has them"):
+        load_mlm(tmp_path)
+    loaded = load_mlm(tmp_path, new_head=True)
+    assert "new, random until trained" in loaded.report[-1]
+    assert torch.equal(
+        loaded.lm.encoder.embeddings.word_embeddings.weight,
+        model.lm.encoder.embeddings.word_embeddings.weight,
+    )
+
+
+def test_refuses_another_encoder(tmp_path, tokenizer, monkeypatch):
+    lstm = Lstm(LstmConfig(hidden_size=8, num_hidden_layers=1), vocab_size=len(tokenizer))
+    monkeypatch.setattr("ner.pretraining.mlm.open_encoder", lambda model_dir: (lstm, tokenizer, []))
+    with pytest.raises(DataError, match="an encoder of type 'lstm', expected 'bert'"):
+        load_mlm(tmp_path)
+
+
+def test_the_last_layer_at_the_places_is_the_last_layer(make_model, tokenizer):
+    model = make_model()
+    ids, mask, places, _ = make_batch(len(tokenizer))
+    with torch.no_grad():
+        whole = model.lm.encoder(ids, mask).flatten(0, 1)[places]
+        torch.testing.assert_close(states_at(model.lm.encoder, ids, mask, places), whole)
+
+
+def test_padding_has_no_power(make_model, tokenizer):
+    model = make_model()
+    ids, mask, places, labels = make_batch(len(tokenizer))
+    other = torch.where(mask, ids, 9)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            model.lm(ids, mask, places, labels).loss, model.lm(other, mask, places, labels).loss
+        )
+
+
+def test_dropout_of_the_run_is_not_the_models(make_model, tokenizer, tmp_path):
+    model, batch = make_model(), make_batch(len(tokenizer))
+    model.lm.train()
+    with torch.no_grad():
+        assert model.lm(*batch).loss != model.lm(*batch).loss
+        set_dropout(model.lm, 0.0)
+        assert model.lm(*batch).loss == model.lm(*batch).loss
+    assert model.lm(*batch).n_correct is None
+    save_mlm(tmp_path, model)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["hidden_dropout_prob"] == config["attention_probs_dropout_prob"] == 0.1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_is_near(make_model, tokenizer, precision):
+    model = make_model()
+    batch = make_batch(len(tokenizer))
+    exact = model.lm(*batch).loss
+    model.lm.precision = precision
+    guesses = model.lm(*batch)
+    guesses.loss.backward()
+    assert guesses.loss.dtype == torch.float32
+    assert guesses.loss.item() == pytest.approx(exact.item(), rel=0.02)
+    for name, parameter in model.lm.named_parameters():
+        assert parameter.grad.isfinite().all(), name
+        # the bias of the keys shifts all scores of a row alike, which softmax does not see
+        assert parameter.grad.any() or name.endswith("key.bias"), name
