@@ -6,15 +6,15 @@
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from ner import runtime
+from ner.config import to_json
 from ner.corpus import DataError, Split, read_split
 from ner.data_loader import DataLoader, Windows, encode
-from ner.engine import predict
+from ner.experiment import evaluate
 from ner.metrics import Scores, score
 from ner.model import load, resolve_model_dir
 from ner.predictions import write_predictions
@@ -41,9 +41,11 @@ def main(args: argparse.Namespace) -> None:
     device, precision = runtime.device_and_precision(args)
     runtime.start_log()
     split = read_split(args.data_dir, args.split)
+    out_dir = args.out_dir or args.model_dir
     if not split.annotated:
         raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
     model = load(resolve_model_dir(args.model_dir, args.restore_file), max_len=args.max_len)
+    out_dir.mkdir(parents=True, exist_ok=True)
     for line in model.report:
         log.info(line)
     model.tagger.to(device).precision = precision
@@ -54,25 +56,20 @@ def main(args: argparse.Namespace) -> None:
         batch_tokens=args.batch_tokens,
         label_ids=model.label_ids,
     )
-    found, loss = predict(model.tagger, loader, device=device)
-    predicted = [[scored.span for scored in spans] for spans in found]
-    gold = [sentence.spans for sentence in split.sentences]
-    lengths = [len(sentence.tokens) for sentence in split.sentences]
-    scores = score(gold, predicted, lengths)
+    scores, loss, predicted = evaluate(model, loader, device=device)
     if scores.total.n_gold != split.n_entities or scores.n_sentences != len(split.sentences):
         raise DataError(f"{scores.total.n_gold} entities scored, expected {split.n_entities} as in the file")
     summary = scores.summary() | {"loss": loss}
-    summary |= seqeval_strict(split, predicted, lengths)
+    summary |= seqeval_strict(split, predicted)
     report(args, split, model.tag_set.labels, scores, summary)
-    out_dir = args.out_dir or args.model_dir
-    out_dir.mkdir(parents=True, exist_ok=True)
     path = out_dir / f"metrics_{args.split}.json"
-    path.write_text(json.dumps(summary, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with runtime.whole_file(path) as file:
+        file.write(to_json(summary))
     write_predictions(out_dir, args.split, split.sentences, predicted)
     log.info(f"written to {path} and predictions_{args.split}.txt, .jsonl beside it")
 
 
-def seqeval_strict(split: Split, predicted: Sequence, lengths: Sequence[int]) -> dict:
+def seqeval_strict(split: Split, predicted: Sequence) -> dict:
     """What seqeval's strict mode says, where gold has illegal starts, which it does not count as gold."""
     if not split.illegal:
         return {}
@@ -81,6 +78,7 @@ def seqeval_strict(split: Split, predicted: Sequence, lengths: Sequence[int]) ->
         [span for span in sentence.spans if (line, span.start) not in illegal]
         for line, sentence in enumerate(split.sentences, start=1)
     ]
+    lengths = [len(sentence.tokens) for sentence in split.sentences]
     strict = score(gold, predicted, lengths).total
     values = {
         "f1": strict.f1,

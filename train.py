@@ -6,6 +6,7 @@ What is trained stands in `<model_dir>/params.json`; where and how, here.
 """
 
 import argparse
+import math
 import shlex
 import sys
 from dataclasses import asdict
@@ -81,7 +82,7 @@ def main(args: argparse.Namespace) -> None:
         val=DataLoader(encode(val.sentences, model.tokenizer), **loading),
         device=device,
         fixed_scale=args.loss_scale,
-        replicas=nn.DataParallel(model.tagger) if args.multi_gpu and torch.cuda.device_count() > 1 else None,
+        replicas=replicate(model.tagger, report) if args.multi_gpu else None,
         show_progress=sys.stderr.isatty(),
     )
     resolved = resolve(args, config, experiment, precision)
@@ -137,7 +138,10 @@ def build_model(
         raise DataError(
             f"{where}: max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
         )
-    tag_set = TagSet.from_labels(corpus.read_labels(args.data_dir), config.scheme)
+    labels = corpus.read_labels(args.data_dir)
+    if unlisted := sorted(train.labels - set(labels)):
+        raise DataError(f"{args.data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
+    tag_set = TagSet.from_labels(labels, config.scheme)
     head = build_head(config.head, encoder.width, tag_set, dropout=config.head_dropout, where=where)
     report.append(f"new, to be trained: the {config.head} head over {len(tag_set)} tags ({config.scheme})")
     tagger = Tagger(encoder, head)
@@ -172,10 +176,19 @@ def fresh_encoder(
     return encoder, tokenizer, examples, report
 
 
+def replicate(tagger: Tagger, report: list[str]) -> nn.Module | None:
+    """DataParallel over the visible GPUs, where there are several."""
+    n_gpus = torch.cuda.device_count()
+    report.append(
+        f"--multi_gpu: {n_gpus} GPUs" if n_gpus > 1 else f"--multi_gpu has no effect with {n_gpus} GPUs"
+    )
+    return nn.DataParallel(tagger) if n_gpus > 1 else None
+
+
 def build_scaler(device: torch.device, precision: str, loss_scale: float) -> torch.amp.GradScaler:
     """Loss scaling for fp16, dynamic from 2^16 or fixed; without fp16 it does nothing."""
     enabled = precision == "fp16"
-    if loss_scale < 0 or (loss_scale and not enabled):
+    if not 0 <= loss_scale < math.inf or (loss_scale and not enabled):
         raise DataError(f"--loss_scale {loss_scale:g}: expected 0 or more, together with --fp16")
     return torch.amp.GradScaler(device.type, init_scale=loss_scale or 2.0**16, enabled=enabled)
 
@@ -196,6 +209,7 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
         "seed": args.seed,
         "precision": precision,
         "encoder": asdict(model.tagger.encoder.config) | {"vocab_size": len(model.tokenizer)},
+        "tokenizer": model.tokenizer.sha256,
         "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),
         "batch_tokens": experiment.train.batch_tokens,
         "steps_an_epoch": experiment.steps_an_epoch,

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ner.corpus import DataError, read_json
+from ner.encoders.weights import save_weights
 from ner.engine import Progress
 from ner.runtime import random_state, set_random_state
 
@@ -61,9 +62,7 @@ def _save_state(folder: Path, optimizer, scaler, progress: Progress, record: dic
     state = optimizer.state_dict()["state"]
     tensors = {f"optimizer.{i}.{name}": t for i, values in state.items() for name, t in values.items()}
     tensors |= {f"random.{name}": t for name, t in random_state().items()}
-    save_file(
-        {name: t.cpu().contiguous() for name, t in tensors.items()}, folder / "training_state.safetensors"
-    )
+    save_weights(folder / "training_state.safetensors", tensors)
     values = {"progress": asdict(progress), "scaler": scaler.state_dict(), "record": record}
     (folder / "training_state.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
@@ -109,14 +108,13 @@ def _optimizer_state(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, to
 
 def discard_after(experiment_dir: Path, step: int) -> None:
     """Removes checkpoints of later steps, and makes that of `step` the last: the run goes on from it."""
+    _link(experiment_dir / "last", experiment_dir / "checkpoints" / f"step-{step}")
+    best = experiment_dir / "best"
     for path in _checkpoints(experiment_dir):
         if _step(path) > step:
-            for name in ("last", "best"):
-                link = experiment_dir / name
-                if link.is_symlink() and link.resolve() == path.resolve():
-                    link.unlink()
+            if best.is_symlink() and best.resolve() == path.resolve():
+                best.unlink()
             shutil.rmtree(path)
-    _link(experiment_dir / "last", experiment_dir / "checkpoints" / f"step-{step}")
 
 
 def _checkpoints(experiment_dir: Path) -> list[Path]:

@@ -35,11 +35,11 @@ class Config:
     epoch_num: int = 10
     "epochs at most; the schedule ends there"
     min_epoch_num: int = 5
-    "epochs before patience may stop the run"
+    "epochs that patience cannot stop the run before or at; may exceed epoch_num"
     patience: float = 0.02
     "an epoch counts as without gain unless it raises the best val F1 by this; in points: 0.02 is 0.0002"
     patience_num: int = 5
-    "epochs without gain after which the run stops"
+    "epochs in a row without gain after which the run stops, once min_epoch_num are past"
     head: str = "softmax"
     "a name in ner/heads: softmax, crf"
     scheme: str = "BIO"
@@ -67,6 +67,8 @@ class Config:
             *("weight_decay", "clip_grad", "min_epoch_num", "patience", "patience_num"),
             *("head_learning_rate", "batch_tokens", "save_steps"),
         )
+        for name in ("batch_size", "epoch_num", "batch_tokens", "save_steps", "gradient_accumulation_steps"):
+            _require(getattr(self, name) < 2**31, name, getattr(self, name), "a number below 2^31")
         for name in positive:
             _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
         for name in not_negative:

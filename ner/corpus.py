@@ -86,13 +86,24 @@ def read_text(path: str | Path, encoding: str = "utf-8") -> str:
 def read_json(path: str | Path) -> dict:
     """A JSON file that holds one object."""
     try:
-        values = json.loads(read_text(path).removeprefix("\ufeff"))
+        values = json.loads(read_text(path).removeprefix("\ufeff"), object_pairs_hook=_once)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON, {error.msg}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
     except RecursionError:
         raise DataError(f"{path}: not JSON that can be read, nested too deeply") from None
     if not isinstance(values, dict):
         raise DataError(f"{path}: got {type(values).__name__}, expected one JSON object")
+    return values
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object whose keys are all different."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} twice, expected it once")
     return values
 
 
@@ -110,6 +121,8 @@ def read_split(data_dir: str | Path, split: str) -> Split:
     Raises DataError where a file is missing or empty, where a line of `tags.txt` has another number of
     items than its sentence, or where a tag is none.
     """
+    if Path(split).name != split:
+        raise DataError(f"split {split!r}: expected the name of a folder of {data_dir}, such as test")
     folder = Path(data_dir) / split
     path = folder / "sentences.txt"
     if not folder.is_dir():

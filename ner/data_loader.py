@@ -173,9 +173,9 @@ class DataLoader:
             batches = [batches[i] for i in random.permutation(len(batches))]
         return batches
 
-    def batches(self, epoch: int = 0, start: int = 0):
-        """Yields (sentence numbers, Batch) from batch number `start` of the epoch on."""
-        for indices in self.batch_indices(epoch)[start:]:
+    def batches(self, epoch: int = 0):
+        """Yields (sentence numbers, Batch)."""
+        for indices in self.batch_indices(epoch):
             yield indices, self.collate(indices)
 
     def collate(self, indices: Sequence[int]) -> Batch:

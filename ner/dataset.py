@@ -51,7 +51,7 @@ def split_rows(n: int, *, val_size: int, test_size: int, seed: int) -> dict[str,
 
 def default_val_size(n: int) -> int:
     """Sentences split off train for val where neither a file nor a size is given."""
-    return min(3000, n // 10)
+    return min(3000, max(n // 10, min(n - 1, 1)))
 
 
 def build(

@@ -103,7 +103,6 @@ def predict(
     *,
     device: torch.device,
     replicas: nn.Module | None = None,
-    on_batch: Callable[[int], None] = lambda n_sentences: None,
 ) -> tuple[list[list[ScoredSpan]], float | None]:
     """Spans of every sentence, in the order of the loader's examples, and the loss in nats a token.
 
@@ -121,5 +120,4 @@ def predict(
         if losses is not None:
             loss_sum += losses.sum().item()
             n_tokens += batch.n_tokens
-        on_batch(len(indices))
     return found, loss_sum / n_tokens if n_tokens else None

@@ -22,6 +22,7 @@ from ner.model import Model, restore_weights, save
 from ner.optim import rate_factor
 from ner.report import duration, per_type_table
 from ner.runtime import log
+from ner.tags import Span
 
 OURS = ("train.log", "metrics.jsonl", "resolved.json", "checkpoints", "last", "best")
 SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl")  # evaluate.py's, of the same model
@@ -37,8 +38,8 @@ class Patience:
     def update(self, f1: float, gain: float) -> bool:
         """True where the F1 (fraction) is the best so far; `gain` is what counts as progress (fraction)."""
         is_best = f1 > self.best_f1
-        progressed = f1 >= self.best_f1 + gain
-        self.n_without_gain = 0 if is_best and progressed else self.n_without_gain + 1
+        gained = f1 - max(self.best_f1, 0.0)  # the first epoch is the best so far even with an F1 of 0
+        self.n_without_gain = 0 if gained > 0 and gained >= gain else self.n_without_gain + 1
         self.best_f1 = max(self.best_f1, f1)
         return is_best
 
@@ -109,8 +110,7 @@ class Experiment:
     def _out_of_patience(self) -> bool:
         config = self.config
         return (
-            self.patience.n_without_gain >= config.patience_num > 0
-            and self.progress.epoch >= config.min_epoch_num
+            self.patience.n_without_gain >= config.patience_num and self.progress.epoch > config.min_epoch_num
         )
 
     def _epoch(self) -> None:
@@ -135,7 +135,9 @@ class Experiment:
                 on_step=self._on_step(bar),
             )
         seconds = time.perf_counter() - started
-        scores, val_loss = evaluate(self.model, self.val, device=self.device, replicas=self.replicas)
+        scores, val_loss, predicted = evaluate(
+            self.model, self.val, device=self.device, replicas=self.replicas
+        )
         is_best = self.patience.update(scores.total.f1, config.patience / 100)
         line = {
             "epoch": number,
@@ -154,7 +156,7 @@ class Experiment:
             file.write(json.dumps(line) + "\n")
         whole = time.perf_counter() - started
         share = self.steps_an_epoch / max(1, self.progress.step - first_step)
-        self._report(line, scores, is_best, time_left=whole * share * (config.epoch_num - number))
+        self._report(line, scores, predicted, is_best, time_left=whole * share * (config.epoch_num - number))
         self.progress.next_epoch()
         self._save(is_best)
 
@@ -179,7 +181,9 @@ class Experiment:
             is_best=is_best,
         )
 
-    def _report(self, line: dict, scores: Scores, is_best: bool, time_left: float) -> None:
+    def _report(
+        self, line: dict, scores: Scores, predicted: list[list[Span]], is_best: bool, time_left: float
+    ) -> None:
         log.info(
             f"epoch {line['epoch']}/{self.config.epoch_num}"
             f"  loss {line['train_loss']:.4f} (val {line['val_loss']:.4f})"
@@ -190,22 +194,23 @@ class Experiment:
             f"  {duration(line['seconds'])}, {duration(time_left)} left"
         )
         if scores.total.f1 == 0:
-            log.info(self._why_nothing(scores))
+            log.info(self._why_nothing(predicted))
         elif is_best:
             log.info(per_type_table(scores))
 
-    def _why_nothing(self, scores: Scores) -> str:
+    def _why_nothing(self, predicted: list[list[Span]]) -> str:
         gold = tag_counts(s.spans for s in self.val.examples.sentences)
+        found = tag_counts(predicted)
         cause = (
             "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
-            if scores.total.n_predicted
+            if found
             else "nothing but O is predicted: too few steps so far, a learning_rate too low for an encoder "
             "without pretraining (try 1e-4 to 1e-3) or too high for a pretrained one (try 2e-5), or tags "
             "that do not fit the sentences"
         )
         return (
-            f"val F1 is 0. Gold tags: {dict(gold.most_common())}; entities predicted: "
-            f"{scores.total.n_predicted} of {scores.total.n_gold} gold. Likely cause: {cause}"
+            f"val F1 is 0. Gold tags: {dict(gold.most_common())}; predicted tags besides O: "
+            f"{dict(found.most_common()) or 'none'}. Likely cause: {cause}"
         )
 
 
@@ -243,25 +248,30 @@ class ProgressBar:
 
 def evaluate(
     model: Model, loader: DataLoader, *, device: torch.device, replicas: nn.Module | None = None
-) -> tuple[Scores, float]:
-    """Scores of a model on annotated examples, and its loss in nats a token."""
+) -> tuple[Scores, float, list[list[Span]]]:
+    """Scores of a model on annotated examples, its loss in nats a token, and the spans it predicts."""
     found, loss = engine.predict(model.tagger, loader, device=device, replicas=replicas)
     sentences = loader.examples.sentences
     predicted = [[scored.span for scored in spans] for spans in found]
-    return score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences]), loss
+    scores = score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences])
+    return scores, loss, predicted
 
 
 def check_directory(directory: Path, *, overwrite: bool, restore: str | None) -> None:
     """Makes sure that nothing is overwritten by accident, and that what is to be restored is there."""
-    if restore and not (directory / restore).is_dir():
+    if restore and overwrite:
+        raise DataError("--restore_file and --overwrite: expected one of them")
+    known = restore in ("last", "best") or str(restore).startswith("checkpoints/step-")
+    if restore and not (known and (directory / restore).is_dir()):
         raise DataError(
             f"{directory / restore}: no such checkpoint, expected last, best or checkpoints/step-N"
         )
     stands = _results(directory)
     if stands and not restore and not overwrite:
+        goes_on = "--restore_file last goes on with it, " if (directory / "last").is_dir() else ""
         raise DataError(
             f"{directory}: results of an earlier run stand here ({', '.join(stands)}); "
-            f"--restore_file last goes on with it, --overwrite begins anew"
+            f"{goes_on}--overwrite begins anew"
         )
 
 
@@ -285,8 +295,8 @@ def write_resolved(directory: Path, resolved: dict) -> None:
 def check_unchanged(directory: Path, resolved: dict) -> None:
     """A resumed run must be the same run: DataError names what changed in params, data or labels."""
     before = read_json(directory / "resolved.json")
-    for part in ("params", "data", "seed", "precision"):
-        old, new = before.get(part), json.loads(json.dumps(resolved[part]))
+    for part in ("params", "data", "seed", "precision", "encoder", "tokenizer"):
+        old, new = before.get(part), json.loads(json.dumps(resolved.get(part)))
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):

@@ -1,5 +1,6 @@
 """The tagger, and model directories: the one place where an encoder and a head meet."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -13,7 +14,7 @@ from ner.config import from_mapping, locate_key, to_json
 from ner.corpus import UNITS, DataError
 from ner.encoders import ENCODERS
 from ner.encoders.weights import (
-    CONFIG_NAMES,
+    config_path,
     encoder_config,
     load_encoder,
     published_names,
@@ -23,9 +24,10 @@ from ner.encoders.weights import (
 )
 from ner.heads import HEADS
 from ner.runtime import autocast
-from ner.tags import TagSet, guess_scheme
+from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
 from ner.tokenizer import Tokenizer, load_tokenizer
 
+_BILOU = str.maketrans("LU", "ES")
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
 
@@ -130,7 +132,7 @@ def open_encoder(model_dir: str | Path) -> tuple[nn.Module, Tokenizer, list[str]
 def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
     """A model directory as it is, or the checkpoint `name` of an experiment directory."""
     directory = Path(directory)
-    if any((directory / file).is_file() for file in CONFIG_NAMES):
+    if config_path(directory).is_file():
         return directory
     if (directory / name).is_dir():
         return directory / name
@@ -147,11 +149,11 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     encoder, tokenizer, config, weights, report = _open(model_dir)
     own = config.get("ner", {})
     if not isinstance(own, dict):
-        raise DataError(f"{model_dir}/config.json: ner: got {own!r}, expected an object")
+        raise DataError(f"{config_path(model_dir)}: ner: got {own!r}, expected an object")
     tag_set = _tag_set(config, own, model_dir)
     dropout = config.get("classifier_dropout")
     dropout = 0.1 if dropout is None else dropout
-    where = f"{model_dir}/config.json"
+    where = str(config_path(model_dir))
     head = build_head(own.get("head", "softmax"), encoder.width, tag_set, dropout=dropout, where=where)
     try:
         load_encoder(head, weights, where=model_dir)
@@ -160,7 +162,7 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     unit = unit or own.get("unit") or guess_unit_of(tokenizer)
     if unit not in UNITS:
         raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
-    max_len = _max_len(max_len or own.get("max_len"), encoder)
+    max_len = _max_len(own.get("max_len") if max_len is None else max_len, encoder)
     head_names = set(head.state_dict())
     unused = [name for name in report.unused if name not in head_names]
     report = report._replace(loaded=[*report.loaded, *head_names], unused=unused)
@@ -224,15 +226,32 @@ def _empty_encoder(config: Mapping, tokenizer: Tokenizer, model_dir: str | Path)
     n_rows = config.get("vocab_size", len(tokenizer))
     if not isinstance(n_rows, int) or not 0 <= n_rows - len(tokenizer) <= MAX_SPARE_ROWS:
         raise DataError(
-            f"{model_dir}: the vocabulary has {len(tokenizer)} pieces, expected {n_rows} as config.json says"
+            f"{model_dir}: the vocabulary has {len(tokenizer)} pieces, expected {n_rows} as its config says"
         )
     name = config.get("model_type", "bert")
     if name in list(ENCODERS) and name != "bert":
         kind = ENCODERS[name]
         known = {field.name for field in fields(kind.Config)}
         values = {key: value for key, value in config.items() if key in known}
-        return kind(from_mapping(kind.Config, values, f"{model_dir}/config.json"), vocab_size=n_rows)
-    return ENCODERS["bert"](encoder_config(config, Path(model_dir) / "config.json"), vocab_size=n_rows)
+        return kind(from_mapping(kind.Config, values, str(config_path(model_dir))), vocab_size=n_rows)
+    return ENCODERS["bert"](encoder_config(config, config_path(model_dir)), vocab_size=n_rows)
+
+
+def published_tags(names: list[str]) -> list[str]:
+    """Tags as published classifiers spell them -> ours: B_PER, L- and U- (BILOU), bare labels (IO)."""
+    parts = [re.fullmatch(r"([BIESMLU])[-_](.+)", name) for name in names]
+    bare = not any(parts)
+    tags = []
+    for name, part in zip(names, parts, strict=True):
+        if name == OUTSIDE or name in NON_TAGS:
+            tags.append(name)
+        elif re.fullmatch(r"LABEL_\d+", name):
+            raise ValueError(f"got the placeholder {name}, expected tags such as B-LOC")
+        elif part is not None:
+            tags.append(f"{part[1].translate(_BILOU)}-{part[2]}")
+        else:
+            tags.append(f"I-{name}" if bare else name)
+    return tags
 
 
 def _spare_rows(encoder: nn.Module, tokenizer: Tokenizer) -> list[str]:
@@ -246,8 +265,8 @@ def _spare_rows(encoder: nn.Module, tokenizer: Tokenizer) -> list[str]:
 
 def _max_len(wanted: int | None, encoder: nn.Module) -> int:
     limit = getattr(encoder.config, "max_position_embeddings", None)
-    max_len = wanted or min(512, limit or 512)
-    if max_len < 8 or (limit and max_len > limit):
+    max_len = min(512, limit or 512) if wanted is None else wanted
+    if not isinstance(max_len, int) or max_len < 8 or (limit and max_len > limit):
         most = f"at most {limit} as the encoder has positions" if limit else "any number above"
         raise DataError(f"max_len: got {max_len}, expected 8 or more, {most}")
     return max_len
@@ -256,12 +275,12 @@ def _max_len(wanted: int | None, encoder: nn.Module) -> int:
 def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
     names = config.get("id2label")
     if not isinstance(names, dict) or not names:
-        raise DataError(f"{model_dir}/config.json: no id2label, expected a model trained for tagging")
+        raise DataError(f"{config_path(model_dir)}: no id2label, expected a model trained for tagging")
     try:
-        tags = [names[str(i)] for i in range(len(names))]
-        return TagSet(tags, own.get("scheme") or guess_scheme(tags))
+        tags = published_tags([names[str(i)] for i in range(len(names))])
+        return TagSet(tags, own.get("scheme") or guess_scheme(set(tags) - set(NON_TAGS)))
     except (KeyError, ValueError) as error:
-        raise DataError(f"{model_dir}/config.json: id2label: {error}") from None
+        raise DataError(f"{config_path(model_dir)}: id2label: {error}") from None
 
 
 def _config_of(model: Model) -> dict:

@@ -11,6 +11,7 @@ from ner.corpus import Sentence, escape
 from ner.data_loader import DataLoader, Windows, encode
 from ner.engine import predict
 from ner.model import Model
+from ner.runtime import whole_file
 from ner.tags import Span, spans_to_tags
 from ner.text import Token, tokenize
 
@@ -24,8 +25,8 @@ def write_predictions(
     """Writes `predictions_<split>.txt` (token, gold, predicted; TAB between, a blank line after each
     sentence) and `predictions_<split>.jsonl` (one object a sentence, spans half-open)."""
     with (
-        (out_dir / f"predictions_{split}.txt").open("w", encoding="utf-8", newline="\n") as columns,
-        (out_dir / f"predictions_{split}.jsonl").open("w", encoding="utf-8", newline="\n") as objects,
+        whole_file(out_dir / f"predictions_{split}.txt") as columns,
+        whole_file(out_dir / f"predictions_{split}.jsonl") as objects,
     ):
         for sentence, spans in zip(sentences, predicted, strict=True):
             n_tokens = len(sentence.tokens)

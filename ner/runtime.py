@@ -6,6 +6,7 @@ The only file that reads the environment.
 import argparse
 import contextlib
 import hashlib
+import io
 import logging
 import os
 import platform
@@ -30,6 +31,9 @@ class TrainingError(RuntimeError):
 def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None) -> int:
     """Runs a program: 0 when it ends well; after one line on standard error 2 for a user's error, a file
     that cannot be read or written included, 1 for training that cannot go on."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         main(parse_args(argv))
     except DataError as error:
@@ -55,6 +59,8 @@ def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None)
 
 def set_seed(seed: int) -> None:
     """Seeds torch on every device; the order of data has a seed of its own in `DataLoader`."""
+    if not 0 <= seed < 2**63:
+        raise DataError(f"--seed {seed}: expected 0 to {2**63 - 1}")
     torch.manual_seed(seed)
 
 
@@ -85,6 +91,8 @@ def device_and_precision(args: argparse.Namespace) -> tuple[torch.device, str]:
         if args.threads < 1:
             raise DataError(f"--threads {args.threads}: expected 1 or more")
         torch.set_num_threads(args.threads)
+    if getattr(args, "batch_tokens", 1) < 1:
+        raise DataError(f"--batch_tokens {args.batch_tokens}: expected 1 or more")
     return pick_device(args.device), "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
 
 

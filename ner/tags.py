@@ -17,11 +17,14 @@ OUTSIDE = "O"
 _FOLLOWERS = {
     "BIO": {"B": "I", "I": "I"},
     "IOB1": {"B": "I", "I": "I"},
+    "BIOS": {"B": "I", "I": "I", "S": ""},
     "BIOES": {"B": "IE", "I": "IE", "E": "", "S": ""},
     "BMES": {"B": "ME", "M": "ME", "E": "", "S": ""},
     "IO": {"I": "I"},
 }
 SCHEMES = tuple(_FOLLOWERS)
+# classes that published taggers have beside their tags; they are never predicted
+NON_TAGS = ("[PAD]", "[CLS]", "[SEP]", "X")
 
 
 class Span(NamedTuple):
@@ -63,9 +66,11 @@ def guess_scheme(tags: Iterable[str]) -> str:
     """
     parts = {split_tag(tag) for tag in tags} - {(OUTSIDE, "")}
     prefixes = {prefix for prefix, _ in parts}
-    scheme = next((s for s in ("BIO", "BIOES", "BMES") if prefixes <= set(_FOLLOWERS[s])), None)
+    scheme = next((s for s in ("BIO", "BIOS", "BIOES", "BMES") if prefixes <= set(_FOLLOWERS[s])), None)
     if scheme is None:
-        raise ValueError(f"tag prefixes {', '.join(sorted(prefixes))}, expected those of BIO, BIOES or BMES")
+        raise ValueError(
+            f"tag prefixes {', '.join(sorted(prefixes))}, expected those of BIO, BIOS, BIOES or BMES"
+        )
     if scheme == "BIO" and any(("B", label) not in parts for _, label in parts):
         return "IOB1" if "B" in prefixes else "IO"
     return scheme
@@ -87,9 +92,9 @@ class TagSet:
         self.tags = tuple(tags)
         self.scheme = scheme
         self.index = {tag: k for k, tag in enumerate(self.tags)}
-        self._parts = [split_tag(tag) for tag in self.tags]
+        self._parts = [("", "") if tag in NON_TAGS else split_tag(tag) for tag in self.tags]
         for tag, (prefix, _) in zip(self.tags, self._parts, strict=True):
-            if prefix != OUTSIDE and prefix not in _FOLLOWERS[scheme]:
+            if prefix not in ("", OUTSIDE) and prefix not in _FOLLOWERS[scheme]:
                 raise ValueError(f"tag {tag!r}, expected a tag of scheme {scheme}")
         self.labels = tuple(sorted({label for _, label in self._parts if label}))
 
@@ -125,14 +130,16 @@ class TagSet:
         return bool(after[1]) and before[1] == after[1] and after[0] in _FOLLOWERS[self.scheme][before[0]]
 
     def _may_follow(self, before: tuple[str, str], after: tuple[str, str]) -> bool:
+        if not before[0] or not after[0]:  # one of NON_TAGS
+            return False
         if self.scheme == "IO":
             return True
         if self.scheme == "IOB1":  # B- only parts two neighbours of one label
             return after[0] != "B" or before[1] == after[1]
         if after[0] in ("I", "M", "E"):
             return self._continues(before, after)
-        unfinished = before[0] in ("B", "I", "M") and self.scheme in ("BIOES", "BMES")
-        return not unfinished
+        unfinished = {"BIOS": ("B",), "BIOES": ("B", "I"), "BMES": ("B", "M")}.get(self.scheme, ())
+        return before[0] not in unfinished
 
     @cached_property
     def span_tags(self) -> np.ndarray:
@@ -152,6 +159,8 @@ class TagSet:
     def _prefix(self, first: int, last: int) -> str:
         if self.scheme in ("BIOES", "BMES"):
             return ("IE" if self.scheme == "BIOES" else "ME", "BS")[first][last]
+        if self.scheme == "BIOS" and first and last:
+            return "S"
         return "B" if first and self.scheme != "IO" else "I"
 
     def spans(self, tag_ids: Sequence[int]) -> list[Span]:

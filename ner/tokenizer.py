@@ -4,6 +4,7 @@ The `tokenizers` library does the work, because "almost the same" normalisation 
 forms, control characters, CJK ranges) gives a published encoder pieces it was not trained on.
 """
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -58,6 +59,11 @@ class Tokenizer:
 
     def __len__(self) -> int:
         return len(self.vocabulary)
+
+    @property
+    def sha256(self) -> str:
+        """Hex digest of the vocabulary and the switches: the same for the same tokenizer."""
+        return hashlib.sha256(repr((self.vocabulary, self.normalisation)).encode()).hexdigest()
 
     def pieces(self, token: str) -> tuple[int, ...]:
         """Piece ids of one token, at least one."""

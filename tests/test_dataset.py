@@ -53,7 +53,7 @@ def test_what_the_program_chose_is_said():
         "unit: word, guessed from the tokens of train (--unit states it)",
     ]
     assert findings(build({"train": make_document(30)}, val_size=0, unit="char").facts) == []
-    assert [default_val_size(n) for n in (9, 45, 45_000)] == [0, 4, 3000]
+    assert [default_val_size(n) for n in (1, 2, 9, 45, 45_000)] == [0, 1, 1, 4, 3000]
 
 
 def test_the_table_is_aligned_under_full_width_labels():

@@ -190,7 +190,7 @@ COMMANDS = {
 MODELS = {
     "vocabulary and config": (
         edit("model/config.json", vocab_size=5),
-        "pieces, expected 5 as config.json says",
+        "pieces, expected 5 as its config says",
     ),
     "vocabulary and weights": (
         then(
@@ -333,7 +333,7 @@ def test_what_stands_is_not_overwritten_by_accident_or_by_a_mistake(place, refus
         (nothing, ["--seed", "7"], "seed is 7, expected 2019 as when the run began"),
         (nothing, ["--bf16"], "precision is 'bf16', expected 'fp32' as when the run began"),
         (write(TAGS_FILE, "O O O O O O O\nO O O O O O\n"), [], "data.train/tags.txt is "),
-        (write("data/tags.txt", "O\nB-LOC\n"), [], "data.labels is ['LOC'], expected ['LOC', 'PER']"),
+        (write("data/tags.txt", "O\nB-LOC\n"), [], "data/tags.txt: no tags of PER, which train holds"),
         (remove("experiment/resolved.json"), [], "experiment/resolved.json: no such file"),
         (remove("experiment/last/training_state.json"), [], "no training_state.json, expected a checkpoint"),
         (write("experiment/last/training_state.safetensors", b"x"), [], "not a checkpoint of this run"),

@@ -28,10 +28,10 @@ ORDER = {
     "data_loader": {"corpus", "batch", "tokenizer"},
     "model": {"tags", "corpus", "batch", "tokenizer", "encoders", "heads", "config", "runtime"},
     "engine": {"tags", "batch", "data_loader", "model", "optim", "runtime"},
-    "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine"},
-    "checkpoint": {"corpus", "model", "engine", "runtime"},
+    "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
+    "checkpoint": {"corpus", "encoders", "engine", "runtime"},
     "experiment": {
-        *("corpus", "config", "data_loader", "metrics", "model", "optim", "report"),
+        *("tags", "corpus", "config", "data_loader", "metrics", "model", "optim", "report"),
         *("engine", "checkpoint", "runtime"),
     },
     "pretraining": {

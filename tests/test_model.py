@@ -273,7 +273,7 @@ def test_a_tagger_serves_as_an_encoder_for_another_task(saved):
 @pytest.mark.parametrize("change", [-1, MAX_SPARE_ROWS + 1])
 def test_a_vocabulary_that_does_not_fit_the_config(saved, change):
     edit_config(saved, vocab_size=len(VOCABULARY) + change)
-    expected = f"the vocabulary has {len(VOCABULARY)} pieces, expected {len(VOCABULARY) + change} as config"
+    expected = f"the vocabulary has {len(VOCABULARY)} pieces, expected {len(VOCABULARY) + change} as its"
     with pytest.raises(DataError, match=expected):
         load(saved)
 

@@ -61,11 +61,16 @@ def grouped(names: Iterable[str]) -> str:
 
 def read_config(model_dir: str | Path) -> dict[str, Any]:
     """The published config of a model directory, as it stands in its JSON file."""
-    for name in CONFIG_NAMES:
-        path = Path(model_dir) / name
-        if path.is_file():
-            return read_json(path)
-    raise ValueError(f"{model_dir}: no config, expected one of {', '.join(CONFIG_NAMES)}")
+    path = config_path(model_dir)
+    if not path.is_file():
+        raise ValueError(f"{model_dir}: no config, expected one of {', '.join(CONFIG_NAMES)}")
+    return read_json(path)
+
+
+def config_path(model_dir: str | Path) -> Path:
+    """The config file of a model directory; where it has none, the one it should have."""
+    paths = [Path(model_dir) / name for name in CONFIG_NAMES]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def encoder_config(values: Mapping[str, Any], where: str | Path) -> BertConfig:
@@ -235,6 +240,9 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         save_file(plain, unfinished, metadata={"format": "pt"})
+        umask = os.umask(0)
+        os.umask(umask)
+        unfinished.chmod(0o666 & ~umask)  # safetensors leaves it to the owner alone
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

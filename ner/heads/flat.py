@@ -6,7 +6,7 @@ from torch import nn
 
 from ner.batch import Batch
 from ner.heads import chain
-from ner.tags import ScoredSpan, TagSet
+from ner.tags import SCHEMES, ScoredSpan, TagSet
 
 
 class FlatHead(nn.Module):
@@ -15,7 +15,7 @@ class FlatHead(nn.Module):
     A subclass says what a sentence's loss is and what a step from tag to tag costs.
     """
 
-    schemes = ("BIO", "BIOES", "BMES", "IO", "IOB1")
+    schemes = SCHEMES
 
     def __init__(self, width: int, tag_set: TagSet, *, dropout: float = 0.1):
         super().__init__()
