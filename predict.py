@@ -14,7 +14,7 @@ import torch
 from ner import runtime
 from ner.corpus import UNITS, DataError, read_split
 from ner.model import load, resolve_model_dir
-from ner.predictions import tag_sentences, tag_texts
+from ner.predictions import CHUNK_TEXTS, tag_sentences, tag_texts
 from ner.pretraining.fill_mask import fill_texts
 from ner.pretraining.mlm import load_mlm
 from ner.runtime import log
@@ -37,6 +37,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
     parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch")
     parser.add_argument(
+        "--chunk", type=int, default=CHUNK_TEXTS, help="texts read before they are answered; 1 for a dialogue"
+    )
+    parser.add_argument(
         "--fill_mask",
         action="store_true",
         help="guess each [MASK] of the texts instead, with a model of pretrain.py",
@@ -55,6 +58,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     device, precision = runtime.device_and_precision(args)
     runtime.start_log()
+    if args.chunk < 1:
+        raise DataError(f"--chunk {args.chunk}: expected 1 or more")
     if args.input is not None and not args.input.exists():
         raise DataError(f"{args.input}: no such file")
     for text in args.text or ():
@@ -80,7 +85,7 @@ def tag(args: argparse.Namespace, device: torch.device, precision: str) -> Itera
     options = {"device": device, "batch_tokens": args.batch_tokens}
     if sentences is not None:
         return tag_sentences(model, sentences, **options)
-    return tag_texts(model, read_texts(args), **options)
+    return tag_texts(model, read_texts(args), chunk_texts=args.chunk, **options)
 
 
 def fill(args: argparse.Namespace, device: torch.device, precision: str) -> Iterator[dict]:
@@ -110,7 +115,7 @@ def read_lines(path: Path | None) -> Iterator[str]:
 def write(answers: Iterator[dict], file) -> None:
     for values in answers:
         file.write(json.dumps(values, ensure_ascii=False) + "\n")
-    file.flush()
+        file.flush()
 
 
 if __name__ == "__main__":

@@ -39,18 +39,22 @@ def write_predictions(
 
 
 def tag_texts(
-    model: Model, texts: Iterable[str], *, device: torch.device, batch_tokens: int, max_len: int | None = None
+    model: Model,
+    texts: Iterable[str],
+    *,
+    device: torch.device,
+    batch_tokens: int,
+    chunk_texts: int = CHUNK_TEXTS,
 ) -> Iterator[dict]:
     """Tags raw texts; yields one object a text, in order, an empty text too.
 
     `{"text", "entities": [{"start", "end", "label", "text", "score"}]}`, offsets in code points,
-    `text[start:end]` the entity.  Texts are read in chunks of bounded size, sorted by length inside.
+    `text[start:end]` the entity.  Texts are read in chunks of at most `chunk_texts`, sorted by length
+    inside, and a chunk is answered before the next is read.
     """
-    for chunk in _chunks(texts):
+    for chunk in _chunks(texts, chunk_texts):
         cut = [tokenize(text, model.unit) for text in chunk]
-        yield from tag_tokens(
-            model, chunk, cut, device=device, batch_tokens=batch_tokens, max_len=max_len or model.max_len
-        )
+        yield from tag_tokens(model, chunk, cut, device=device, batch_tokens=batch_tokens)
 
 
 def tag_tokens(
@@ -60,7 +64,6 @@ def tag_tokens(
     *,
     device: torch.device,
     batch_tokens: int,
-    max_len: int,
 ) -> Iterator[dict]:
     """As `tag_texts`, for texts that are already cut into tokens."""
     rows = [row for row, tokens in enumerate(cut) if tokens]
@@ -68,7 +71,7 @@ def tag_tokens(
     found: dict[int, list] = {}
     if sentences:
         examples = encode(sentences, model.tokenizer)
-        loader = DataLoader(examples, windows=Windows(max_len), batch_tokens=batch_tokens)
+        loader = DataLoader(examples, windows=Windows(model.max_len), batch_tokens=batch_tokens)
         spans, _ = predict(model.tagger, loader, device=device)
         found = dict(zip(rows, spans, strict=True))
     for row, (text, tokens) in enumerate(zip(texts, cut, strict=True)):
@@ -86,7 +89,6 @@ def tag_sentences(
     *,
     device: torch.device,
     batch_tokens: int,
-    max_len: int | None = None,
 ) -> Iterator[dict]:
     """As `tag_texts`, for sentences of a built split: tokens end to end (unit char) or a space between."""
     gap = 0 if model.unit == "char" else 1
@@ -97,18 +99,16 @@ def tag_sentences(
             ends = itertools.accumulate(len(token) + gap for token in sentence.tokens)
             cut.append([Token(e - gap - len(t), e - gap) for e, t in zip(ends, sentence.tokens, strict=True)])
         texts = [(" " * gap).join(sentence.tokens) for sentence in chunk]
-        yield from tag_tokens(
-            model, texts, cut, device=device, batch_tokens=batch_tokens, max_len=max_len or model.max_len
-        )
+        yield from tag_tokens(model, texts, cut, device=device, batch_tokens=batch_tokens)
 
 
-def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+def _chunks(texts: Iterable[str], chunk_texts: int) -> Iterator[list[str]]:
     chunk: list[str] = []
     n_characters = 0
     for text in texts:
         chunk.append(text)
         n_characters += len(text)
-        if len(chunk) == CHUNK_TEXTS or n_characters >= CHUNK_CHARACTERS:
+        if len(chunk) == chunk_texts or n_characters >= CHUNK_CHARACTERS:
             yield chunk
             chunk, n_characters = [], 0
     if chunk:

@@ -144,6 +144,11 @@ PARAMETERS = {
         write("experiment/params.json", '{\n"head": softmax}'),
         "params.json:2: not JSON, Expecting",
     ),
+    "a key twice": (
+        write("experiment/params.json", '{"max_len": 8, "max_len": 9}'),
+        "params.json: key 'max_len' twice, expected it once",
+    ),
+    "too large": (params(batch_size=10**30), "expected a number below 2^31"),
     "a list": (write("experiment/params.json", "[]"), "params.json: got list, expected one JSON object"),
     "unknown key": (
         params(learning_rat=1.0),
@@ -174,6 +179,8 @@ PARAMETERS = {
     ),
 }
 COMMANDS = {
+    "--loss_scale nan": (["--fp16", "--loss_scale", "nan"], "--loss_scale nan: expected 0 or more"),
+    "--seed": (["--seed", "-1"], "--seed -1: expected 0 to"),
     "--set without =": (["--set", "head"], "--set head: expected key=value"),
     "--set unknown": (["--set", "heed=crf"], "unknown key 'heed', the nearest known one is 'head'"),
     "--set type": (["--set", "epoch_num=two"], "epoch_num: got 'two', expected a whole number"),
@@ -302,6 +309,9 @@ def test_what_cannot_be_scored(place, refuse):
         (["nowhere.txt"], "nowhere.txt: no such file"),
         (["data"], "data: Is a directory"),
         (["--text", "王", "--output", "nowhere/out.jsonl"], "nowhere/out.jsonl: no such directory"),
+        (["--data_dir", "data", "--split", "../data/test"], "split '../data/test': expected the name of"),
+        (["--text", "王", "--batch_tokens", "0"], "--batch_tokens 0: expected 1 or more"),
+        (["--text", "王", "--max_len", "0"], "max_len: got 0, expected 8 or more"),
         (["--data_dir", "data", "--split", "dev"], "data/dev: no such split"),
         (["--text", "好\udcff"], r"--text: not utf-8, got '\u597d\udcff'"),
     ],
@@ -334,6 +344,10 @@ def test_what_stands_is_not_overwritten_by_accident_or_by_a_mistake(place, refus
         (nothing, ["--bf16"], "precision is 'bf16', expected 'fp32' as when the run began"),
         (write(TAGS_FILE, "O O O O O O O\nO O O O O O\n"), [], "data.train/tags.txt is "),
         (write("data/tags.txt", "O\nB-LOC\n"), [], "data/tags.txt: no tags of PER, which train holds"),
+        (edit("experiment/resolved.json", tokenizer="0"), [], "tokenizer is "),
+        (edit("experiment/resolved.json", encoder={"hidden_size": 1}), [], "encoder.hidden_size is "),
+        (nothing, ["--overwrite"], "--restore_file and --overwrite: expected one of them"),
+        (nothing, ["--restore_file", "../experiment/last"], "no such checkpoint, expected last, best or"),
         (remove("experiment/resolved.json"), [], "experiment/resolved.json: no such file"),
         (remove("experiment/last/training_state.json"), [], "no training_state.json, expected a checkpoint"),
         (write("experiment/last/training_state.safetensors", b"x"), [], "not a checkpoint of this run"),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 
 import numpy as np
@@ -21,6 +22,7 @@ from ner.model import (
     guess_unit_of,
     load,
     open_encoder,
+    published_tags,
     resolve_model_dir,
     save,
 )
@@ -417,3 +419,32 @@ def test_gold_is_optional():
     scores, losses = model.tagger(loader.collate([0, 1]))
     assert losses is None
     assert np.isfinite(scores.detach().numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "tags"),
+    [
+        (["O", "B-LOC", "I-LOC"], ["O", "B-LOC", "I-LOC"]),
+        (["B_PER", "I_PER", "O"], ["B-PER", "I-PER", "O"]),
+        (["O", "B-X", "I-X", "L-X", "U-X"], ["O", "B-X", "I-X", "E-X", "S-X"]),
+        (["O", "PER", "LOC"], ["O", "I-PER", "I-LOC"]),
+        (["[PAD]", "O", "B-LOC", "I-LOC", "X"], ["[PAD]", "O", "B-LOC", "I-LOC", "X"]),
+    ],
+)
+def test_published_spellings_of_tags(saved, names, tags):
+    assert published_tags(names) == tags
+    assert published_tags(tags) == tags
+
+
+def test_placeholders_are_no_tags(saved):
+    edit_config(saved, id2label={str(i): f"LABEL_{i}" for i in range(7)})
+    with pytest.raises(
+        DataError, match=r"config\.json: id2label: got the placeholder LABEL_0, expected tags"
+    ):
+        load(saved)
+
+
+def test_others_may_read_the_weights(saved):
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (saved / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask

@@ -171,18 +171,15 @@ def test_nothing_in_nothing_out(models, run_main, monkeypatch, tmp_path):
     ]
 
 
-def test_lines_come_in_order_across_chunks(models, run_main, monkeypatch):
-    monkeypatch.setattr("ner.predictions.CHUNK_TEXTS", 3)
+def test_lines_come_in_order_across_chunks(models, run_main):
     texts = [item for line in ODD_LINES for item in ("--text", line)]
-    in_chunks = lines_of(run_main(predict, *texts, "--model_dir", models["char"]))
-    monkeypatch.undo()
+    in_chunks = lines_of(run_main(predict, *texts, "--model_dir", models["char"], "--chunk", 3))
     at_once = lines_of(run_main(predict, *texts, "--model_dir", models["char"]))
     assert [line["text"] for line in in_chunks] == ODD_LINES
     assert [*map(without_scores, in_chunks)] == [*map(without_scores, at_once)]
 
 
-def test_a_chunk_is_answered_before_the_next_is_read(models, monkeypatch):
-    monkeypatch.setattr("ner.predictions.CHUNK_TEXTS", 2)
+def test_a_chunk_is_answered_before_the_next_is_read(models):
     read = []
 
     def texts():
@@ -191,7 +188,7 @@ def test_a_chunk_is_answered_before_the_next_is_read(models, monkeypatch):
             yield "王小明"
 
     model = predict.load(models["char"])
-    answers = predict.tag_texts(model, texts(), device=torch.device("cpu"), batch_tokens=100)
+    answers = predict.tag_texts(model, texts(), device=torch.device("cpu"), batch_tokens=100, chunk_texts=2)
     next(answers)
     assert read == [0, 1]
 
@@ -305,3 +302,16 @@ def test_usage(argv, capsys):
         predict.parse_args(argv)
     assert caught.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_output_may_be_the_input_and_stays_whole_on_an_error(models, tmp_path, run_main):
+    path = tmp_path / "lines"
+    path.write_bytes("王\n\n".encode())
+    options = ["--model_dir", models["char"], path, "--output"]
+    assert run_main(predict, *options, path).code == 0
+    assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["王", ""]
+    before = path.read_bytes()
+    (tmp_path / "bad").write_bytes(b"\xe7\x8e\x8b\n\xff\n")
+    assert run_main(predict, "--model_dir", models["char"], tmp_path / "bad", "--output", path).code == 2
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*.unfinished"))

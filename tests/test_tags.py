@@ -201,3 +201,18 @@ def test_illegal_positions():
 
 def test_a_scored_span_knows_its_span():
     assert ScoredSpan(1, 3, "LOC", 0.5).span == Span(1, 3, "LOC")
+
+
+def test_classes_that_are_no_tags_are_never_legal():
+    kinds = TagSet(["[PAD]", "O", "B-LOC", "I-LOC", "X"], "BIO")
+    assert kinds.labels == ("LOC",)
+    for k in (0, 4):
+        assert not kinds.legal[k].any()
+        assert not kinds.legal[:, k].any()
+    assert kinds.spans([2, 0, 4, 2, 3]) == [Span(0, 1, "LOC"), Span(3, 5, "LOC")]
+
+
+def test_a_multi_token_entity_can_be_reached_under_bios():
+    kinds = TagSet(["O", "B-LOC", "I-LOC", "S-LOC"], guess_scheme(["O", "B-LOC", "I-LOC", "S-LOC"]))
+    assert kinds.tag_ids([Span(1, 3, "LOC"), Span(3, 4, "LOC")], 5) == [0, 1, 2, 3, 0]
+    assert kinds.illegal_positions([0, 1, 2, 3, 0]) == []
