@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -94,6 +95,22 @@ def restore_checkpoint(
         )
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: not a checkpoint of this run, {str(error).splitlines()[0]}") from None
+    return progress, record
+
+
+def resume(experiment_dir: Path, name: str, *, record_type: type, **parts) -> tuple[Progress, Any]:
+    """Goes back to the checkpoint that `name` (last, best, or checkpoints/step-N) stands for.
+
+    `parts` are those of `restore_checkpoint`; the caller's record comes back as a `record_type`.  Later
+    checkpoints are discarded.
+    """
+    folder = experiment_dir / name
+    progress, values = restore_checkpoint(folder.resolve(), **parts)
+    try:
+        record = record_type(**values)
+    except TypeError as error:
+        raise DataError(f"{folder}/training_state.json: record: {error}") from None
+    discard_after(experiment_dir, progress.step)
     return progress, record
 
 

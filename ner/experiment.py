@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ner import engine
-from ner.checkpoint import discard_after, restore_checkpoint, save_checkpoint
+from ner.checkpoint import resume, save_checkpoint
 from ner.config import Config, to_json
 from ner.corpus import DataError, read_json
 from ner.data_loader import DataLoader
@@ -77,21 +77,17 @@ class Experiment:
 
         Says in words what it did.
         """
-        folder = self.directory / name
-        self.progress, record = restore_checkpoint(
-            folder.resolve(),
+        self.progress, self.patience = resume(
+            self.directory,
+            name,
+            record_type=Patience,
             read_model=lambda checkpoint: restore_weights(checkpoint, self.model.tagger),
             optimizer=self.optimizer,
             scaler=self.scaler,
         )
-        try:
-            self.patience = Patience(**record)
-        except TypeError as error:
-            raise DataError(f"{folder}/training_state.json: record: {error}") from None
-        discard_after(self.directory, self.progress.step)
         self._cut_metrics(self.progress.epoch)
         at = f", batch {self.progress.batch}" if self.progress.batch else ""
-        return f"restored {folder}: going on with epoch {self.progress.epoch + 1}{at}"
+        return f"restored {self.directory / name}: going on with epoch {self.progress.epoch + 1}{at}"
 
     def _cut_metrics(self, n_epochs: int) -> None:
         path = self.directory / "metrics.jsonl"

@@ -12,8 +12,7 @@ from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ner.checkpoint import discard_after, restore_checkpoint, save_checkpoint
-from ner.corpus import DataError
+from ner.checkpoint import resume, save_checkpoint
 from ner.engine import Progress
 from ner.optim import rate_factor, set_rates
 from ner.pretraining.mlm import MaskedLm, Pretrained, restore_mlm, save_mlm
@@ -88,20 +87,16 @@ class Pretraining:
 
         Says in words what it did.
         """
-        folder = self.directory / name
-        self.progress, record = restore_checkpoint(
-            folder.resolve(),
+        self.progress, self.account = resume(
+            self.directory,
+            name,
+            record_type=Account,
             read_model=lambda path: restore_mlm(path, self.model.lm),
             optimizer=self.optimizer,
             scaler=self.scaler,
         )
-        try:
-            self.account = Account(**record)
-        except TypeError as error:
-            raise DataError(f"{folder}/training_state.json: record: {error}") from None
-        discard_after(self.directory, self.progress.step)
         self._cut_metrics()
-        return f"restored {folder}: going on after step {self.progress.step}"
+        return f"restored {self.directory / name}: going on after step {self.progress.step}"
 
     def _cut_metrics(self) -> None:
         path = self.directory / "metrics.jsonl"
