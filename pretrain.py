@@ -26,7 +26,7 @@ from ner.optim import build_optimizer, parameter_groups
 from ner.pretraining.loop import Pretraining
 from ner.pretraining.mlm import MODEL_FILES, MaskedLm, Pretrained, load_mlm, set_dropout
 from ner.pretraining.params import PretrainConfig, load_pretrain_config
-from ner.pretraining.plaintext import Text, guess_unit, open_text, read_tokens, sources
+from ner.pretraining.plaintext import Text, guess_unit, open_text, read_tagged, read_tokens, sources
 from ner.pretraining.rows import MaskedLoader, split_lines
 from ner.report import duration
 from ner.runtime import log
@@ -39,9 +39,17 @@ def parse_args(argv=None) -> argparse.Namespace:
         "--text",
         nargs="+",
         type=Path,
-        required=True,
+        default=[],
         metavar="FILE",
         help="UTF-8 text, a paragraph a line, as .txt, .gz or .xz; or a built set, for its train split",
+    )
+    parser.add_argument(
+        "--tagged_text",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="text as word/flag word/flag ...: its flags are a second target (tools/label_words.py)",
     )
     parser.add_argument("--out_dir", type=Path, required=True, help="the model directory to be")
     parser.add_argument("--params", type=Path, help="default: params.json of --out_dir, where there is one")
@@ -60,15 +68,18 @@ def main(args: argparse.Namespace) -> None:
     device, precision = runtime.device_and_precision(args)
     config = load_pretrain_config(find_params(args), args.set)
     check_out_dir(args)
-    texts = [(name, size) for name, size, _ in sources(args.text)]
+    if not args.text and not args.tagged_text:
+        raise DataError("no text: expected --text, --tagged_text or both")
+    texts = [(name, size) for name, size, _ in sources([*args.text, *args.tagged_text])]
     if args.seed < 0:
         raise DataError(f"--seed {args.seed}: expected 0 or more")
     runtime.set_seed(args.seed)
     runtime.start_log()
     model = build_model(args, config)
     started = time.perf_counter()
-    text = open_text(args.text, model.tokenizer, model.unit, args.out_dir / "cache")
+    text = open_text(args.text, model.tokenizer, model.unit, args.out_dir / "cache", args.tagged_text)
     report = [*model.report, f"text opened in {duration(time.perf_counter() - started)}"]
+    model.lm.guess_tags(text.tag_names)
     train, val = build_loaders(args, config, model, text)
     if config.dropout is not None:
         set_dropout(model.lm, config.dropout)
@@ -150,9 +161,13 @@ def fresh_model(args: argparse.Namespace, config: PretrainConfig) -> Pretrained:
     # before the vocabulary, which takes a while
     bert_config = from_mapping(Bert.Config, sizes, where)
     check_block_len(config, bert_config)
-    unit = config.unit or guess_unit(args.text[0])
+    unit = config.unit or guess_unit([*args.text, *args.tagged_text][0])
     log.info(f"learning a vocabulary from the text, cut by {unit}")
-    tokens = chain.from_iterable(chain.from_iterable(read_tokens(path, unit) for path in args.text))
+    lines = chain(
+        *(read_tokens(path, unit) for path in args.text),
+        *((line.tokens for line in read_tagged(path, unit)) for path in args.tagged_text),
+    )
+    tokens = chain.from_iterable(lines)
     tokenizer = learn_vocabulary(tokens, config.vocab_size, Normalisation(config.do_lower_case))
     report = (f"an encoder with random weights; {len(tokenizer)} pieces learned from the text",)
     return Pretrained(MaskedLm(Bert(bert_config, vocab_size=len(tokenizer))), tokenizer, unit, report)
@@ -181,7 +196,7 @@ def build_loaders(
             MaskedLoader(text, held_out, model.tokenizer, **options),
         )
     except ValueError as error:
-        raise DataError(f"{', '.join(map(str, args.text))}: {error}") from None
+        raise DataError(f"{', '.join(map(str, [*args.text, *args.tagged_text]))}: {error}") from None
 
 
 def resolve(args: argparse.Namespace, run: Pretraining, texts: list, precision: str) -> dict:
@@ -189,7 +204,12 @@ def resolve(args: argparse.Namespace, run: Pretraining, texts: list, precision: 
     encoder, tokenizer = run.model.lm.encoder, run.model.tokenizer
     return {
         "params": asdict(run.config),
-        "data": {"texts": texts, "unit": run.model.unit, "vocab_size": len(tokenizer)},
+        "data": {
+            "texts": texts,
+            "unit": run.model.unit,
+            "vocab_size": len(tokenizer),
+            "tag_names": list(run.model.lm.tag_names),
+        },
         "seed": args.seed,
         "precision": precision,
         "encoder": asdict(encoder.config) | {"vocab_size": encoder.vocab_size},

@@ -148,8 +148,11 @@ def sha256(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path):
-    """A text file that appears under its name only when it is whole; a device or a pipe is written to."""
+def whole_file(path: Path, opener=open):
+    """A text file that appears under its name only when it is whole; a device or a pipe is written to.
+
+    `opener` is one that compresses: gzip.open, lzma.open.
+    """
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8", newline="\n") as file:
             yield file
@@ -158,7 +161,7 @@ def whole_file(path: Path):
     if not path.parent.is_dir():
         raise DataError(f"{path}: no such directory, expected {path.parent} to be there")
     try:
-        with draft.open("w", encoding="utf-8", newline="\n") as file:
+        with opener(draft, "wt", encoding="utf-8", newline="\n") as file:
             yield file
         draft.replace(path)
     finally:

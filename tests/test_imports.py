@@ -40,7 +40,17 @@ ORDER = {
     },
 }
 REQUIRED = {"torch", "torchcrf", "seqeval", "tqdm", "numpy", "safetensors", "tokenizers"}
-EXTRAS = {"gensim", "optuna", "matplotlib", "fastapi", "uvicorn", "onnx", "onnxruntime", "onnxscript"}
+EXTRAS = {
+    "gensim",
+    "jieba",
+    "optuna",
+    "matplotlib",
+    "fastapi",
+    "uvicorn",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+}
 WITHOUT_TORCH = {
     *("tags", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
     *("download", "config", "tokenizer"),

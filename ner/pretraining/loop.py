@@ -42,6 +42,9 @@ class Account:
     "nats, summed"
     interval_masked: int = 0
     "hidden pieces"
+    interval_tag_loss: float = 0.0
+    "nats, summed"
+    interval_tags: int = 0
     interval_pieces: int = 0
     interval_seconds: float = 0.0
     "of training alone"
@@ -123,7 +126,7 @@ class Pretraining:
                     self._evaluate(rate)
             if saved_step < progress.step:
                 self._save(rate)
-        save_mlm(self.directory, self.model)
+        save_mlm(self.directory, self.model, getattr(torch, config.save_dtype))
         took = duration(self.clock() - begun)
         log.info(f"{took} for {progress.step} steps; the model is {self.directory}")
 
@@ -144,16 +147,21 @@ class Pretraining:
             self.progress.next_epoch()
 
     def _step(self, group: list[MaskedBatch], rate: float) -> torch.Tensor:
-        """One optimiser step; returns the summed loss, still on the device."""
+        """One optimiser step; returns the summed losses of pieces and of tags, still on the device."""
         lm, config, account = self.model.lm, self.config, self.account
         n_masked = sum(len(batch.labels) for batch in group)
+        n_tags = sum(batch.n_tags for batch in group)
         set_rates(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
-        loss_sum = torch.zeros((), device=self.device)
+        loss_sums = torch.zeros(2, device=self.device)
         for batch in group:
-            loss = lm(*batch.inputs(self.device)).loss
-            self.scaler.scale(loss / max(1, n_masked)).backward()
-            loss_sum += loss.detach()
+            guesses = lm(*batch.inputs(self.device))
+            loss = guesses.loss / max(1, n_masked)
+            loss_sums[0] += guesses.loss.detach()
+            if guesses.tag_loss is not None:
+                loss = loss + config.tag_weight * guesses.tag_loss / max(1, n_tags)
+                loss_sums[1] += guesses.tag_loss.detach()
+            self.scaler.scale(loss).backward()
         if config.clip_grad:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(lm.parameters(), config.clip_grad)
@@ -163,18 +171,22 @@ class Pretraining:
         account.n_pieces += n_pieces
         account.interval_pieces += n_pieces
         account.interval_masked += n_masked
+        account.interval_tags += n_tags
         self.progress.batch += len(group)
         self.progress.step += 1
-        return loss_sum
+        return loss_sums
 
     def _read_losses(self) -> float:
         """Adds up the losses of the last steps; the mean since the last evaluation, nats a hidden piece."""
         account = self.account
-        account.interval_loss += sum(loss.item() for loss in self._pending)
+        for loss, tag_loss in map(torch.Tensor.tolist, self._pending):
+            account.interval_loss += loss
+            account.interval_tag_loss += tag_loss
         self._pending.clear()
-        if not math.isfinite(account.interval_loss):
+        total = account.interval_loss + account.interval_tag_loss
+        if not math.isfinite(total):
             raise TrainingError(
-                f"the loss is {account.interval_loss} (step {self.progress.step} or up to {READ_EVERY - 1} "
+                f"the loss is {total} (step {self.progress.step} or up to {READ_EVERY - 1} "
                 f"before); a lower learning_rate may help"
             )
         return account.interval_loss / max(1, account.interval_masked)
@@ -182,26 +194,32 @@ class Pretraining:
     def _evaluate(self, rate: float) -> None:
         """Writes a line of metrics.jsonl and of the log."""
         account, train_loss = self.account, self._read_losses()
-        val_loss, accuracy = evaluate(self.model.lm, self.val, device=self.device)
+        held_out = evaluate(self.model.lm, self.val, device=self.device)
         self._lap()
         line = self._evaluated = {
             "step": self.progress.step,
             "minutes": round(account.seconds / 60, 3),
             "tokens": account.n_pieces,
             "train_loss": train_loss,
-            "val_loss": val_loss,
-            "val_perplexity": perplexity(val_loss),
-            "val_masked_accuracy": accuracy,
+            "val_loss": held_out["loss"],
+            "val_perplexity": perplexity(held_out["loss"]),
+            "val_masked_accuracy": held_out["masked_accuracy"],
             "learning_rate": self.config.learning_rate * rate,
             "tokens_per_second": round(account.interval_pieces / max(account.interval_seconds, 1e-9), 1),
         }
+        if self.model.lm.tag_head:
+            line["train_tag_loss"] = account.interval_tag_loss / max(1, account.interval_tags)
+            line["val_tag_loss"] = held_out["tag_loss"]
+            line["val_tag_accuracy"] = held_out["tag_accuracy"]
         with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         self.account = Account(account.seconds, account.n_pieces, account.best_loss)
+        tags = f"  of tags {100 * held_out['tag_accuracy']:.2f}" if self.model.lm.tag_head else ""
         left = account.seconds / max(self.share_done(), 1e-9) - account.seconds
         log.info(
-            f"step {line['step']}  loss {train_loss:.4f} (val {val_loss:.4f})"
-            f"  perplexity {line['val_perplexity']:.2f}  accuracy {100 * accuracy:.2f}"
+            f"step {line['step']}  loss {train_loss:.4f} (val {line['val_loss']:.4f})"
+            f"  perplexity {line['val_perplexity']:.2f}  accuracy {100 * line['val_masked_accuracy']:.2f}"
+            f"{tags}"
             f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
             f"  {duration(account.seconds)}, {duration(max(0.0, left))} left"
         )
@@ -244,21 +262,26 @@ class Pretraining:
 
 
 @torch.inference_mode()
-def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> tuple[float, float]:
-    """Loss in nats a hidden piece and the share of them guessed, over the loader's batches of epoch 0."""
+def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> dict[str, float]:
+    """Over the loader's batches of epoch 0.
+
+    loss, tag_loss                  nats a hidden piece, nats a tag
+    masked_accuracy, tag_accuracy   shares guessed; those of tags are 0 where there are none
+    """
     was_training = lm.training
     lm.eval()
-    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
-    n_correct = torch.zeros((), dtype=torch.int64, device=device)
-    n_masked, epoch = 0, loader.epoch(0)
-    for number in range(len(epoch)):
-        batch = epoch[number]
+    sums = torch.zeros(4, dtype=torch.float64, device=device)
+    n_masked, n_tags, epoch = 0, 0, loader.epoch(0)
+    for batch in map(epoch.__getitem__, range(len(epoch))):
         guesses = lm(*batch.inputs(device))
-        loss_sum += guesses.loss
-        n_correct += guesses.n_correct
+        for number, value in enumerate(guesses):
+            sums[number] += 0 if value is None else value
         n_masked += len(batch.labels)
+        n_tags += batch.n_tags
     lm.train(was_training)
-    return loss_sum.item() / max(1, n_masked), n_correct.item() / max(1, n_masked)
+    names = ("loss", "masked_accuracy", "tag_loss", "tag_accuracy")
+    counts = (n_masked, n_masked, n_tags, n_tags)
+    return {name: x / max(1, n) for name, x, n in zip(names, sums.tolist(), counts, strict=True)}
 
 
 def perplexity(loss: float) -> float:

@@ -3,7 +3,7 @@
 Devlin et al. 2019, section 3.1 and appendix A.2; the output matrix is the table of word vectors.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +23,7 @@ from ner.encoders.weights import (
     load_encoder,
     published_names,
     read_config,
+    read_safetensors,
     read_weights,
     save_weights,
 )
@@ -31,18 +32,21 @@ from ner.runtime import autocast
 from ner.tokenizer import Tokenizer
 
 HEAD_PREFIX = "cls.predictions."
-MODEL_FILES = ("config.json", "model.safetensors", "vocab.txt", "tokenizer_config.json")
+TAG_HEAD_FILE = "tags.safetensors"
+MODEL_FILES = ("config.json", "model.safetensors", TAG_HEAD_FILE, "vocab.txt", "tokenizer_config.json")
 
 
 class Guesses(NamedTuple):
-    """How well the hidden pieces were guessed.
+    """How well the hidden pieces, and the tags where there are any, were guessed.
 
-    loss       () float32, nats, summed over the hidden pieces
-    n_correct  () int64, hidden pieces that were the likeliest one; None in training, where nobody asks
+    Losses are () float32, nats, summed over the guesses; the counts () int64, guesses whose likeliest
+    answer was right, None in training, where nobody asks.
     """
 
     loss: Tensor
     n_correct: Tensor | None
+    tag_loss: Tensor | None = None
+    n_correct_tags: Tensor | None = None
 
 
 class Transform(nn.Module):
@@ -71,31 +75,80 @@ class Predictions(nn.Module):
 
 
 class MaskedLm(nn.Module):
-    """An encoder of BERT's family that guesses hidden pieces.  `precision` as in `ner.model.Tagger`."""
+    """An encoder of BERT's family that guesses hidden pieces.  `precision` as in `ner.model.Tagger`.
+
+    With a `tag_head`, a linear map to the scores of `tag_names`, it also guesses the tag of every piece,
+    hidden or not: a second target that teaches at every place, where masking teaches at one in seven.
+    """
 
     def __init__(self, encoder: Bert) -> None:
         super().__init__()
         self.encoder = encoder
         self.predictions = Predictions(encoder.config, vocab_size=encoder.vocab_size)
+        self.tag_names: tuple[str, ...] = ()
+        self.tag_head: nn.Linear | None = None
         self.precision = "fp32"
 
-    def forward(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor, labels: Tensor) -> Guesses:
+    def forward(
+        self,
+        piece_ids: Tensor,
+        piece_mask: Tensor,
+        places: Tensor,
+        labels: Tensor,
+        tags: Tensor | None = None,
+    ) -> Guesses:
         """Guesses the pieces at `places`; nothing else reaches the product with the vocabulary.
 
         piece_ids   (R, P) int64, pieces hidden; padding holds any piece
         piece_mask  (R, P) bool, True = real, contiguous from 0
         places      (M,) int64, row * P + column; none is padding
         labels      (M,) int64, what stood there
+        tags        (R, P) int64, numbers of tag_names, below 0 where there is none; None asks for no tag
         """
-        scores = self.scores(piece_ids, piece_mask, places)
-        loss = F.cross_entropy(scores.float(), labels, reduction="sum")
-        return Guesses(loss, None if self.training else (scores.argmax(-1) == labels).sum())
+        if tags is None:
+            scores = self.scores(piece_ids, piece_mask, places)
+            return Guesses(*_sums(scores, labels, training=self.training))
+        with autocast(piece_ids.device.type, self.precision):
+            hidden = self.encoder(piece_ids, piece_mask).flatten(0, 1)
+            known = (tags.flatten() >= 0).nonzero().flatten()
+            tag_scores = self.tag_head(hidden[known])
+            scores = self._piece_scores(hidden[places])
+        return Guesses(
+            *_sums(scores, labels, training=self.training),
+            *_sums(tag_scores, tags.flatten()[known], training=self.training),
+        )
 
     def scores(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
         """(M, V) float, of the precision's dtype: a score of every piece of the vocabulary at each place."""
         with autocast(piece_ids.device.type, self.precision):
-            hidden = states_at(self.encoder, piece_ids, piece_mask, places)
-            return self.predictions(hidden, self.encoder.embeddings.word_embeddings.weight)
+            return self._piece_scores(states_at(self.encoder, piece_ids, piece_mask, places))
+
+    def _piece_scores(self, hidden: Tensor) -> Tensor:
+        return self.predictions(hidden, self.encoder.embeddings.word_embeddings.weight)
+
+    @torch.no_grad()
+    def guess_tags(self, names: Sequence[str]) -> None:
+        """Sets which tags are guessed, none where `names` is empty; those known before keep their weights."""
+        if tuple(names) == self.tag_names:
+            return
+        old, rows = self.tag_head, {name: row for row, name in enumerate(self.tag_names)}
+        self.tag_names = tuple(names)
+        if not names:
+            self.tag_head = None
+            return
+        self.tag_head = nn.Linear(self.encoder.width, len(names))
+        nn.init.normal_(self.tag_head.weight, std=self.encoder.config.initializer_range)
+        nn.init.zeros_(self.tag_head.bias)
+        for row, name in enumerate(names):
+            if name in rows:
+                self.tag_head.weight[row] = old.weight[rows[name]]
+                self.tag_head.bias[row] = old.bias[rows[name]]
+
+
+def _sums(scores: Tensor, labels: Tensor, *, training: bool) -> tuple[Tensor, Tensor | None]:
+    """Of N guesses (N, C): the loss, and how many are right."""
+    loss = F.cross_entropy(scores.float(), labels, reduction="sum")
+    return loss, None if training else (scores.argmax(-1) == labels).sum()
 
 
 def states_at(encoder: Bert, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
@@ -134,11 +187,11 @@ class Pretrained:
     report: tuple[str, ...] = ()
 
 
-def save_mlm(model_dir: str | Path, model: Pretrained) -> None:
+def save_mlm(model_dir: str | Path, model: Pretrained, dtype: torch.dtype = torch.float32) -> None:
     """Writes `config.json`, `model.safetensors` and the vocabulary into an existing directory.
 
     Published names throughout: transformers' AutoModelForMaskedLM opens it, `train.py --bert_model_dir`
-    too.  The shared matrix is written once.
+    too.  The shared matrix is written once; the head of the tags has a file of its own.
     """
     model_dir = Path(model_dir)
     encoder = model.lm.encoder
@@ -149,13 +202,17 @@ def save_mlm(model_dir: str | Path, model: Pretrained) -> None:
         "vocab_size": encoder.vocab_size,
         "pad_token_id": model.tokenizer.pad_id,
         "tie_word_embeddings": True,
-        "ner": {"unit": model.unit},
+        "dtype": str(dtype).removeprefix("torch."),
+        "ner": {"unit": model.unit, "tag_names": model.lm.tag_names},
     }
     (model_dir / "config.json").write_text(to_json(values), encoding="utf-8")
     model.tokenizer.save(model_dir)
     tensors = {f"bert.{name}": tensor for name, tensor in encoder.state_dict().items()}
     tensors |= {HEAD_PREFIX + name: tensor for name, tensor in model.lm.predictions.state_dict().items()}
-    save_weights(model_dir / "model.safetensors", tensors)
+    save_weights(model_dir / "model.safetensors", {name: t.to(dtype) for name, t in tensors.items()})
+    if model.lm.tag_head:
+        tensors = model.lm.tag_head.state_dict()
+        save_weights(model_dir / TAG_HEAD_FILE, {name: t.to(dtype) for name, t in tensors.items()})
 
 
 def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -> Pretrained:
@@ -182,9 +239,16 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
     known = {*encoder.state_dict(), *COUNTING_BUFFERS}
     unused = [name for name in weights if name not in known and not name.startswith(HEAD_PREFIX)]
     report += [f"not used: {grouped(unused)}"] if unused else []
-    unit = unit or config.get("ner", {}).get("unit") or guess_unit_of(tokenizer)
+    ours = config.get("ner", {})
+    unit = unit or ours.get("unit") or guess_unit_of(tokenizer)
     if unit not in UNITS:
         raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
+    if ours.get("tag_names"):
+        lm.guess_tags(ours["tag_names"])
+        try:
+            restore_tag_head(model_dir, lm)
+        except ValueError as error:
+            raise DataError(str(error)) from None
     return Pretrained(lm.eval(), tokenizer, unit, tuple(report))
 
 
@@ -208,3 +272,11 @@ def restore_mlm(folder: str | Path, lm: MaskedLm) -> None:
     weights = published_names(read_weights(folder), use_task_id=False)
     load_encoder(lm.encoder, weights, where=folder)
     load_encoder(lm.predictions, head_weights(weights, lm.encoder, folder), where=folder)
+    restore_tag_head(folder, lm)
+
+
+def restore_tag_head(folder: str | Path, lm: MaskedLm) -> None:
+    """Fills the head of the tags, if there is one; ValueError where it is another model's."""
+    if lm.tag_head:
+        path = Path(folder) / TAG_HEAD_FILE
+        load_encoder(lm.tag_head, read_safetensors(path), where=path)

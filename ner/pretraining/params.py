@@ -35,6 +35,8 @@ class PretrainConfig:
     "what is hidden together: token, word (with all its pieces) or span (of neighbouring words)"
     max_span: int = 4
     "words a span at most"
+    tag_weight: float = 1.0
+    "of the second target, the tag of every piece, where text is tagged (--tagged_text)"
     dropout: float | None = None
     "share of numbers and of attention weights set to 0 while pretraining; null: the encoder's own; 0 saves "
     "a third of the time on a CPU, and is usual where text is seen but once (Geiping and Goldstein 2023)"
@@ -60,12 +62,14 @@ class PretrainConfig:
     "optimiser steps between evaluations on the held-out lines"
     save_steps: int = 1000
     "optimiser steps between checkpoints, each of them evaluated; one is written at the end besides"
+    save_dtype: str = "float32"
+    "of the finished model's weights: float32 or float16, half as large"
 
     def __post_init__(self):
         positive = ("batch_tokens", "gradient_accumulation_steps", "learning_rate", "max_steps")
         for name in (*positive, "max_span", "eval_steps", "save_steps"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
-        for name in ("weight_decay", "clip_grad", "max_minutes"):
+        for name in ("tag_weight", "weight_decay", "clip_grad", "max_minutes"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.block_len >= 8, "block_len", self.block_len, "8 pieces or more, two of them special")
         _require(
@@ -75,7 +79,8 @@ class PretrainConfig:
         _require(0 < self.mask_rate < 1, "mask_rate", self.mask_rate, "a share, 0 < rate < 1")
         _require(0 <= self.warmup <= 1, "warmup", self.warmup, "a share of the run, 0 to 1")
         choices = {"unit": ("", *UNITS), "packing": rows.PACKINGS, "masking": masking.UNITS}
-        for name, known in (choices | {"schedule": tuple(SCHEDULES)}).items():
+        choices |= {"schedule": tuple(SCHEDULES), "save_dtype": ("float32", "float16")}
+        for name, known in choices.items():
             _require(getattr(self, name) in known, name, getattr(self, name), f"one of {known}")
 
 

@@ -12,7 +12,8 @@ import re
 import zlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain
+from contextlib import ExitStack
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +21,13 @@ import numpy as np
 
 from ner import corpus
 from ner.corpus import DataError
+from ner.runtime import whole_file
 from ner.tokenizer import Tokenizer
 
 OPENERS: dict[str, Callable] = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}
 CHUNK_CHARACTERS = 1 << 20
 N_GUESSED_FROM = 1000  # lines
-VERSION = 1  # of the cached arrays
+VERSION = 2  # of the cached arrays
 
 _CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df"
 _MARKS = r"!-/:-@\[-`{-~"
@@ -40,19 +42,32 @@ class Text(NamedTuple):
 
     pieces     (pieces,) uint16 or int32, all lines end to end, their `[SEP]` included; on disk
     line_ends  (lines + 1,) int64, line i owns pieces[line_ends[i] : line_ends[i + 1]]
+    tags       (pieces,) uint16, on disk: k + 1 for `tag_names[k]`, 0 where there is none, as at
+               `[SEP]`; None where no file is tagged
+    tag_names  B- and I- of every flag of the tagged files
     """
 
     pieces: np.ndarray
     line_ends: np.ndarray
+    tags: np.ndarray | None = None
+    tag_names: tuple[str, ...] = ()
 
     @property
     def n_lines(self) -> int:
         return len(self.line_ends) - 1
 
 
-def read_lines(path: Path) -> Iterator[str]:
-    """Lines of a `.txt`, `.gz` or `.xz` file in UTF-8, white space around them removed, empty ones left out.
+class Line(NamedTuple):
+    """One line's tokens, and the tag of each where the file is tagged."""
 
+    tokens: Sequence[str]
+    tags: Sequence[str] | None = None
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a `.txt`, `.gz` or `.xz` file in UTF-8, with their numbers from 1 on.
+
+    White space around them is removed, empty ones are left out.
     DataError: no such file, another ending, broken compression, bytes that are not UTF-8 (with the line).
     """
     if path.suffix not in OPENERS:
@@ -65,7 +80,7 @@ def read_lines(path: Path) -> Iterator[str]:
             for number, line in enumerate(file, start=1):
                 text = line.decode("utf-8").removeprefix("\ufeff" if number == 1 else "").strip()
                 if text:
-                    yield text
+                    yield number, text
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:{number}: not utf-8, got byte {error.object[error.start]:02x}") from None
     except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
@@ -84,18 +99,39 @@ def read_tokens(path: Path, unit: str, *, part_chinese: bool = True) -> Iterator
     if path.is_dir():
         yield from (sentence.tokens for sentence in corpus.read_split(path, "train").sentences)
     elif unit == "char":
-        yield from read_lines(path)
+        yield from (line for _, line in read_lines(path))
     else:
-        yield from map((_WORDS if part_chinese else _SPACED_WORDS).findall, read_lines(path))
+        words = _WORDS if part_chinese else _SPACED_WORDS
+        yield from (words.findall(line) for _, line in read_lines(path))
+
+
+def read_tagged(path: Path, unit: str) -> Iterator[Line]:
+    """Lines of `word/flag word/flag ...`, as segmenters and part-of-speech corpora write them.
+
+    The first token of a word has the tag `B-flag`, the others `I-flag`; with unit `word` every word is
+    one token.  DataError as `read_lines`, and where a word has no flag (with the line).
+    """
+    for number, line in read_lines(path):
+        tokens, tags = [], []
+        for item in line.split():
+            word, _, flag = item.rpartition("/")
+            if not word or not flag:
+                raise DataError(f"{path}:{number}: got {item!r}, expected word/flag")
+            if unit == "char":
+                tokens += word
+                tags += [f"B-{flag}"] + [f"I-{flag}"] * (len(word) - 1)
+            else:
+                tokens.append(word)
+                tags.append(f"B-{flag}")
+        yield Line(tokens, tags)
 
 
 def guess_unit(path: Path) -> str:
     """The unit of a built set; `char` where half or more of the first lines' characters are Chinese."""
     if path.is_dir():
         return corpus.read_unit(path, corpus.read_split(path, "train").sentences)
-    text = "".join(
-        "".join(line.split()) for line, _ in zip(read_lines(path), range(N_GUESSED_FROM), strict=False)
-    )
+    lines = (line for _, line in islice(read_lines(path), N_GUESSED_FROM))
+    text = "".join(re.sub(r"/[A-Za-z]+(?=\s|$)|\s", "", line) for line in lines)  # flags left out
     return "char" if 2 * len(re.findall(f"[{_CHINESE}]", text)) >= max(1, len(text)) else "word"
 
 
@@ -118,46 +154,74 @@ class PieceTable(dict):
         number = self[token] = len(self)
         return number
 
-    def tokenise(self, lines: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
-        """Pieces of the lines end to end, and where each line ends among them, both int64."""
+    def tokenise(self, lines: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Pieces of the lines end to end, how many every token has (the last of a line is `[SEP]`), and
+        where each line ends among the pieces, all int64.
+        """
         n_tokens = np.fromiter(map(len, lines), np.int64, len(lines)) + 1
         tokens = chain.from_iterable(chain(line, (None,)) for line in lines)
         numbers = np.fromiter(map(self.__getitem__, tokens), np.int64, int(n_tokens.sum()))
         flat, starts, lengths = (np.array(values) for values in (self.flat, self.starts, self.lengths))
-        ends = np.cumsum(lengths[numbers])
-        first = starts[numbers] - (ends - lengths[numbers])
-        positions = np.repeat(first, lengths[numbers]) + np.arange(ends[-1])
-        return flat[positions], ends[np.cumsum(n_tokens) - 1]
+        lengths = lengths[numbers]
+        ends = np.cumsum(lengths)
+        first = starts[numbers] - (ends - lengths)
+        positions = np.repeat(first, lengths) + np.arange(ends[-1])
+        return flat[positions], lengths, ends[np.cumsum(n_tokens) - 1]
 
 
-def open_text(paths: Sequence[Path], tokenizer: Tokenizer, unit: str, cache_dir: Path) -> Text:
+class TagTable(dict):
+    """Tag -> its number, from 1 on in the order of appearance; None, no tag, is 0."""
+
+    def __init__(self):
+        super().__init__({None: 0})
+
+    def __missing__(self, tag: str) -> int:
+        number = self[tag] = len(self)
+        return number
+
+    def numbers(self, lines: Sequence[Line]) -> np.ndarray:
+        """The tags of all tokens end to end, 0 at the end of every line, uint16."""
+        tags = chain.from_iterable(
+            chain(repeat(None, len(line.tokens)) if line.tags is None else line.tags, (None,))
+            for line in lines
+        )
+        return np.fromiter(map(self.__getitem__, tags), np.uint16)
+
+
+def open_text(
+    paths: Sequence[Path], tokenizer: Tokenizer, unit: str, cache_dir: Path, tagged: Sequence[Path] = ()
+) -> Text:
     """The pieces of all files in order, from the cache where files, vocabulary and unit are the same.
 
-    DataError as `read_lines`, and where there is not one line of text.
+    The `tagged` files follow the others.  DataError as `read_lines` and `read_tagged`, and where there is
+    not one line of text.
     """
-    key = cache_key(paths, tokenizer, unit)
-    pieces_path, ends_path = cache_dir / f"{key}.pieces.npy", cache_dir / f"{key}.line_ends.npy"
-    if not ends_path.exists():
+    key = cache_key(paths, tagged, tokenizer, unit)
+    stem, whole = cache_dir / key, cache_dir / f"{key}.json"
+    if not whole.exists():
         cache_dir.mkdir(parents=True, exist_ok=True)
-        for old in cache_dir.glob("*.npy*"):
+        for old in chain(cache_dir.glob("*.npy*"), cache_dir.glob("*.json")):
             old.unlink()
         part_chinese = tokenizer.normalisation.tokenize_chinese_chars
-        lines = chain.from_iterable(read_tokens(path, unit, part_chinese=part_chinese) for path in paths)
-        draft = pieces_path.with_suffix(".npy.unfinished")
-        ends = _write_pieces(draft, lines, PieceTable(tokenizer))
-        if len(ends) == 1:
-            raise DataError(f"{', '.join(map(str, paths))}: no text, expected lines of it")
-        draft.rename(pieces_path)
-        draft = ends_path.with_suffix(".npy.unfinished")
-        with draft.open("wb") as file:
-            np.save(file, ends)
-        draft.rename(ends_path)  # last: where it stands, both are whole
-    return Text(np.load(pieces_path, mmap_mode="r"), np.load(ends_path))
+        plain = (map(Line, read_tokens(path, unit, part_chinese=part_chinese)) for path in paths)
+        lines = chain(plain, (read_tagged(path, unit) for path in tagged))
+        tag_names = _write_arrays(stem, chain.from_iterable(lines), PieceTable(tokenizer), bool(tagged))
+        if tag_names is None:
+            raise DataError(f"{', '.join(map(str, [*paths, *tagged]))}: no text, expected lines of it")
+        with whole_file(whole) as file:  # last: where it stands, all are whole
+            json.dump(tag_names, file)
+    tag_names = tuple(json.loads(whole.read_text(encoding="utf-8")))
+    return Text(
+        np.load(f"{stem}.pieces.npy", mmap_mode="r"),
+        np.load(f"{stem}.line_ends.npy"),
+        np.load(f"{stem}.tags.npy", mmap_mode="r") if tag_names else None,
+        tag_names,
+    )
 
 
-def cache_key(paths: Sequence[Path], tokenizer: Tokenizer, unit: str) -> str:
+def cache_key(paths: Sequence[Path], tagged: Sequence[Path], tokenizer: Tokenizer, unit: str) -> str:
     """A digest of the files' names, sizes and times, of the vocabulary with its switches, and of the unit."""
-    facts = [VERSION, unit, tokenizer.vocabulary, tokenizer.normalisation, sources(paths)]
+    facts = [VERSION, unit, tokenizer.vocabulary, tokenizer.normalisation, sources(paths), sources(tagged)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
@@ -170,32 +234,64 @@ def sources(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
     return [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
 
 
-def _write_pieces(path: Path, lines: Iterable[Sequence[str]], table: PieceTable) -> np.ndarray:
-    """Writes the flat array a chunk at a time; returns line_ends."""
-    kind = np.dtype(np.uint16 if len(table.tokenizer) <= 1 << 16 else np.int32)
-    header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (0,)}
-    all_ends, n_pieces = [np.zeros(1, np.int64)], 0
-    with path.open("wb") as file:
-        # numpy leaves room in the header for a longer shape, which is known only at the end
-        np.lib.format.write_array_header_1_0(file, header)
-        body = file.tell()
+def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: bool) -> list[str] | None:
+    """Writes the arrays of a `Text` a chunk of lines at a time.
+
+    Returns the names of the tags, or None where there is not one line.
+    """
+    kind = np.uint16 if len(table.tokenizer) <= 1 << 16 else np.int32
+    tag_table, all_ends, n_pieces = TagTable(), [np.zeros(1, np.int64)], 0
+    with ExitStack() as files:
+        pieces = files.enter_context(GrowingArray(f"{stem}.pieces.npy", kind))
+        tags = files.enter_context(GrowingArray(f"{stem}.tags.npy", np.uint16)) if tagged else None
         for chunk in _chunks(lines):
-            pieces, ends = table.tokenise(chunk)
-            pieces.astype(kind).tofile(file)
+            ids, lengths, ends = table.tokenise([line.tokens for line in chunk])
+            pieces.append(ids)
+            if tags:
+                tags.append(np.repeat(tag_table.numbers(chunk), lengths))
             all_ends.append(ends + n_pieces)
-            n_pieces += len(pieces)
-        file.seek(0)
-        np.lib.format.write_array_header_1_0(file, header | {"shape": (n_pieces,)})
-        if file.tell() != body:
-            raise RuntimeError(f"{path}: numpy wrote a header of {file.tell()} bytes, expected {body}")
-    return np.concatenate(all_ends)
+            n_pieces += len(ids)
+    np.save(f"{stem}.line_ends.npy", np.concatenate(all_ends))
+    return [tag for tag in tag_table if tag is not None] if n_pieces else None
 
 
-def _chunks(lines: Iterable[Sequence[str]]) -> Iterator[list[Sequence[str]]]:
+class GrowingArray:
+    """A `.npy` file of one axis that is written piece by piece; whole at the end of `with`."""
+
+    def __init__(self, path: str, dtype: type):
+        self.path, self.dtype, self.length = path, np.dtype(dtype), 0
+        self.file = open(path, "wb")  # noqa: SIM115
+        self._write_header()
+        self.body = self.file.tell()
+
+    def append(self, values: np.ndarray) -> None:
+        values.astype(self.dtype).tofile(self.file)
+        self.length += len(values)
+
+    def __enter__(self) -> "GrowingArray":
+        return self
+
+    def __exit__(self, *_) -> None:
+        with self.file:
+            self.file.seek(0)
+            self._write_header()
+            if self.file.tell() != self.body:
+                raise RuntimeError(
+                    f"{self.path}: numpy wrote a header of {self.file.tell()} bytes, expected {self.body}"
+                )
+
+    def _write_header(self) -> None:
+        # numpy leaves room in the header for a longer shape, which is known only at the end
+        kind = np.lib.format.dtype_to_descr(self.dtype)
+        header = {"descr": kind, "fortran_order": False, "shape": (self.length,)}
+        np.lib.format.write_array_header_1_0(self.file, header)
+
+
+def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
     chunk, n_tokens = [], 0
     for line in lines:
         chunk.append(line)
-        n_tokens += len(line)
+        n_tokens += len(line.tokens)
         if n_tokens >= CHUNK_CHARACTERS:
             yield chunk
             chunk, n_tokens = [], 0

@@ -16,6 +16,7 @@ from ner.tokenizer import Tokenizer
 
 PACKINGS = ("blocks", "lines")
 HELD_OUT_EVERY, MIN_HELD_OUT = 200, 20
+NO_TAG = -100
 
 
 class MaskedBatch(NamedTuple):
@@ -25,6 +26,7 @@ class MaskedBatch(NamedTuple):
     piece_mask  (R, P) bool, True = real, specials included, contiguous from 0
     places      (M,) int64, row * P + column of every cell to be guessed
     labels      (M,) int64, the pieces that stood there
+    tags        (R, P) int64, the number of every piece's tag, NO_TAG where there is none; or None
     n_pieces    ordinary pieces of the batch, hidden or not
     """
 
@@ -32,11 +34,16 @@ class MaskedBatch(NamedTuple):
     piece_mask: torch.Tensor
     places: torch.Tensor
     labels: torch.Tensor
+    tags: torch.Tensor | None
     n_pieces: int
 
-    def inputs(self, device: torch.device | str) -> tuple[torch.Tensor, ...]:
-        """The four tensors, in order, on the device."""
-        return tuple(tensor.to(device, non_blocking=True) for tensor in self[:4])
+    def inputs(self, device: torch.device | str) -> tuple[torch.Tensor | None, ...]:
+        """All but the count, in order, on the device."""
+        return tuple(x if x is None else x.to(device, non_blocking=True) for x in self[:5])
+
+    @property
+    def n_tags(self) -> int:
+        return 0 if self.tags is None else int((self.tags != NO_TAG).sum())
 
 
 def split_lines(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
@@ -56,7 +63,7 @@ class Stream:
     """Chosen lines of a text end to end, as if the others were not there."""
 
     def __init__(self, text: Text, lines: np.ndarray):
-        self.pieces = text.pieces
+        self._text = text
         starts = text.line_ends[lines]
         self.lengths = text.line_ends[lines + 1] - starts
         self.ends = np.cumsum(self.lengths)
@@ -66,8 +73,20 @@ class Stream:
         return int(self.ends[-1])
 
     def __getitem__(self, positions: np.ndarray) -> np.ndarray:
+        """The pieces at the positions."""
+        return self._text.pieces[self._places(positions)]
+
+    def tags(self, positions: np.ndarray) -> np.ndarray | None:
+        """The numbers of their tags, int64, NO_TAG where there is none; None in an untagged text."""
+        if self._text.tags is None:
+            return None
+        numbers = self._text.tags[self._places(positions)].astype(np.int64) - 1
+        numbers[numbers < 0] = NO_TAG
+        return numbers
+
+    def _places(self, positions: np.ndarray) -> np.ndarray:
         line = np.searchsorted(self.ends, positions, side="right")
-        return self.pieces[positions + self._shift[line]]
+        return positions + self._shift[line]
 
 
 class Rows(NamedTuple):
@@ -149,16 +168,25 @@ class MaskedLoader:
         )
         return Epoch(self, epoch, rows, order.batch_indices(epoch))
 
-    def collate(self, rows: Rows, indices: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """piece_ids (R, P) int64 before masking, piece_mask (R, P) bool."""
+    def collate(
+        self, rows: Rows, indices: Sequence[int]
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags as in `MaskedBatch`."""
         starts, lengths = rows.starts[indices], rows.lengths[indices]
         width = min(int(rounded(lengths.max() + 1)), self.block_len)
         cells = np.arange(width - 1)
         real = cells < lengths[:, None]
         piece_ids = np.full((len(starts), width), self.pad_id, dtype=np.int64)
         piece_ids[:, 0] = self.cls_id
-        piece_ids[:, 1:][real] = self.stream[(starts[:, None] + cells)[real]]
-        return torch.from_numpy(piece_ids), torch.from_numpy(np.arange(width) <= lengths[:, None])
+        positions = (starts[:, None] + cells)[real]
+        piece_ids[:, 1:][real] = self.stream[positions]
+        numbers, tags = self.stream.tags(positions), None
+        if numbers is not None:
+            tags = np.full_like(piece_ids, NO_TAG)
+            tags[:, 1:][real] = numbers
+            tags = torch.from_numpy(tags)
+        piece_mask = torch.from_numpy(np.arange(width) <= lengths[:, None])
+        return torch.from_numpy(piece_ids), piece_mask, tags
 
     def generator(self, epoch: int, number: int) -> torch.Generator:
         """What the masks of batch `number` of an epoch are drawn from."""
@@ -181,7 +209,7 @@ class Epoch:
 
     def __getitem__(self, number: int) -> MaskedBatch:
         loader = self.loader
-        piece_ids, piece_mask = loader.collate(self.rows, self.indices[number])
+        piece_ids, piece_mask, tags = loader.collate(self.rows, self.indices[number])
         generator = loader.generator(self.epoch, number)
         masked = mask_pieces(piece_ids, piece_mask, loader.kinds, generator=generator, **loader.options)
-        return MaskedBatch(masked.piece_ids, piece_mask, masked.places, masked.labels, masked.n_pieces)
+        return MaskedBatch(masked.piece_ids, piece_mask, masked.places, masked.labels, tags, masked.n_pieces)

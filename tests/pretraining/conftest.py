@@ -45,3 +45,20 @@ def text_file(tmp_path) -> Path:
     lines = (CHINESE[i % 33] * (4 + i % 9) for i in range(200))
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def tagged_file(tmp_path) -> Path:
+    """The same two hundred lines as words of one to three characters, whose length is their flag."""
+    path = tmp_path / "tagged.txt"
+    flags = ["", "single", "double", "triple"]
+    lines = []
+    for i in range(200):
+        rest, words = 4 + i % 9, []
+        while rest:
+            size = min(rest, 1 + (i + len(words)) % 3)
+            words.append(f"{CHINESE[i % 33] * size}/{flags[size]}")
+            rest -= size
+        lines.append(" ".join(words))
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path

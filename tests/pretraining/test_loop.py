@@ -4,6 +4,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ner.optim import build_optimizer, parameter_groups
 from ner.pretraining.loop import Pretraining, evaluate, perplexity
@@ -19,14 +20,16 @@ CPU = torch.device("cpu")
 def make_run(make_model, text_file, tmp_path):
     """`make_run(clock=..., **config)`: a run over the patterned text."""
 
-    def make(*, clock=None, precision="fp32", model=None, **options) -> Pretraining:
+    def make(*, clock=None, precision="fp32", model=None, tagged=(), plain=None, **options) -> Pretraining:
         known = {"block_len": 32, "batch_tokens": 256, "learning_rate": 0.01, "packing": "lines"}
         config = PretrainConfig(**(known | {"eval_steps": 50, "save_steps": 100} | options))
         model = model or make_model(
             hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, initializer_range=0.2
         )
         model.lm.precision = precision
-        text = open_text([text_file], model.tokenizer, "char", tmp_path / "cache")
+        plain = [text_file] if plain is None else plain
+        text = open_text(plain, model.tokenizer, "char", tmp_path / "cache", tagged)
+        model.lm.guess_tags(text.tag_names)
         loading = {
             name: getattr(config, name)
             for name in ("packing", "block_len", "batch_tokens", "masking", "mask_rate", "max_span")
@@ -69,8 +72,9 @@ def test_learns_and_says_so(make_run, tmp_path):
     assert lines[-1]["val_masked_accuracy"] > 0.4
     assert lines[-1]["tokens"] == pytest.approx(100 * 160, rel=0.1)
     assert (tmp_path / "best").resolve() == (tmp_path / "last").resolve() == tmp_path / "checkpoints/step-100"
-    val_loss, accuracy = evaluate(run.model.lm, run.val, device=CPU)
-    assert (val_loss, accuracy) == (lines[-1]["val_loss"], lines[-1]["val_masked_accuracy"])
+    held_out = evaluate(run.model.lm, run.val, device=CPU)
+    assert held_out["loss"] == lines[-1]["val_loss"]
+    assert held_out["masked_accuracy"] == lines[-1]["val_masked_accuracy"]
 
 
 def test_losses_are_means_over_all_that_was_hidden(make_run):
@@ -81,9 +85,62 @@ def test_losses_are_means_over_all_that_was_hidden(make_run):
     with torch.no_grad():
         guesses = [lm(*batch.inputs("cpu")) for batch in batches]
     n = sum(len(batch.labels) for batch in batches)
-    loss, accuracy = evaluate(lm, run.val, device=CPU)
-    assert loss == pytest.approx(sum(g.loss.item() for g in guesses) / n)
-    assert accuracy == pytest.approx(sum(g.n_correct.item() for g in guesses) / n)
+    held_out = evaluate(lm, run.val, device=CPU)
+    assert held_out == {
+        "loss": pytest.approx(sum(g.loss.item() for g in guesses) / n),
+        "masked_accuracy": pytest.approx(sum(g.n_correct.item() for g in guesses) / n),
+        "tag_loss": 0.0,
+        "tag_accuracy": 0.0,
+    }
+
+
+def test_tag_losses_are_means_over_all_tags(make_run, text_file, tagged_file):
+    run = make_run(max_steps=1, batch_tokens=64, tagged=[tagged_file])
+    lm, epoch = run.model.lm, run.val.epoch(0)
+    batches = [epoch[i] for i in range(len(epoch))]
+    assert len({batch.n_tags for batch in batches}) > 2
+    loss, n_correct, n = 0.0, 0, 0
+    with torch.no_grad():
+        for batch in batches:
+            scores = lm.tag_head(lm.encoder(batch.piece_ids, batch.piece_mask))
+            for row, tags in zip(scores.log_softmax(-1), batch.tags.tolist(), strict=True):
+                for logs, tag in zip(row, tags, strict=True):
+                    if tag >= 0:
+                        loss -= logs[tag].item()
+                        n_correct += int(logs.argmax()) == tag
+                        n += 1
+    held_out = evaluate(lm, run.val, device=CPU)
+    assert held_out["tag_loss"] == pytest.approx(loss / n, rel=1e-5)
+    assert held_out["tag_accuracy"] == pytest.approx(n_correct / n)
+    # some lines held out have no tags, all others one a piece
+    assert 0 < n < sum(batch.n_pieces for batch in batches)
+
+
+def test_learns_tags_and_says_so(make_run, tagged_file, tmp_path):
+    run = make_run(max_steps=100, plain=[], tagged=[tagged_file])
+    run.run()
+    lines = read_metrics(tmp_path)
+    assert [list(line)[-3:] for line in lines] == [["train_tag_loss", "val_tag_loss", "val_tag_accuracy"]] * 2
+    assert run.model.lm.tag_names == ("B-single", "B-double", "I-double", "B-triple", "I-triple")
+    first, last = lines
+    assert last["val_tag_loss"] < first["val_tag_loss"] < math.log(5)
+    assert last["train_tag_loss"] < first["train_tag_loss"] < math.log(5) + 0.3
+    assert last["val_tag_accuracy"] > 0.5
+    assert last["val_loss"] < math.log(len(run.model.tokenizer))
+    held_out = evaluate(run.model.lm, run.val, device=CPU)
+    assert held_out["tag_loss"] == last["val_tag_loss"]
+    assert held_out["tag_accuracy"] == last["val_tag_accuracy"]
+
+
+def test_the_training_loss_of_tags_is_a_mean_over_tags(make_run, tagged_file, tmp_path):
+    run = make_run(max_steps=1, tagged=[tagged_file], gradient_accumulation_steps=3)
+    group = next(run._groups())
+    with torch.no_grad():
+        losses = [run.model.lm(*batch.inputs("cpu")).tag_loss.item() for batch in group]
+    run.run()
+    (line,) = read_metrics(tmp_path)
+    n_tags = sum(int((batch.tags >= 0).sum()) for batch in group)
+    assert line["train_tag_loss"] == pytest.approx(sum(losses) / n_tags, rel=1e-5)
 
 
 def test_accumulated_batches_weigh_by_their_hidden_pieces(make_run):
@@ -97,6 +154,43 @@ def test_accumulated_batches_weigh_by_their_hidden_pieces(make_run):
     losses = torch.stack([lm(*batch.inputs("cpu")).loss for batch in group])
     (losses.sum() / sum(len(batch.labels) for batch in group)).backward()
     for name, parameter in lm.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, atol=1e-7, rtol=1e-4)
+
+
+def test_accumulated_batches_weigh_by_their_tags(make_run, tagged_file):
+    run = make_run(
+        max_steps=1, gradient_accumulation_steps=5, clip_grad=0, tag_weight=0.3, tagged=[tagged_file]
+    )
+    group = next(run._groups())
+    n_masked = sum(len(batch.labels) for batch in group)
+    n_tags = sum(int((batch.tags >= 0).sum()) for batch in group)
+    assert len({batch.n_tags / len(batch.labels) for batch in group}) > 2
+    run._step(group, 0.0)
+    lm = run.model.lm
+    found = {name: p.grad.clone() for name, p in lm.named_parameters()}
+    lm.zero_grad()
+    loss = 0.0
+    for batch in group:
+        loss = loss + lm(*batch.inputs("cpu")[:4]).loss / n_masked
+        scores = lm.tag_head(lm.encoder(batch.piece_ids, batch.piece_mask)).flatten(0, 1)
+        tag_loss = nn.functional.cross_entropy(scores, batch.tags.flatten(), reduction="none")
+        loss = loss + 0.3 * tag_loss[batch.tags.flatten() >= 0].sum() / n_tags
+    loss.backward()
+    assert found["tag_head.weight"].any()
+    for name, parameter in lm.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, atol=1e-7, rtol=1e-4)
+
+
+def test_tags_of_no_weight_teach_nothing(make_run, tagged_file):
+    run = make_run(max_steps=1, clip_grad=0, tag_weight=0, tagged=[tagged_file])
+    group = next(run._groups())
+    run._step(group, 0.0)
+    lm = run.model.lm
+    found = {name: p.grad.clone() for name, p in lm.encoder.named_parameters()}
+    assert not lm.tag_head.weight.grad.any()
+    lm.zero_grad()
+    (lm(*group[0].inputs("cpu")[:4]).loss / len(group[0].labels)).backward()
+    for name, parameter in lm.encoder.named_parameters():
         torch.testing.assert_close(found[name], parameter.grad, atol=1e-7, rtol=1e-4)
 
 
@@ -178,6 +272,13 @@ def test_lower_precision_learns(make_run, tmp_path, precision):
     assert last["val_loss"] < first["val_loss"]
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_learns_tags(make_run, tagged_file, tmp_path, precision):
+    make_run(max_steps=40, eval_steps=20, precision=precision, tagged=[tagged_file]).run()
+    first, last = read_metrics(tmp_path)
+    assert last["val_tag_loss"] < first["val_tag_loss"]
+
+
 def test_a_loss_that_is_not_finite_ends_the_run(make_run, tmp_path):
     run = make_run(max_steps=5)
     with torch.no_grad():
@@ -185,6 +286,14 @@ def test_a_loss_that_is_not_finite_ends_the_run(make_run, tmp_path):
     with pytest.raises(TrainingError, match=r"the loss is nan \(step 5 or up to 19 before\)"):
         run.run()
     assert not (tmp_path / "checkpoints").exists()
+
+
+def test_so_does_a_loss_of_tags(make_run, tagged_file):
+    run = make_run(max_steps=1, tagged=[tagged_file])
+    with torch.no_grad():
+        run.model.lm.tag_head.bias[1] = float("nan")
+    with pytest.raises(TrainingError, match="the loss is nan"):
+        run.run()
 
 
 def test_perplexity():

@@ -2,7 +2,8 @@ import json
 
 import pytest
 import torch
-from safetensors.torch import load_file
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from ner.corpus import DataError
 from ner.encoders.lstm import Lstm, LstmConfig
@@ -10,6 +11,7 @@ from ner.model import open_encoder
 from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout, states_at
 
 N_ROWS, N_PIECES = 4, 18
+TAGS = ["B-n", "I-n", "B-v"]
 
 
 def make_batch(n_pieces_of_vocabulary, *, seed=0):
@@ -21,6 +23,26 @@ def make_batch(n_pieces_of_vocabulary, *, seed=0):
     places = mask.flatten().nonzero().flatten()[::4]
     labels = torch.randint(n_pieces_of_vocabulary, places.shape, generator=generator)
     return ids, mask, places, labels
+
+
+def make_tags(mask, *, seed=0, share=0.7):
+    """A tag for most of the real pieces, for none that is padding."""
+    generator = torch.Generator().manual_seed(seed)
+    tags = torch.randint(len(TAGS), mask.shape, generator=generator)
+    return tags.where(mask & (torch.rand(mask.shape, generator=generator) < share), -100)
+
+
+@pytest.fixture
+def make_tagger(make_model):
+    """`make_tagger(names=TAGS, seed=0)`: a model that guesses tags, from weights that are not near 0."""
+
+    def make(names=TAGS, *, seed=0, **options):
+        model = make_model(seed=seed, initializer_range=0.2, **options)
+        model.lm.guess_tags(names)
+        torch.nn.init.normal_(model.lm.tag_head.bias)
+        return model
+
+    return make
 
 
 def make_oracle(model, **options):
@@ -206,3 +228,145 @@ def test_lower_precision_is_near(make_model, tokenizer, precision):
         assert parameter.grad.isfinite().all(), name
         # the bias of the keys shifts all scores of a row alike, which softmax does not see
         assert parameter.grad.any() or name.endswith("key.bias"), name
+
+
+class TestTags:
+    @pytest.mark.parametrize("share", [0.7, 1.0])
+    def test_losses_and_gradients_by_hand(self, make_tagger, tokenizer, share):
+        lm = make_tagger().lm
+        batch = make_batch(len(tokenizer))
+        ids, mask, *_ = batch
+        tags = make_tags(mask, share=share)
+        guesses = lm(*batch, tags)
+        (guesses.loss + 2 * guesses.tag_loss).backward()
+        found = {name: p.grad.clone() for name, p in lm.named_parameters()}
+        lm.zero_grad()
+
+        alone = lm(*batch)
+        assert (alone.tag_loss, alone.n_correct_tags) == (None, None)
+        torch.testing.assert_close(guesses.loss, alone.loss)
+        assert guesses.n_correct == alone.n_correct
+        scores = F.linear(lm.encoder(ids, mask), lm.tag_head.weight, lm.tag_head.bias).flatten(0, 1)
+        tag_loss = F.cross_entropy(scores, tags.flatten(), ignore_index=-100, reduction="sum")
+        torch.testing.assert_close(guesses.tag_loss, tag_loss)
+        right = scores.argmax(-1).view_as(tags) == tags
+        assert guesses.n_correct_tags == right.sum()
+        assert 0 < right.sum() < (tags >= 0).sum()
+        (alone.loss + 2 * tag_loss).backward()
+        for name, parameter in lm.named_parameters():
+            torch.testing.assert_close(found[name], parameter.grad, atol=1e-5, rtol=1e-5, msg=name)
+
+    def test_a_batch_without_a_tag(self, make_tagger, tokenizer):
+        lm, batch = make_tagger().lm, make_batch(len(tokenizer))
+        guesses = lm(*batch, torch.full_like(batch[0], -100))
+        assert (guesses.tag_loss.item(), guesses.n_correct_tags.item()) == (0.0, 0)
+        torch.testing.assert_close(guesses.loss, lm(*batch).loss)
+        (guesses.loss + guesses.tag_loss).backward()
+        assert not lm.tag_head.weight.grad.any()
+        assert all(p.grad.isfinite().all() for p in lm.parameters())
+
+    def test_nobody_counts_in_training(self, make_tagger, tokenizer):
+        lm, batch = make_tagger().lm.train(), make_batch(len(tokenizer))
+        guesses = lm(*batch, make_tags(batch[1]))
+        assert (guesses.n_correct, guesses.n_correct_tags) == (None, None)
+        assert guesses.tag_loss > 0
+
+    @pytest.mark.parametrize("precision", ["bf16", "fp16"])
+    def test_lower_precision_is_near(self, make_tagger, tokenizer, precision):
+        lm, batch = make_tagger().lm, make_batch(len(tokenizer))
+        tags = make_tags(batch[1])
+        exact = lm(*batch, tags)
+        lm.precision = precision
+        guesses = lm(*batch, tags)
+        assert guesses.tag_loss.dtype == torch.float32
+        assert guesses.tag_loss.item() == pytest.approx(exact.tag_loss.item(), rel=0.02)
+        assert guesses.loss.item() == pytest.approx(exact.loss.item(), rel=0.02)
+
+    def test_known_tags_keep_their_weights(self, make_tagger):
+        lm = make_tagger().lm
+        weight, bias = lm.tag_head.weight.clone(), lm.tag_head.bias.clone()
+        head = lm.tag_head
+        lm.guess_tags(list(TAGS))
+        assert lm.tag_head is head
+        lm.guess_tags(["B-x", "B-v", "I-x", "B-n"])
+        assert lm.tag_names == ("B-x", "B-v", "I-x", "B-n")
+        assert lm.tag_head.weight.shape == (4, 16)
+        assert torch.equal(lm.tag_head.weight[[1, 3]], weight[[2, 0]])
+        assert torch.equal(
+            lm.tag_head.bias, torch.stack([torch.tensor(0.0), bias[2], torch.tensor(0.0), bias[0]])
+        )
+        assert lm.tag_head.weight[[0, 2]].ne(0).all()
+        assert all(p.requires_grad for p in lm.tag_head.parameters())
+        lm.guess_tags([])
+        assert (lm.tag_head, lm.tag_names) == (None, ())
+        assert not [name for name, _ in lm.named_parameters() if "tag" in name]
+
+    def test_loads_what_it_saved(self, make_tagger, tmp_path):
+        model = make_tagger(seed=1)
+        save_mlm(tmp_path, model)
+        names = load_file(tmp_path / "model.safetensors")
+        assert not [name for name in names if "tag" in name]
+        torch.manual_seed(99)
+        loaded, other = load_mlm(tmp_path), make_tagger(seed=2)
+        restore_mlm(tmp_path, other.lm)
+        assert loaded.lm.tag_names == tuple(TAGS)
+        state = model.lm.state_dict()
+        assert {"tag_head.weight", "tag_head.bias"} < state.keys()
+        for lm in (loaded.lm, other.lm):
+            assert lm.state_dict().keys() == state.keys()
+            for name, tensor in state.items():
+                assert torch.equal(lm.state_dict()[name], tensor)
+        encoder, _, _ = open_encoder(tmp_path)
+        assert torch.equal(
+            encoder.state_dict()["embeddings.word_embeddings.weight"],
+            names["bert.embeddings.word_embeddings.weight"],
+        )
+
+    def test_no_file_without_tags(self, make_model, tmp_path):
+        save_mlm(tmp_path, make_model())
+        assert not (tmp_path / "tags.safetensors").exists()
+        assert load_mlm(tmp_path).lm.tag_head is None
+
+    def test_names_what_is_wrong_with_the_file(self, make_tagger, tmp_path):
+        save_mlm(tmp_path, make_tagger())
+        path = tmp_path / "tags.safetensors"
+        save_file({"weight": torch.zeros(2, 16), "bias": torch.zeros(2)}, path)
+        with pytest.raises(
+            DataError, match=r"tags\.safetensors: .*weight: got shape \(2, 16\), expected \(3, 16\)"
+        ):
+            load_mlm(tmp_path)
+        path.unlink()
+        with pytest.raises(DataError, match=r"tags\.safetensors: "):
+            load_mlm(tmp_path)
+
+
+def test_saves_half_as_large(make_tagger, tokenizer, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    model = make_tagger()
+    make_oracle(model)  # leaves no weight at 0
+    folders = {dtype: tmp_path / str(dtype) for dtype in (torch.float32, torch.float16)}
+    for dtype, folder in folders.items():
+        folder.mkdir()
+        save_mlm(folder, model, dtype)
+        for name in ("model.safetensors", "tags.safetensors"):
+            assert {tensor.dtype for tensor in load_file(folder / name).values()} == {dtype}
+        assert json.loads((folder / "config.json").read_text())["dtype"] == str(dtype).removeprefix("torch.")
+    # the model itself stays as it is
+    assert {p.dtype for p in model.lm.parameters()} == {torch.float32}
+    ids, mask, places, _ = make_batch(len(tokenizer))
+    exact = model.lm.scores(ids, mask, places)
+    for dtype, folder in folders.items():
+        loaded = load_mlm(folder).lm
+        rounded = {name: tensor.to(dtype).float() for name, tensor in model.lm.state_dict().items()}
+        assert loaded.state_dict().keys() == rounded.keys()
+        for name, tensor in loaded.state_dict().items():
+            assert tensor.dtype == torch.float32
+            assert torch.equal(tensor, rounded[name])
+        theirs, loading = transformers.AutoModelForMaskedLM.from_pretrained(folder, output_loading_info=True)
+        assert not loading["missing_keys"]
+        assert not loading["unexpected_keys"]
+        with torch.no_grad():
+            expected = theirs.float().eval()(input_ids=ids, attention_mask=mask.long()).logits
+        expected = expected.flatten(0, 1)[places]
+        torch.testing.assert_close(loaded.scores(ids, mask, places), expected, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(exact, expected, atol=1e-2 if dtype == torch.float16 else 1e-5, rtol=0)

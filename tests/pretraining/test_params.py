@@ -33,6 +33,8 @@ def test_file_then_overrides(tmp_path):
         ("unit=byte", "unit: got 'byte', expected one of"),
         ("max_steps=0", "max_steps: got 0, expected a number above 0"),
         ("max_minutes=-1", "max_minutes: got -1, expected 0 or more"),
+        ("tag_weight=-0.5", "tag_weight: got -0.5, expected 0 or more"),
+        ("save_dtype=bfloat16", "save_dtype: got 'bfloat16', expected one of"),
         ("dropout=1", "dropout: got 1, expected 0 <= p < 1, or null"),
         ("dropout=much", "dropout: got 'much', expected a number or null"),
         ("warmup=2", "warmup: got 2, expected a share of the run"),

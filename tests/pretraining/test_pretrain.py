@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
 import pretrain
@@ -34,7 +35,8 @@ def start(run_main, text_file, tmp_path):
     params.write_text(json.dumps(TINY))
 
     def run(*options, text=text_file, out="out"):
-        return run_main(pretrain, "--text", text, "--out_dir", tmp_path / out, "--params", params, *options)
+        texts = ("--text", text) if text else ()
+        return run_main(pretrain, *texts, "--out_dir", tmp_path / out, "--params", params, *options)
 
     return run
 
@@ -44,9 +46,19 @@ def metrics(directory):
     return [{key: value for key, value in line.items() if key not in OF_THE_CLOCK} for line in lines]
 
 
-def same_weights(a, b):
-    a, b = load_file(a / "model.safetensors"), load_file(b / "model.safetensors")
+def same_weights(a, b, file="model.safetensors"):
+    a, b = load_file(a / file), load_file(b / file)
     return a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
+
+
+def cut_off(whole, cut):
+    """A copy of a run as it stood after step 4, its model directory not yet written."""
+    shutil.copytree(whole, cut, symlinks=True)
+    for name in ("last", "best"):
+        (cut / name).unlink()
+    (cut / "last").symlink_to("checkpoints/step-4")
+    for name in ("model.safetensors", "tags.safetensors"):
+        (cut / name).unlink(missing_ok=True)
 
 
 def test_from_random_weights_to_a_model_directory(start, tmp_path):
@@ -72,16 +84,72 @@ def test_resumed_is_as_if_never_stopped(start, tmp_path, masking, packing):
     options = ("--set", f"masking={masking}", "--set", f"packing={packing}")
     assert start(*options).code == 0
     whole, cut = tmp_path / "out", tmp_path / "cut"
-    shutil.copytree(whole, cut, symlinks=True)
-    for name in ("last", "best"):
-        (cut / name).unlink()
-    (cut / "last").symlink_to("checkpoints/step-4")
-    (cut / "model.safetensors").unlink()
+    cut_off(whole, cut)
     ended = start("--restore_file", "last", *options, out="cut")
     assert ended.code == 0, ended.err
     assert "going on after step 4" in ended.err
     assert same_weights(whole, cut)
     assert metrics(whole) == metrics(cut)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_resumed_with_tags_is_as_if_never_stopped(start, tagged_file, tmp_path, dtype):
+    options = ("--tagged_text", tagged_file, "--set", f"save_dtype={dtype}")
+    assert start(*options).code == 0
+    whole, cut = tmp_path / "out", tmp_path / "cut"
+    cut_off(whole, cut)
+    ended = start("--restore_file", "last", *options, out="cut")
+    assert ended.code == 0, ended.err
+    for file in ("model.safetensors", "tags.safetensors"):
+        assert same_weights(whole, cut, file)
+        assert same_weights(whole / "last", cut / "last", file)
+        assert {tensor.dtype for tensor in load_file(cut / file).values()} == {getattr(torch, dtype)}
+    assert metrics(whole) == metrics(cut)
+    assert "val_tag_loss" in metrics(cut)[-1]
+
+
+def test_tagged_text_alone(start, tagged_file, tmp_path):
+    ended = start("--tagged_text", tagged_file, text=None)
+    assert ended.code == 0, ended.err
+    out = tmp_path / "out"
+    model = load_mlm(out)
+    names = ("B-single", "B-double", "I-double", "B-triple", "I-triple")
+    assert model.lm.tag_names == names
+    assert model.unit == "char"  # mostly Chinese, but for the flags
+    # no flag, white space or slash is text
+    assert not set("singledoubletriple/ ") & set("".join(model.tokenizer.vocabulary[6:]))
+    resolved = json.loads((out / "resolved.json").read_text())
+    assert resolved["data"]["tag_names"] == list(names)
+    assert resolved["n_lines"] == {"train": 180, "held_out": 20}
+    assert all(0 < line["val_tag_loss"] < 5 for line in metrics(out))
+    assert "of tags" in (out / "train.log").read_text()
+    untagged = start("--bert_model_dir", out, "--set", "max_steps=1", out="untagged")
+    assert untagged.code == 0, untagged.err
+    assert not (tmp_path / "untagged" / "tags.safetensors").exists()
+    assert load_mlm(tmp_path / "untagged").lm.tag_head is None
+    assert start("--overwrite", "--set", "max_steps=1").code == 0
+    assert not (out / "tags.safetensors").exists()
+
+
+def test_tags_known_before_are_guessed_on(start, tagged_file, tmp_path):
+    assert start("--tagged_text", tagged_file).code == 0
+    more = tmp_path / "more.txt"
+    more.write_text("中国/new 愿/single\n" * 40, encoding="utf-8")
+    options = ("--set", "max_steps=1", "--set", "learning_rate=1e-12")
+    ended = start("--tagged_text", more, "--bert_model_dir", tmp_path / "out", *options, out="more")
+    assert ended.code == 0, ended.err
+    before, after = (load_mlm(tmp_path / name).lm for name in ("out", "more"))
+    assert after.tag_names == ("B-new", "I-new", "B-single")
+    row = before.tag_names.index("B-single")
+    torch.testing.assert_close(after.tag_head.weight[2], before.tag_head.weight[row])
+    torch.testing.assert_close(after.tag_head.bias[2], before.tag_head.bias[row])
+
+
+def test_an_empty_tagged_file_beside_text(start, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n")
+    ended = start("--tagged_text", tmp_path / "empty.txt", "--set", "max_steps=1")
+    assert ended.code == 0, ended.err
+    assert "val_tag_loss" not in metrics(tmp_path / "out")[-1]
 
 
 def test_goes_on_from_a_model_directory(start, make_model, tmp_path):
@@ -119,6 +187,10 @@ def test_a_users_error_is_one_line(start, make_model, text_file, tmp_path, snaps
         assert len([line for line in ended.err.splitlines() if line.startswith("error")]) == 1
 
     refused(text=tmp_path / "none.txt", says="none.txt: no such file")
+    refused(text=None, says="no text: expected --text, --tagged_text or both")
+    refused("--tagged_text", tmp_path / "none.txt", text=None, says="none.txt: no such file")
+    refused("--tagged_text", text_file, text=None, says="text.txt:1: got '外外外外', expected word/flag")
+    refused("--set", "tag_weight=-1", says="tag_weight: got -1, expected 0 or more")
     refused("--set", "block_len=65", says="block_len: got 65, expected at most 64")
     refused("--set", "encoder.name=lstm", says="encoder.name: got 'lstm', expected 'bert'")
     refused("--set", "encoder.name=gpt", says="encoder.name: got 'gpt', expected 'bert'")

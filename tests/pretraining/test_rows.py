@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.pretraining.plaintext import Text
-from ner.pretraining.rows import MaskedLoader, Stream, block_rows, line_rows, split_lines
+from ner.pretraining.rows import NO_TAG, MaskedLoader, Stream, block_rows, line_rows, split_lines
 from ner.tokenizer import Tokenizer
 
 CLS, SEP, MASK = 2, 3, 4
@@ -22,10 +22,18 @@ def make_text(lengths):
     return Text(np.array(pieces, np.uint16), np.concatenate([[0], np.cumsum(np.add(lengths, 1))]))
 
 
-def make_loader(lengths, lines=None, **options):
+def make_tagged_text(lengths, seed=0):
+    """The same; every piece has one of three tags or none, [SEP] has none."""
+    text = make_text(lengths)
+    tags = np.random.default_rng(seed).integers(0, 4, len(text.pieces)).astype(np.uint16)
+    tags[text.pieces == SEP] = 0
+    return text._replace(tags=tags, tag_names=("B-a", "I-a", "B-b"))
+
+
+def make_loader(lengths, lines=None, text=None, **options):
     lines = np.arange(len(lengths)) if lines is None else lines
     known = {"block_len": 16, "batch_tokens": 64, "masking": "token", "mask_rate": 0.15, "max_span": 4}
-    return MaskedLoader(make_text(lengths), lines, TOKENIZER, **(known | {"seed": 1} | options))
+    return MaskedLoader(text or make_text(lengths), lines, TOKENIZER, **(known | {"seed": 1} | options))
 
 
 def seen_pieces(loader, number):
@@ -137,6 +145,55 @@ def test_held_out_masks_are_always_the_same_and_training_masks_are_not():
     assert torch.equal(hidden_pieces(val, 0), hidden_pieces(val, 1))
     train = make_loader([14] * 40, packing="lines")
     assert set(hidden_pieces(train, 0).tolist()) != set(hidden_pieces(train, 1).tolist())
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths_of_lines, st.data())
+def test_a_stream_has_the_tags_of_its_lines(lengths, data):
+    text = make_tagged_text(lengths)
+    numbers = st.integers(0, len(lengths) - 1)
+    lines = sorted(data.draw(st.sets(numbers, min_size=1)))
+    expected = []
+    for line in lines:
+        for tag in text.tags[text.line_ends[line] : text.line_ends[line + 1]].tolist():
+            expected.append(tag - 1 if tag else NO_TAG)
+    stream = Stream(text, np.array(lines))
+    found = stream.tags(np.arange(len(stream)))
+    assert found.dtype == np.int64
+    assert found.tolist() == expected
+    positions = np.array(data.draw(st.lists(st.integers(0, len(stream) - 1))), np.int64)
+    assert stream.tags(positions).tolist() == [expected[i] for i in positions]
+    assert Stream(make_text(lengths), np.array(lines)).tags(positions) is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(lengths_of_lines, st.sampled_from(["blocks", "lines"]), st.integers(8, 40), st.integers(0, 3))
+def test_tags_stand_where_their_pieces_do(lengths, packing, block_len, number):
+    text = make_tagged_text(lengths)
+    tag_of = {piece: tag - 1 for piece, tag in zip(text.pieces.tolist(), text.tags.tolist(), strict=True)}
+    options = {"packing": packing, "block_len": block_len, "batch_tokens": 2 * block_len}
+    epoch = make_loader(lengths, text=text, **options).epoch(number)
+    untagged = make_loader(lengths, **options).epoch(number)
+    n_found = 0
+    for i in range(len(epoch)):
+        batch = epoch[i]
+        for mine, other in zip(batch[:4], untagged[i][:4], strict=True):
+            assert torch.equal(mine, other)
+        assert untagged[i].tags is None
+        assert untagged[i].n_tags == 0
+        assert untagged[i].inputs("cpu")[4] is None
+        assert torch.equal(batch.inputs("cpu")[4], batch.tags)
+        ids = batch.piece_ids.flatten().scatter(0, batch.places, batch.labels).view_as(batch.piece_ids)
+        assert batch.tags.shape == ids.shape
+        n_tags = 0
+        for row_of_ids, row_of_tags in zip(ids.tolist(), batch.tags.tolist(), strict=True):
+            for piece, tag in zip(row_of_ids, row_of_tags, strict=True):
+                expected = tag_of[piece] if piece >= FIRST else -1
+                assert tag == (NO_TAG if expected < 0 else expected)
+                n_tags += tag >= 0
+        assert batch.n_tags == n_tags
+        n_found += n_tags
+    assert n_found == np.count_nonzero(text.tags)
 
 
 def test_few_shapes_and_little_padding():
