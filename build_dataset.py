@@ -30,6 +30,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out_dir", type=Path, required=True, metavar="DIR", help="such as data/msra")
     parser.add_argument("--val_size", type=int, metavar="N", help="sentences split off train for val")
     parser.add_argument("--test_size", type=int, default=0, metavar="N", help="and for test (default 0)")
+    parser.add_argument("--train_size", type=int, metavar="N", help="keep N of train's, taken at random")
     parser.add_argument("--seed", type=int, default=2019, help="of the split (default 2019)")
     parser.add_argument("--format", choices=FORMATS, default="bio", help="of the files (default bio)")
     parser.add_argument("--scheme", choices=SCHEMES, help="of the tags (default: guessed from prefixes)")
@@ -48,7 +49,12 @@ def main(args: argparse.Namespace) -> None:
     if args.strict:
         refuse_illegal(documents)
     dataset = build(
-        documents, val_size=args.val_size, test_size=args.test_size, seed=args.seed, unit=args.unit
+        documents,
+        val_size=args.val_size,
+        test_size=args.test_size,
+        train_size=args.train_size,
+        seed=args.seed,
+        unit=args.unit,
     )
     write_dataset(args.out_dir, dataset)
     for line in findings(dataset.facts):

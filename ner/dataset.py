@@ -32,18 +32,21 @@ class _Part(NamedTuple):
     rows: Sequence[int]
 
 
-def split_rows(n: int, *, val_size: int, test_size: int, seed: int) -> dict[str, list[int]]:
+def split_rows(
+    n: int, *, val_size: int, test_size: int, seed: int, train_size: int | None = None
+) -> dict[str, list[int]]:
     """Rows of each split: the first of the shuffled order for train, then val, then test.
 
     The order is that of Python's `random.seed(seed); random.shuffle(rows)`; where nothing is split off,
-    train keeps the order of the file.
+    train keeps the order of the file.  `train_size` keeps that many rows of train and leaves val and test
+    as they are without it, so that a smaller train is a part of a larger one.
     """
     order = list(range(n))
-    if val_size or test_size:
+    if val_size or test_size or train_size is not None:
         random.Random(seed).shuffle(order)
     n_train = n - val_size - test_size
     return {
-        "train": order[:n_train],
+        "train": order[: n_train if train_size is None else train_size],
         "val": order[n_train : n_train + val_size],
         "test": order[n_train + val_size :],
     }
@@ -59,10 +62,11 @@ def build(
     *,
     val_size: int | None = None,
     test_size: int = 0,
+    train_size: int | None = None,
     seed: int = 2019,
     unit: str | None = None,
 ) -> Dataset:
-    """Splits and describes `documents`: train, and maybe val and test.
+    """Splits and describes `documents`: train, all of what remains or `train_size` of it, maybe val and test.
 
     A `val_size` or `unit` of None is chosen here, and the choice is said under `facts["choices"]`.
     Raises DataError where train is not annotated or holds no entity, or is too small for the sizes.
@@ -78,7 +82,12 @@ def build(
     elif val_size is None:
         val_size = default_val_size(len(train.sentences))
         choices.append(f"val: {count_of(val_size, 'sentence')} split off train (--val_size states it)")
-    parts = _parts(documents, val_size=val_size, test_size=test_size, seed=seed)
+    parts = _parts(documents, val_size=val_size, test_size=test_size, train_size=train_size, seed=seed)
+    if train_size is not None:
+        n_left = len(train.sentences) - val_size - test_size
+        choices.append(
+            f"train: {train_size:,} of {count_of(n_left, 'sentence')}, taken at random (--train_size)"
+        )
     splits = {name: [documents[p.source].sentences[i] for i in p.rows] for name, p in parts.items()}
     if not any(sentence.spans for sentence in splits["train"]):
         raise DataError(f"{train.path}: no entity in train, expected tags such as B-LOC")
@@ -86,10 +95,13 @@ def build(
         unit = guess_unit(splits["train"])
         choices.append(f"unit: {unit}, guessed from the tokens of train (--unit states it)")
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
+    facts |= {} if train_size is None else {"train_size": train_size}
     return Dataset(splits, facts | {"choices": choices} | _describe(documents, parts, splits))
 
 
-def _parts(documents: dict[str, Document], *, val_size: int, test_size: int, seed: int) -> dict[str, _Part]:
+def _parts(
+    documents: dict[str, Document], *, val_size: int, test_size: int, train_size: int | None, seed: int
+) -> dict[str, _Part]:
     train = documents["train"]
     n = len(train.sentences)
     for split, size in (("val", val_size), ("test", test_size)):
@@ -104,7 +116,10 @@ def _parts(documents: dict[str, Document], *, val_size: int, test_size: int, see
             f"--val_size {val_size} and --test_size {test_size}" if test_size else f"--val_size {val_size}"
         )
         raise DataError(f"{train.path}: {count_of(n, 'sentence')}, expected more than {sizes}")
-    rows = split_rows(n, val_size=val_size, test_size=test_size, seed=seed)
+    n_left = n - val_size - test_size
+    if train_size is not None and not 1 <= train_size <= n_left:
+        raise DataError(f"--train_size {train_size}, expected 1 to {n_left}, the sentences left for train")
+    rows = split_rows(n, val_size=val_size, test_size=test_size, seed=seed, train_size=train_size)
     parts = {name: _Part("train", rows[name]) for name in SPLITS if rows[name]}
     parts |= {
         name: _Part(name, range(len(doc.sentences))) for name, doc in documents.items() if name != "train"

@@ -150,6 +150,8 @@ ERRORS = [
     (None, [*TRAIN, "--scheme", "BMES"], "train.txt:2: tag 'I-LOC', expected a tag of scheme BMES"),
     (None, [*TRAIN, "--val_size", "20"], "train.txt: 20 sentences, expected more than --val_size 20"),
     (None, [*TRAIN, "--val_size", "9", "--test_size", "11"], "more than --val_size 9 and --test_size 11"),
+    (None, [*TRAIN, "--val_size", "5", "--train_size", "16"], "--train_size 16, expected 1 to 15"),
+    (None, [*TRAIN, "--train_size", "0"], "--train_size 0, expected 1 to "),
     (None, [*TRAIN, "--val_size", "-1"], "--val_size -1, expected 0 or more"),
     (None, [*TRAIN, "--test", "test.txt", "--test_size", "3"], "--test_size 3 and --test test.txt"),
     (None, [*TRAIN, "--test", "nowhere.txt"], "nowhere.txt: no such file"),
