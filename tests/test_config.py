@@ -87,6 +87,19 @@ def test_every_shipped_experiment_loads(path):
         ({"max_len": 7}, "max_len: got 7, expected 8 pieces or more"),
         ({"warmup": 1.5}, "warmup: got 1.5, expected a share of the steps, 0 to 1"),
         ({"head_dropout": 1}, "head_dropout: got 1, expected 0 <= p < 1"),
+        ({"label_smoothing": 1}, "label_smoothing: got 1, expected 0 <= share < 1"),
+        (
+            {"label_smoothing": 0.1, "loss": "dice"},
+            "label_smoothing: got 0.1, expected 0 with a loss other than ce",
+        ),
+        ({"layer_decay": 2.6}, "layer_decay: got 2.6, expected 0 <= share <= 1"),
+        ({"freeze_layers": -1}, "freeze_layers: got -1, expected a number of layers, or 'embeddings'"),
+        ({"freeze_layers": "head"}, "freeze_layers: got 'head', expected a number of layers, or"),
+        ({"unfreeze_every": 0.5}, "unfreeze_every: got 0.5, expected a whole number"),
+        (
+            {"full_finetuning": False, "unfreeze_every": 1},
+            "unfreeze_every: got 1, expected 0 where full_finetuning is false",
+        ),
         ({"scheme": "BILOU"}, "scheme: got 'BILOU', expected BIO or BIOES"),
     ],
 )

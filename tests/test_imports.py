@@ -27,11 +27,12 @@ ORDER = {
     "tokenizer": {"corpus"},
     "data_loader": {"corpus", "batch", "tokenizer"},
     "model": {"tags", "corpus", "batch", "tokenizer", "encoders", "heads", "config", "runtime"},
-    "engine": {"tags", "batch", "data_loader", "model", "optim", "runtime"},
+    "objectives": {"batch", "config", "runtime"},
+    "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
     "checkpoint": {"corpus", "encoders", "engine", "runtime"},
     "experiment": {
-        *("tags", "corpus", "config", "data_loader", "metrics", "model", "optim", "report"),
+        *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
         *("engine", "checkpoint", "runtime"),
     },
     "pretraining": {

@@ -338,8 +338,13 @@ def interrupt_after_saving(monkeypatch, n_saves):
 @pytest.mark.parametrize("encoder", [BERT, LSTM], ids=["bert", "lstm"])
 @pytest.mark.parametrize(
     ("options", "params"),
-    [([], {}), (["--bf16"], {"head": "crf", "scheme": "BIOES"}), (["--fp16"], {"schedule": "cosine"})],
-    ids=["softmax", "crf bf16", "softmax fp16"],
+    [
+        ([], {}),
+        (["--bf16"], {"head": "crf", "scheme": "BIOES"}),
+        (["--fp16"], {"schedule": "cosine"}),
+        ([], {"unfreeze_every": 1, "layer_decay": 0.8, "schedule": "triangular", "head_learning_rate": 1e-3}),
+    ],
+    ids=["softmax", "crf bf16", "softmax fp16", "unfreezing"],
 )
 def test_a_run_goes_on_where_it_stopped(start, whole, data, run_main, monkeypatch, encoder, options, params):
     params = {"encoder": encoder, **params}
@@ -528,6 +533,56 @@ def test_a_frozen_encoder_keeps_its_bytes(start, data, tmp_path):
     assert after["classifier.bias"].abs().sum() > 0
     n_parameters = json.loads((folder / "resolved.json").read_text())["n_parameters"]
     assert n_parameters == after["classifier.weight"].numel() + after["classifier.bias"].numel()
+
+
+@pytest.mark.parametrize(
+    ("params", "still", "words"),
+    [
+        ({"freeze_layers": "embeddings"}, ["embeddings"], "frozen: the embeddings (freeze_layers)"),
+        ({"freeze_layers": 1}, ["embeddings", "layer.0"], "the embeddings and the first 1 of 2 layers"),
+        ({"unfreeze_every": 1, "epoch_num": 1}, ["embeddings", "layer.0", "layer.1"], ""),
+        ({"unfreeze_every": 1, "epoch_num": 2}, ["embeddings", "layer.0"], ""),
+        ({"unfreeze_every": 1, "epoch_num": 5, "freeze_layers": 1}, ["embeddings", "layer.0"], ""),
+    ],
+)
+def test_layers_that_may_not_learn_keep_their_bytes(start, data, tmp_path, params, still, words):
+    write_published(tmp_path / "published", data)
+    published = load_file(tmp_path / "published" / "model.safetensors")
+    folder, ended = start("--bert_model_dir", tmp_path / "published", **{"epoch_num": 2, **params})
+    assert words in ended.err
+    after = load_file(folder / "last" / "model.safetensors")
+    for name in after.keys() & {n for n in published if n.endswith("weight")}:
+        assert torch.equal(after[name], published[name]) == any(part in name for part in still), name
+
+
+@pytest.mark.parametrize("params", [{"loss": "focal"}, {"loss": "dice"}, {"label_smoothing": 0.1}])
+def test_another_loss_trains_and_val_is_measured_as_ever(start, whole, data, run_main, params):
+    folder, _ = start(epoch_num=1, **params)
+    (line,), first = metrics_of(folder), metrics_of(whole())[0]
+    assert line["train_loss"] != pytest.approx(first["train_loss"], rel=1e-3)
+    ended = run_main(evaluate, "--data_dir", data, "--model_dir", folder, "--split", "val")
+    assert ended.code == 0
+    read = json.loads((folder / "metrics_val.json").read_text())
+    assert read["loss"] == pytest.approx(line["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"loss": "hinge"}, "loss: got 'hinge', expected one of ce, focal, dice"),
+        ({"loss": "focal", "head": "crf"}, "loss: got 'focal', which head 'crf' cannot be trained with"),
+        ({"label_smoothing": 0.1, "head": "crf"}, "label_smoothing: got 0.1, which head 'crf' cannot"),
+    ],
+)
+def test_a_loss_that_a_head_cannot_be_trained_with(start, params, message):
+    _, ended = start(code=2, **params)
+    assert message in ended.err
+
+
+def test_more_frozen_layers_than_there_are(start, data, tmp_path):
+    write_published(tmp_path / "published", data)
+    _, ended = start("--bert_model_dir", tmp_path / "published", code=2, freeze_layers=2)
+    assert "freeze_layers: got 2, expected at most 1 of 2 layers" in ended.err
 
 
 def test_patience_stops_a_run_that_learns_nothing(start, data, run_main):
