@@ -8,6 +8,7 @@ it refuses stays refused.
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,7 +88,11 @@ def encoder_config(values: Mapping[str, Any], where: str | Path) -> BertConfig:
         raise ValueError(f"{where}: position_embedding_type: got {positions!r}, expected 'absolute'")
     if values.get("is_decoder"):
         raise ValueError(f"{where}: is_decoder: got true, expected false: an encoder")
-    return BertConfig.from_dict(values, str(where))
+    known = {field.name: values[field.name] for field in fields(BertConfig) if field.name in values}
+    try:
+        return BertConfig(**known)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def read_weights(model_dir: str | Path) -> dict[str, Tensor]:
