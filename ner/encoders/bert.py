@@ -271,6 +271,13 @@ class Bert(nn.Module):
         raise ValueError(f"parameter: got {parameter_name!r}, expected embeddings.* or encoder.layer.*")
 
 
+def layer_part(name: str) -> tuple[int, str, str]:
+    """`encoder.layer.3.attention.self.query.bias` -> 3, `attention.self.query`, `bias`."""
+    number, _, rest = name.removeprefix("encoder.layer.").partition(".")
+    part, _, kind = rest.rpartition(".")
+    return int(number), part, kind
+
+
 def product_dtype(weight: Tensor) -> torch.dtype:
     """The dtype in which a matrix product with this weight is computed, autocast considered."""
     device = weight.device.type
