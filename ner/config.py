@@ -79,7 +79,7 @@ class Config:
     save_steps: int = 0
     "a checkpoint every so many optimiser steps, besides the one at each epoch's end; 0: none"
     encoder: Mapping[str, Any] = field(default_factory=dict)
-    "name (bert, lstm) and sizes of an encoder without published weights; unused with --bert_model_dir"
+    "name (in ner/encoders) and sizes of an encoder without published weights; unused with --bert_model_dir"
 
     def __post_init__(self):
         positive = ("learning_rate", "batch_size", "epoch_num", "gradient_accumulation_steps")

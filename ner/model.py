@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,9 +15,11 @@ from ner.config import from_mapping, locate_key, to_json
 from ner.corpus import UNITS, DataError
 from ner.encoders import ENCODERS
 from ner.encoders.weights import (
+    PUBLISHED,
     config_path,
     encoder_config,
     load_encoder,
+    own_tensors,
     published_names,
     read_config,
     read_weights,
@@ -30,6 +33,8 @@ from ner.tokenizer import Tokenizer, load_tokenizer
 _BILOU = str.maketrans("LU", "ES")
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
+# what a published config calls the dropout before the classifier, where not `classifier_dropout`
+DROPOUT_KEYS = {"albert": "classifier_dropout_prob"}
 
 
 class Tagger(nn.Module):
@@ -151,7 +156,7 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     if not isinstance(own, dict):
         raise DataError(f"{config_path(model_dir)}: ner: got {own!r}, expected an object")
     tag_set = _tag_set(config, own, model_dir)
-    dropout = config.get("classifier_dropout")
+    dropout = config.get(DROPOUT_KEYS.get(encoder.file_prefix, "classifier_dropout"))
     dropout = 0.1 if dropout is None else dropout
     where = str(config_path(model_dir))
     head = build_head(own.get("head", "softmax"), encoder.width, tag_set, dropout=dropout, where=where)
@@ -174,13 +179,13 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
 def save(model_dir: str | Path, model: Model) -> None:
     """Writes `config.json`, `model.safetensors` and the vocabulary into an existing directory.
 
-    The tensors bear the published names, so a softmax model over BERT opens in transformers'
+    The tensors bear the published names, so a softmax model over BERT or a relative opens in transformers'
     AutoModelForTokenClassification; the config of any other head names an architecture of its own.
     """
     model_dir = Path(model_dir)
     tagger = model.tagger
     prefix = tagger.encoder.file_prefix
-    tensors = {f"{prefix}.{name}": tensor for name, tensor in tagger.encoder.state_dict().items()}
+    tensors = {f"{prefix}.{name}": tensor for name, tensor in own_tensors(tagger.encoder).items()}
     tensors |= tagger.head.state_dict()
     (model_dir / "config.json").write_text(to_json(_config_of(model)), encoding="utf-8")
     model.tokenizer.save(model_dir)
@@ -192,13 +197,11 @@ def restore_weights(model_dir: str | Path, tagger: Tagger) -> None:
 
     ValueError where the weights cannot be read, RuntimeError where they are another tagger's.
     """
-    prefix = f"{tagger.encoder.file_prefix}."
-    tagger.load_state_dict(
-        {
-            f"encoder.{name.removeprefix(prefix)}" if name.startswith(prefix) else f"head.{name}": tensor
-            for name, tensor in read_weights(model_dir).items()
-        }
-    )
+    prefix, encoder = tagger.encoder.file_prefix, tagger.encoder
+    names = zip(own_tensors(encoder), encoder.state_dict(), strict=True)
+    inner = {f"{prefix}.{published}": f"encoder.{name}" for published, name in names}
+    weights = read_weights(model_dir).items()
+    tagger.load_state_dict({inner.get(name, f"head.{name}"): tensor for name, tensor in weights})
 
 
 def guess_unit_of(tokenizer: Tokenizer) -> str:
@@ -211,8 +214,9 @@ def _open(model_dir: str | Path):
     """Encoder, tokenizer, config, all tensors under published names, and what was loaded."""
     try:
         config = read_config(model_dir)
+        kind, options = _encoder_of(config, config_path(model_dir))
         tokenizer = load_tokenizer(model_dir)
-        encoder = _empty_encoder(config, tokenizer, model_dir)
+        encoder = kind(options, vocab_size=_n_rows(config, tokenizer, model_dir))
         prefixes = (f"{encoder.file_prefix}.", "ernie.")
         use_task_id = bool(config.get("use_task_id"))
         weights = published_names(read_weights(model_dir), prefixes, use_task_id=use_task_id)
@@ -222,19 +226,26 @@ def _open(model_dir: str | Path):
     return encoder, tokenizer, config, weights, report
 
 
-def _empty_encoder(config: Mapping, tokenizer: Tokenizer, model_dir: str | Path) -> nn.Module:
+def _encoder_of(config: Mapping, where: Path) -> tuple[type, Any]:
+    """The type and the options of the encoder that a config describes."""
+    name = config.get("model_type", "bert")
+    if name not in list(ENCODERS) or name in PUBLISHED:
+        options = encoder_config(config, where)
+        return PUBLISHED[name], options
+    kind = ENCODERS[name]
+    known = {field.name for field in fields(kind.Config)}
+    values = {key: value for key, value in config.items() if key in known}
+    return kind, from_mapping(kind.Config, values, str(where))
+
+
+def _n_rows(config: Mapping, tokenizer: Tokenizer, model_dir: str | Path) -> int:
+    """Rows of the embedding, which may be a few more than the vocabulary has pieces."""
     n_rows = config.get("vocab_size", len(tokenizer))
     if not isinstance(n_rows, int) or not 0 <= n_rows - len(tokenizer) <= MAX_SPARE_ROWS:
         raise DataError(
             f"{model_dir}: the vocabulary has {len(tokenizer)} pieces, expected {n_rows} as its config says"
         )
-    name = config.get("model_type", "bert")
-    if name in list(ENCODERS) and name != "bert":
-        kind = ENCODERS[name]
-        known = {field.name for field in fields(kind.Config)}
-        values = {key: value for key, value in config.items() if key in known}
-        return kind(from_mapping(kind.Config, values, str(config_path(model_dir))), vocab_size=n_rows)
-    return ENCODERS["bert"](encoder_config(config, config_path(model_dir)), vocab_size=n_rows)
+    return n_rows
 
 
 def published_tags(names: list[str]) -> list[str]:
@@ -285,16 +296,15 @@ def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
 
 def _config_of(model: Model) -> dict:
     encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
-    encoder_name = next(name for name, kind in ENCODERS.items() if type(encoder) is kind)
     head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
     own_head = "" if head_name == "softmax" else head_name.title()
     return {
-        "architectures": [f"{encoder_name.title()}{own_head}ForTokenClassification"],
-        "model_type": encoder_name,
+        "architectures": [f"{type(encoder).__name__}{own_head}ForTokenClassification"],
+        "model_type": encoder.file_prefix,
         **asdict(encoder.config),
         "vocab_size": encoder.vocab_size,
         "pad_token_id": model.tokenizer.pad_id,
-        "classifier_dropout": head.dropout.p,
+        DROPOUT_KEYS.get(encoder.file_prefix, "classifier_dropout"): head.dropout.p,
         "id2label": {str(i): tag for i, tag in enumerate(tag_set.tags)},
         "label2id": dict(tag_set.index),
         "ner": {

@@ -196,14 +196,15 @@ def test_a_config_is_frozen():
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_options_of_an_encoder_are_checked_as_well(name):
     kind = ENCODERS[name].Config
-    first = fields(kind)[0].name
+    names = [field.name for field in fields(kind)]
+    first, width = names[0], "dim" if "dim" in names else "hidden_size"
     with pytest.raises(DataError, match=f"encoder '{name}': unknown key '{first}x', the nearest known one"):
         from_mapping(kind, {f"{first}x": 1}, f"encoder {name!r}")
-    with pytest.raises(DataError, match=f"encoder '{name}': hidden_size: got 'big', expected a whole number"):
-        from_mapping(kind, {"hidden_size": "big"}, f"encoder {name!r}")
-    with pytest.raises(DataError, match=f"encoder '{name}': hidden_size"):
-        from_mapping(kind, {"hidden_size": 0}, f"encoder {name!r}")
-    assert from_mapping(kind, {"hidden_size": 24}, "") == kind(hidden_size=24)
+    with pytest.raises(DataError, match=f"encoder '{name}': {width}: got 'big', expected a whole number"):
+        from_mapping(kind, {width: "big"}, f"encoder {name!r}")
+    with pytest.raises(DataError, match=f"encoder '{name}': {width}"):
+        from_mapping(kind, {width: 0}, f"encoder {name!r}")
+    assert from_mapping(kind, {width: 192}, "") == kind(**{width: 192})
 
 
 def test_a_value_that_may_be_null_may_be():

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ner.encoders import ENCODERS
+from ner.encoders.albert import AlbertConfig
 from ner.encoders.bert import BertConfig
+from ner.encoders.distilbert import DistilBertConfig
+from ner.encoders.electra import ElectraConfig
 from ner.encoders.lstm import LstmConfig
 from ner.heads import HEADS
 from ner.model import Tagger, build_head
@@ -24,8 +27,12 @@ from ner.optim import (
 )
 from ner.tags import TagSet
 
+SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 CONFIGS = {
-    "bert": BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8),
+    "bert": BertConfig(**SIZES),
+    "electra": ElectraConfig(**SIZES, embedding_size=4),
+    "albert": AlbertConfig(**SIZES, embedding_size=4),
+    "distilbert": DistilBertConfig(dim=8, n_layers=1, n_heads=2, hidden_dim=8),
     "lstm": LstmConfig(hidden_size=8, num_hidden_layers=1, embedding_size=4, bigram_size=4, max_bigrams=5),
 }
 
