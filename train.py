@@ -20,6 +20,7 @@ from ner.config import Config, load_config
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
 from ner.experiment import Experiment, check_directory, check_unchanged, clear_directory, write_resolved
+from ner.features import build_features
 from ner.heads.losses import LOSSES, build_loss
 from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
 from ner.objectives import ADVERSARIES
@@ -147,10 +148,19 @@ def build_model(
     if unlisted := sorted(train.labels - set(labels)):
         raise DataError(f"{args.data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
     tag_set = TagSet.from_labels(labels, config.scheme)
-    head = build_head(config.head, encoder.width, tag_set, dropout=config.head_dropout, where=where)
+    try:
+        features = build_features(encoder, config.layers, config.context)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    width = features.width if features else encoder.width
+    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, where=where)
     set_loss(head, config, where)
     report.append(f"new, to be trained: the {config.head} head over {len(tag_set)} tags ({config.scheme})")
-    tagger = Tagger(encoder, head)
+    tagger = Tagger(encoder, head, features)
+    if features:
+        report.append(
+            f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}"
+        )
     if not config.full_finetuning:
         tagger.freeze_encoder()
         report.append("the encoder is frozen (full_finetuning is false)")

@@ -40,6 +40,10 @@ class Config:
     "an epoch counts as without gain unless it raises the best val F1 by this; in points: 0.02 is 0.0002"
     patience_num: int = 5
     "epochs in a row without gain after which the run stops, once min_epoch_num are past"
+    layers: str | int = "last"
+    "of the encoder, for the head: last, concat4, max4 (of the last four), mix (learned), or a number from 1"
+    context: str = "none"
+    "between encoder and head: none, or bilstm over the tokens of the whole sentence"
     head: str = "softmax"
     "a name in ner/heads: softmax, crf"
     scheme: str = "BIO"

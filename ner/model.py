@@ -25,6 +25,7 @@ from ner.encoders.weights import (
     read_weights,
     save_weights,
 )
+from ner.features import Features, build_features
 from ner.heads import HEADS
 from ner.runtime import autocast
 from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
@@ -33,20 +34,22 @@ from ner.tokenizer import Tokenizer, load_tokenizer
 _BILOU = str.maketrans("LU", "ES")
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
+FEATURES = "features."  # what the names of its tensors begin with in a file
 # what a published config calls the dropout before the classifier, where not `classifier_dropout`
 DROPOUT_KEYS = {"albert": "classifier_dropout_prob"}
 
 
 class Tagger(nn.Module):
-    """An encoder, one gather, a head.
+    """An encoder, one gather, a head; `features` chooses what the head sees, None: the last layer.
 
     `max_cells` bounds the pieces of one encoder call: the windows of a very long text go through in
     slices.  `precision` is entered here, so that every replica of DataParallel has it.
     """
 
-    def __init__(self, encoder: nn.Module, head: nn.Module):
+    def __init__(self, encoder: nn.Module, head: nn.Module, features: Features | None = None):
         super().__init__()
         self.encoder = encoder
+        self.features = features
         self.head = head
         self.precision = "fp32"
         self.max_cells = 1 << 14
@@ -58,7 +61,7 @@ class Tagger(nn.Module):
         return scores, None if batch.spans is None else self.head.loss(scores, batch)
 
     def encode(self, batch: Batch) -> torch.Tensor:
-        """(B, T, H): the hidden state of the piece that speaks for each token; padding holds anything."""
+        """(B, T, W): what the head sees of the piece that speaks for each token; padding holds anything."""
         n_sentences, n_windows, n_pieces = batch.piece_ids.shape
         rows = max(1, self.max_cells // n_pieces)
         slices = zip(
@@ -66,9 +69,15 @@ class Tagger(nn.Module):
             batch.piece_mask.view(-1, n_pieces).split(rows),
             strict=True,
         )
-        hidden = torch.cat([self.encoder(ids, mask) for ids, mask in slices])
+        hidden = torch.cat([self._states(ids, mask) for ids, mask in slices])
         hidden = hidden.view(n_sentences, n_windows * n_pieces, -1)
-        return hidden.gather(1, batch.token_piece[..., None].expand(-1, -1, hidden.shape[2]))
+        hidden = hidden.gather(1, batch.token_piece[..., None].expand(-1, -1, hidden.shape[2]))
+        return hidden if self.features is None else self.features.read(hidden, batch.mask)
+
+    def _states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if self.features is None:
+            return self.encoder(ids, mask)
+        return self.features.pick(self.encoder(ids, mask, layers=True))
 
     def freeze_encoder(self) -> None:
         """Leaves the encoder as it is, dropout off, while the head is trained."""
@@ -159,20 +168,28 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     dropout = config.get(DROPOUT_KEYS.get(encoder.file_prefix, "classifier_dropout"))
     dropout = 0.1 if dropout is None else dropout
     where = str(config_path(model_dir))
-    head = build_head(own.get("head", "softmax"), encoder.width, tag_set, dropout=dropout, where=where)
+    try:
+        features = build_features(encoder, own.get("layers", "last"), own.get("context", "none"))
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    width = features.width if features else encoder.width
+    head = build_head(own.get("head", "softmax"), width, tag_set, dropout=dropout, where=where)
     try:
         load_encoder(head, weights, where=model_dir)
+        if features:
+            own_part = {n.removeprefix(FEATURES): t for n, t in weights.items() if n.startswith(FEATURES)}
+            load_encoder(features, own_part, where=model_dir)
     except ValueError as error:
         raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
     unit = unit or own.get("unit") or guess_unit_of(tokenizer)
     if unit not in UNITS:
         raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
     max_len = _max_len(own.get("max_len") if max_len is None else max_len, encoder)
-    head_names = set(head.state_dict())
-    unused = [name for name in report.unused if name not in head_names]
-    report = report._replace(loaded=[*report.loaded, *head_names], unused=unused)
+    tagger = Tagger(encoder, head, features).eval()
+    upper = set(_upper_tensors(tagger))
+    unused = [name for name in report.unused if name not in upper]
+    report = report._replace(loaded=[*report.loaded, *upper], unused=unused)
     sentences = (*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir)))
-    tagger = Tagger(encoder, head).eval()
     return Model(tagger, tokenizer, unit, max_len, sentences)
 
 
@@ -186,7 +203,7 @@ def save(model_dir: str | Path, model: Model) -> None:
     tagger = model.tagger
     prefix = tagger.encoder.file_prefix
     tensors = {f"{prefix}.{name}": tensor for name, tensor in own_tensors(tagger.encoder).items()}
-    tensors |= tagger.head.state_dict()
+    tensors |= _upper_tensors(tagger)
     (model_dir / "config.json").write_text(to_json(_config_of(model)), encoding="utf-8")
     model.tokenizer.save(model_dir)
     save_weights(model_dir / "model.safetensors", tensors)
@@ -200,8 +217,14 @@ def restore_weights(model_dir: str | Path, tagger: Tagger) -> None:
     prefix, encoder = tagger.encoder.file_prefix, tagger.encoder
     names = zip(own_tensors(encoder), encoder.state_dict(), strict=True)
     inner = {f"{prefix}.{published}": f"encoder.{name}" for published, name in names}
-    weights = read_weights(model_dir).items()
-    tagger.load_state_dict({inner.get(name, f"head.{name}"): tensor for name, tensor in weights})
+    inner |= {name: f"head.{name}" for name in tagger.head.state_dict()}
+    tagger.load_state_dict({inner.get(name, name): t for name, t in read_weights(model_dir).items()})
+
+
+def _upper_tensors(tagger: Tagger) -> dict[str, torch.Tensor]:
+    """What is above the encoder, under the names that a file has for it."""
+    features = tagger.features.state_dict() if tagger.features else {}
+    return tagger.head.state_dict() | {FEATURES + name: tensor for name, tensor in features.items()}
 
 
 def guess_unit_of(tokenizer: Tokenizer) -> str:
@@ -298,8 +321,12 @@ def _config_of(model: Model) -> dict:
     encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
     head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
     own_head = "" if head_name == "softmax" else head_name.title()
+    features = model.tagger.features
+    chosen = {"layers": features.layers, "context": features.kind} if features else {}
     return {
-        "architectures": [f"{type(encoder).__name__}{own_head}ForTokenClassification"],
+        "architectures": [
+            f"{type(encoder).__name__}{'Features' * bool(features)}{own_head}ForTokenClassification"
+        ],
         "model_type": encoder.file_prefix,
         **asdict(encoder.config),
         "vocab_size": encoder.vocab_size,
@@ -309,6 +336,7 @@ def _config_of(model: Model) -> dict:
         "label2id": dict(tag_set.index),
         "ner": {
             "head": head_name,
+            **chosen,
             "scheme": tag_set.scheme,
             "unit": model.unit,
             "max_len": model.max_len,

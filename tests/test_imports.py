@@ -18,6 +18,7 @@ ORDER = {
     "metrics": {"tags"},
     "report": {"tags", "metrics"},
     "heads": {"tags", "batch"},
+    "features": {"encoders"},
     "formats": {"tags", "corpus"},
     "dataset": {"tags", "corpus", "formats"},
     "dataset_dir": {"tags", "corpus", "dataset"},
@@ -26,7 +27,9 @@ ORDER = {
     "runtime": {"corpus"},
     "tokenizer": {"corpus"},
     "data_loader": {"corpus", "batch", "tokenizer"},
-    "model": {"tags", "corpus", "batch", "tokenizer", "encoders", "heads", "config", "runtime"},
+    "model": {
+        *("tags", "corpus", "batch", "tokenizer", "encoders", "features", "heads", "config", "runtime"),
+    },
     "objectives": {"batch", "config", "runtime"},
     "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},

@@ -349,9 +349,10 @@ def interrupt_after_saving(monkeypatch, n_saves):
         ([], {}),
         (["--bf16"], {"head": "crf", "scheme": "BIOES"}),
         (["--fp16"], {"schedule": "cosine"}),
+        (["--bf16"], {"layers": "mix", "context": "bilstm", "rdrop": 1.0}),
         ([], {"unfreeze_every": 1, "layer_decay": 0.8, "schedule": "triangular", "head_learning_rate": 1e-3}),
     ],
-    ids=["softmax", "crf bf16", "softmax fp16", "unfreezing"],
+    ids=["softmax", "crf bf16", "softmax fp16", "features", "unfreezing"],
 )
 def test_a_run_goes_on_where_it_stopped(start, whole, data, run_main, monkeypatch, encoder, options, params):
     params = {"encoder": encoder, **params}

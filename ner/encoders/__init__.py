@@ -7,7 +7,7 @@ What every encoder is, so that a new one is one file and one line in `ENCODERS`:
 - `Encoder.file_prefix`: what its tensors' names begin with in a model file (`bert`, `lstm`); its
   name in `ENCODERS` too.
 - `Encoder(config, *, vocab_size)`, a `torch.nn.Module` with random weights; afterwards `.config`,
-  `.vocab_size` and `.width`, the hidden width H.
+  `.vocab_size`, `.width`, the hidden width H, and `.n_layers`, those that `forward` goes through.
 - `forward(piece_ids, piece_mask, segment_ids=None, *, layers=False)`:
     piece_ids    (R, P)    int64  rows of pieces, special pieces included; anything at padding
     piece_mask   (R, P)    bool   True = real; a row may be padding altogether

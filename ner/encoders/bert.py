@@ -218,6 +218,7 @@ class Bert(nn.Module):
         if config.has_projection:
             self.embeddings_project = nn.Linear(config.embedding_size, config.hidden_size)
         self.encoder = LayerStack(config)
+        self.n_layers = len(self.encoder.order)
         self.apply(self._initialise)
 
     @torch.no_grad()
