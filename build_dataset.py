@@ -14,7 +14,7 @@ from ner.corpus import SPLITS, UNITS, DataError
 from ner.dataset import build, findings, refuse_illegal, table
 from ner.dataset_dir import check_out_dir, write_dataset
 from ner.download import SOURCES, fetch
-from ner.formats import FORMATS, Document
+from ner.formats import FORMATS, NESTED, Document, read
 from ner.runtime import run
 from ner.tags import SCHEMES
 
@@ -34,6 +34,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--format", choices=FORMATS, default="bio", help="of the files (default bio)")
     parser.add_argument("--scheme", choices=SCHEMES, help="of the tags (default: guessed from prefixes)")
     parser.add_argument("--unit", choices=UNITS, help="what a token is (default: guessed)")
+    parser.add_argument(
+        "--nested", choices=NESTED, default="refuse", help="what of entities that overlap (default refuse)"
+    )
     parser.add_argument("--strict", action="store_true", help="refuse illegal gold tags")
     parser.add_argument("--download", choices=SOURCES, help="in place of --train and --test")
     parser.add_argument("--download_url", metavar="URL", help="a mirror of the archive")
@@ -70,8 +73,13 @@ def _check_options(args: argparse.Namespace, given: dict[str, Path]) -> None:
 def _read(args: argparse.Namespace, given: dict[str, Path]) -> dict[str, Document]:
     with tempfile.TemporaryDirectory() as folder:
         paths = given | _fetch(args, folder) if args.download else given
-        read = FORMATS[args.format]
-        return {split: read(paths[split], scheme=args.scheme) for split in SPLITS if split in paths}
+        options = {"scheme": args.scheme, "nested": args.nested}
+        documents = {"train": read(paths["train"], args.format, unit=args.unit, **options)}
+        unit = documents["train"].unit
+        for split in SPLITS[1:]:
+            if split in paths:
+                documents[split] = read(paths[split], args.format, unit=unit, **options)
+        return documents
 
 
 def _fetch(args: argparse.Namespace, folder: str) -> dict[str, Path]:

@@ -86,7 +86,7 @@ def read_text(path: str | Path, encoding: str = "utf-8") -> str:
 def read_json(path: str | Path) -> dict:
     """A JSON file that holds one object."""
     try:
-        values = json.loads(read_text(path).removeprefix("\ufeff"), object_pairs_hook=_once)
+        values = json.loads(read_text(path).removeprefix("\ufeff"), object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON, {error.msg}") from None
     except ValueError as error:
@@ -98,8 +98,8 @@ def read_json(path: str | Path) -> dict:
     return values
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object whose keys are all different."""
+def once(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object whose keys are all different; ValueError where one stands twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -97,6 +97,24 @@ def test_illegal_gold_is_counted_by_split_and_listed_in_full(place, run_main):
     assert "train.txt:5: tag 'I-X' is not legal BIO here" in strict.err
 
 
+def test_cluener_is_built_and_what_is_left_out_is_listed(place, run_main):
+    text = '{"text": "招商书", "label": {"book": {"招商书": [[0, 2]]}, "company": {"招商": [[0, 1]]}}}'
+    Path("train.json").write_text("\n".join([text, text.replace("招商", "中国")]), encoding="utf-8")
+    Path("test.json").write_text('{"text": "A B"}', encoding="utf-8")
+    options = ["--train", "train.json", "--test", "test.json", "--out_dir", "o", "--format", "cluener"]
+    refused = run_main(build_dataset, *options)
+    assert refused.code == 2
+    assert "train.json:1: company 0-2 '招商' overlaps book 0-3" in refused.err
+    assert run_main(build_dataset, *options, "--scheme", "BIO").code == 2
+    ended = run_main(build_dataset, *options, "--nested", "keep_longest", "--val_size", 0)
+    assert ended.code == 0
+    assert "unit: char, guessed from the text of train" in ended.out
+    assert "train.json: 2 entities left out, as asked\n  train.json:1: company 0-2 '招商' over" in ended.out
+    assert read_split("o", "test").sentences[0].tokens == ("A", " ", "B")  # cut as train is
+    assert read_split("o", "train").n_entities == 2
+    assert len(json.loads(Path("o/dataset.json").read_text())["left_out"]["train"]) == 2
+
+
 def _missing(place):
     Path("train.txt").unlink()
 
@@ -138,7 +156,7 @@ TRAIN = ["--train", "train.txt"]
 ERRORS = [
     (_missing, TRAIN, "train.txt: no such file"),
     (_folder, TRAIN, "train.txt: cannot be read, Is a directory"),
-    (_text(""), TRAIN, "train.txt: empty, expected one token a line"),
+    (_text(""), TRAIN, "train.txt: empty, expected annotated text"),
     (_text("\n\n"), TRAIN, "train.txt: no sentence"),
     (_text("a\tO\nb\n"), TRAIN, "train.txt:2: 2 columns expected, got 1"),
     (_text("a b c O\n"), TRAIN, "train.txt:1: 2 columns expected, got 4 in every row; --format conll"),

@@ -18,7 +18,7 @@ ORDER = {
     "metrics": {"tags"},
     "report": {"tags", "metrics"},
     "heads": {"tags", "batch"},
-    "formats": {"tags", "corpus"},
+    "formats": {"tags", "corpus", "text"},
     "dataset": {"tags", "corpus", "formats"},
     "dataset_dir": {"tags", "corpus", "dataset"},
     "download": {"corpus"},

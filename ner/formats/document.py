@@ -17,8 +17,10 @@ class IllegalTag(NamedTuple):
 class Document(NamedTuple):
     """A file as read.  `first_lines[i]` is the line, from 1, on which `sentences[i]` starts.
 
-    `scheme` is the one the tags were read under, None where the file is not annotated; `notes` are
-    plain sentences about what was understood or skipped; `sha256` is that of the file's bytes.
+    `scheme` is the one the tags were read under, None where the file has no tags; `notes` are plain
+    sentences about what was understood or skipped; `sha256` is that of the file's bytes.  `unit` is what
+    the reader cut the text into, None where the file has the tokens; `left_out` lists the entities that
+    were left out because they were asked to be, each with file and line.
     """
 
     path: Path
@@ -28,10 +30,12 @@ class Document(NamedTuple):
     notes: list[str]
     sha256: str
     scheme: str | None
+    unit: str | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def annotated(self) -> bool:
-        return self.scheme is not None
+        return self.sentences[0].spans is not None
 
 
 class Lines(NamedTuple):
@@ -61,7 +65,7 @@ def read_lines(path: str | Path) -> Lines:
     elif text:
         notes.append("no newline at the end")
     if not lines:
-        raise DataError(f"{path}: empty, expected one token a line")
+        raise DataError(f"{path}: empty, expected annotated text")
     n_crlf = text.count("\r\n") + text.endswith("\r")
     if n_crlf:
         lines = [line.removesuffix("\r") for line in lines]

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.corpus import DataError, Sentence
-from ner.formats import FORMATS
+from ner.formats import FORMATS, TOKEN_FORMATS
 from ner.tags import Span
 
 
@@ -38,7 +38,7 @@ def test_two_columns(read, gap):
     assert document.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", TOKEN_FORMATS)
 def test_what_is_odd_is_understood_and_mentioned(read, name):
     data = "\ufeff北\tO\r\n \u3000\t\r\n京\tO\n\r\n人\tO".encode()
     document = read(data, name)
@@ -124,7 +124,7 @@ def test_conll_takes_the_first_and_the_last_column(read):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("bio", "", "x.txt: empty, expected one token a line"),
+        ("bio", "", "x.txt: empty, expected annotated text"),
         ("bio", "\n \n", "x.txt: no sentence, expected one token a line"),
         ("bio", "a\tO\nb\n", "x.txt:2: 2 columns expected, got 1"),
         ("bio", "a\nb\n\nc\tO\n", "x.txt:1: 2 columns expected, got 1; line 4 has 2"),
