@@ -31,7 +31,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--val_size", type=int, metavar="N", help="sentences split off train for val")
     parser.add_argument("--test_size", type=int, default=0, metavar="N", help="and for test (default 0)")
     parser.add_argument("--seed", type=int, default=2019, help="of the split (default 2019)")
-    parser.add_argument("--format", choices=FORMATS, default="bio", help="of the files (default bio)")
+    parser.add_argument("--format", choices=FORMATS, help="of the files (default: guessed)")
+    parser.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
+    parser.add_argument(
+        "--columns", type=int, nargs=2, metavar=("TOKEN", "TAG"), help="of --format conll (default 1 -1)"
+    )
     parser.add_argument("--scheme", choices=SCHEMES, help="of the tags (default: guessed from prefixes)")
     parser.add_argument("--unit", choices=UNITS, help="what a token is (default: guessed)")
     parser.add_argument(
@@ -54,6 +58,9 @@ def main(args: argparse.Namespace) -> None:
         documents, val_size=args.val_size, test_size=args.test_size, seed=args.seed, unit=args.unit
     )
     write_dataset(args.out_dir, dataset)
+    if args.format is None:
+        for document in documents.values():
+            print(f"{document.path.name}: format {document.format}, guessed (--format states it)")
     for line in findings(dataset.facts):
         print(line)
     print(f"\n{table(dataset.facts)}\n\nwritten to {args.out_dir}")
@@ -73,9 +80,9 @@ def _check_options(args: argparse.Namespace, given: dict[str, Path]) -> None:
 def _read(args: argparse.Namespace, given: dict[str, Path]) -> dict[str, Document]:
     with tempfile.TemporaryDirectory() as folder:
         paths = given | _fetch(args, folder) if args.download else given
-        options = {"scheme": args.scheme, "nested": args.nested}
+        options = {name: getattr(args, name) for name in ("encoding", "scheme", "columns", "nested")}
         documents = {"train": read(paths["train"], args.format, unit=args.unit, **options)}
-        unit = documents["train"].unit
+        unit = documents["train"].unit or args.unit  # val and test are cut as train is
         for split in SPLITS[1:]:
             if split in paths:
                 documents[split] = read(paths[split], args.format, unit=unit, **options)

@@ -140,7 +140,12 @@ def _describe(
     named = {name: documents[name] for name in SPLITS if name in documents}
     return {
         "sources": {
-            name: {"file": document.path.name, "sha256": document.sha256, "scheme": document.scheme}
+            name: {
+                "file": document.path.name,
+                "sha256": document.sha256,
+                "format": document.format,
+                "scheme": document.scheme,
+            }
             for name, document in named.items()
         },
         "labels": labels,

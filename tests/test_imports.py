@@ -13,12 +13,13 @@ ORDER = {
     "batch": set(),
     "encoders": set(),
     "optim": set(),
+    "encodings": set(),
     "corpus": {"tags"},
     "text": {"tags"},
     "metrics": {"tags"},
     "report": {"tags", "metrics"},
     "heads": {"tags", "batch"},
-    "formats": {"tags", "corpus", "text"},
+    "formats": {"tags", "encodings", "corpus", "text"},
     "dataset": {"tags", "corpus", "formats"},
     "dataset_dir": {"tags", "corpus", "dataset"},
     "download": {"corpus"},
@@ -52,7 +53,7 @@ EXTRAS = {
     "onnxscript",
 }
 WITHOUT_TORCH = {
-    *("tags", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
+    *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
     *("download", "config", "tokenizer"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))

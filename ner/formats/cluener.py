@@ -7,36 +7,36 @@ from collections.abc import ItemsView, Iterator
 from pathlib import Path
 
 from ner.corpus import DataError
-from ner.formats.document import read_lines
-from ner.formats.json_lines import name_of, objects, text_of
+from ner.formats.document import read_content
+from ner.formats.json_objects import name_of, objects, text_of
 from ner.formats.texts import Mark, Text, Texts
 
 EXPECTED = "expected {type: {surface: [[start, end], ...]}} under 'label'"
 
 
-def read_cluener(path: str | Path) -> Texts:
+def read_cluener(path: str | Path, *, encoding: str = "utf-8") -> Texts:
     """One text a line; other keys, such as `id`, are passed over."""
     path = Path(path)
-    lines = read_lines(path)
+    content = read_content(path, encoding)
     texts = []
-    for number, values in objects(path, lines):
-        marks = tuple(_marks(path, number, values["label"])) if "label" in values else None
-        texts.append(Text(path, number, text_of(path, number, values), marks))
-    return Texts(path, texts, lines.notes, lines.sha256)
+    for line, values in objects(path, content.text):
+        marks = tuple(_marks(path, line, values["label"])) if "label" in values else None
+        texts.append(Text(path, line, text_of(path, line, values, "text"), marks))
+    return Texts(path, texts, content.notes, content.sha256)
 
 
-def _marks(path: Path, number: int, labels: object) -> Iterator[Mark]:
-    for label, surfaces in _items(path, number, labels):
-        for surface, places in _items(path, number, surfaces):
+def _marks(path: Path, line: int, labels: object) -> Iterator[Mark]:
+    for label, surfaces in _items(path, line, labels):
+        for surface, places in _items(path, line, surfaces):
             if not isinstance(places, list) or not all(map(_is_place, places)):
-                raise DataError(f"{path}:{number}: got {str(places)[:40]} for {surface!r}, {EXPECTED}")
+                raise DataError(f"{path}:{line}: got {str(places)[:40]} for {surface!r}, {EXPECTED}")
             for start, last in places:
-                yield Mark(start, last + 1, label, number, surface)
+                yield Mark(start, last + 1, label, line, surface)
 
 
-def _items(path: Path, number: int, value: object) -> ItemsView[str, object]:
+def _items(path: Path, line: int, value: object) -> ItemsView[str, object]:
     if not isinstance(value, dict):
-        raise DataError(f"{path}:{number}: got {name_of(value)}, {EXPECTED}")
+        raise DataError(f"{path}:{line}: got {name_of(value)}, {EXPECTED}")
     return value.items()
 
 

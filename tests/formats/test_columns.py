@@ -121,6 +121,31 @@ def test_conll_takes_the_first_and_the_last_column(read):
     assert document.notes == ["2 -DOCSTART- lines skipped"]
 
 
+def test_a_b_alone_is_an_entity_under_bie(read):
+    text = "a B-X\nb E-X\nc B-X\nd B-X\ne I-X\nf E-X\ng O\n"
+    spans = (Span(0, 2, "X"), Span(2, 3, "X"), Span(3, 6, "X"))
+    stated, guessed = read(text, scheme="BIE"), read(text)
+    assert (stated.sentences[0].spans, stated.illegal, stated.notes) == (spans, [], [])
+    assert (guessed.sentences[0].spans, guessed.scheme) == (spans, "BIOES")
+    assert "no S- among the tags: --scheme BIE makes a B- alone legal" in guessed.notes
+
+
+@pytest.mark.parametrize("columns", [(2, 3), (2, -2), (-3, -2), (-3, 3)])
+def test_columns_are_chosen_from_either_end(read, columns):
+    text = "-DOCSTART-\n\n1 a B-X _\n2 b O _\n"
+    document = read(text, "conll", columns=columns)
+    assert document.sentences == [Sentence(("a", "b"), (Span(0, 1, "X"),))]
+
+
+def test_another_encoding_reads_the_same(read):
+    text = "北\tB-LOC\r\n京\tI-LOC\r\n\n𪛖\tO\n"
+    expected = read(text)
+    for encoding in ("gb18030", "utf-16", "utf-8-sig"):
+        document = read(text.encode(encoding), encoding=encoding)
+        assert document.sentences == expected.sentences
+        assert document.sha256 == hashlib.sha256(text.encode(encoding)).hexdigest()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -137,7 +162,11 @@ def test_conll_takes_the_first_and_the_last_column(read):
         ("bio", "a\tO\nb\t\n", "x.txt:2: tag '', expected O or B-"),
         ("bio", "a\tO\nb\tB-a b\n", "x.txt:2: tag 'B-a b', expected a tag without white space"),
         ("bio", "a\tB-X\nb\tI-X\nc\tM-X\n", "x.txt:3: tag prefixes B, I, M, expected those of BIO"),
-        ("bio", b"a\tO\n\xb1\xb1\tO\n", "x.txt:2: not utf-8, got bytes b1 b1 09 4f"),
+        (
+            "bio",
+            b"a\tO\n\xb1\xb1\tO\n",
+            "x.txt:2: not utf-8, got bytes b1 b1 09 4f; --encoding gb18030 may be right",
+        ),
         ("conll", "", "x.txt: empty"),
         ("conll", "-DOCSTART- -X- O O\n\n", "x.txt: no sentence"),
         ("conll", "-DOCSTART-\n\na\n", "x.txt:3: 2 or more columns expected, got 1"),
