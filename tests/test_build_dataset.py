@@ -155,7 +155,7 @@ def _text(content: str | bytes):
 TRAIN = ["--train", "train.txt"]
 ERRORS = [
     (_missing, TRAIN, "train.txt: no such file"),
-    (_folder, TRAIN, "train.txt: cannot be read, Is a directory"),
+    (_folder, TRAIN, "train.txt: a folder without .txt, expected a file or pairs x.txt and x.ann"),
     (_text(""), TRAIN, "train.txt: empty, expected annotated text"),
     (_text("\n\n"), TRAIN, "train.txt: no sentence"),
     (_text("a\tO\nb\n"), TRAIN, "train.txt:2: 2 columns expected, got 1"),

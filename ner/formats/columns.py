@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ner.corpus import DataError, Sentence, tag_set_of
 from ner.formats.document import Document, IllegalTag, Lines, count_of, read_lines
-from ner.tags import TagSet
+from ner.tags import TagSet, spans_to_tags
 
 DOCUMENT_START = "-DOCSTART-"
 
@@ -170,3 +170,24 @@ def _scheme_note(
         yield f"tags are read as {kinds.scheme}"
     if kinds.scheme == "BIOES" and illegal and not any(tag.startswith("S-") for tag in kinds.tags):
         yield "no S- among the tags: --scheme BIE makes a B- alone legal"
+
+
+def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
+    """Token TAB tag, or the token alone where not annotated; DataError at one that cannot stand so."""
+    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+        if document.sentences[0].tokens[0].startswith("\ufeff"):
+            file.write("\ufeff")  # the reader takes the first for a byte order mark
+        for sentence, line in zip(document.sentences, document.first_lines, strict=True):
+            for token in sentence.tokens:
+                alone = sentence.spans is None and (" " in token or token.isspace() or token[-1] == "\r")
+                if "\t" in token or "\n" in token or alone:
+                    raise DataError(
+                        f"{document.path}:{line}: token {token!r}, expected one that can stand in a column; "
+                        "--split_lines ends sentences at line ends"
+                    )
+            if sentence.spans is None:
+                rows = sentence.tokens
+            else:
+                tags = spans_to_tags(sentence.spans, len(sentence.tokens), scheme)
+                rows = [f"{token}\t{tag}" for token, tag in zip(sentence.tokens, tags, strict=True)]
+            file.write("".join(f"{row}\n" for row in rows) + "\n")

@@ -61,8 +61,11 @@ def count_of(n: int, singular: str, plural: str | None = None) -> str:
     return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
 
 
-def read_content(path: str | Path, encoding: str = "utf-8") -> Content:
-    """The whole file; DataError where it is empty or in another encoding, which is named if it shows."""
+def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = False) -> Content:
+    """The whole file; DataError where it is empty or in another encoding, which is named if it shows.
+
+    `exact`: it may be empty, and a byte order mark is a character of it.
+    """
     data = read_bytes(path)
     notes = []
     try:
@@ -73,9 +76,9 @@ def read_content(path: str | Path, encoding: str = "utf-8") -> Content:
         raise DataError(undecodable(path, error) + remedy) from None
     except (LookupError, UnicodeError):
         raise DataError(f"--encoding {encoding}: no such encoding, expected one such as gb18030") from None
-    if not text:
+    if not text and not exact:
         raise DataError(f"{path}: empty, expected annotated text")
-    if text.startswith("\ufeff"):
+    if text.startswith("\ufeff") and not exact:
         text = text.removeprefix("\ufeff")
         notes.append("a byte order mark was skipped")
     return Content(text, notes, hashlib.sha256(data).hexdigest())

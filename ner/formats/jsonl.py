@@ -5,6 +5,7 @@ Instead of `label` there may be `labels` (doccano), `entities` with objects `{"s
 `{"entity_index": {"begin", "end"}, "entity_type", "entity"}` (Chinese corpora).  Offsets are code points.
 """
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +55,13 @@ def _fields(item: object) -> tuple[object, object, object, object]:
         return place.get("begin"), place.get("end"), item.get("entity_type"), item.get("entity")
     start, end = item.get("start_offset", item.get("start")), item.get("end_offset", item.get("end"))
     return start, end, item.get("label"), item.get("text")
+
+
+def write_jsonl(path: str | Path, source: Texts) -> None:
+    """A text a line; no `label` where not annotated."""
+    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
+        for text in source.texts:
+            values: dict = {"text": text.text}
+            if text.marks is not None:
+                values["label"] = [mark[:3] for mark in text.marks]
+            file.write(json.dumps(values, ensure_ascii=False) + "\n")

@@ -1,23 +1,14 @@
-"""Texts with entities as spans of characters, as annotation tools write them, and their cut into sentences.
+"""Texts with entities as spans of characters, as annotation tools write them, and checks on them."""
 
-A text becomes one sentence.  Its tokens are those of `ner.text`, so that a model trained on them cuts raw
-text the same way.  Unit char: every code point is a token, white space too.  Unit word: white space is none.
-"""
-
-import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ner.corpus import DataError, Sentence
-from ner.formats.document import Document, count_of
-from ner.tags import Span
-from ner.text import Token, tokenize
+from ner.corpus import DataError
+from ner.formats.document import count_of
 
-NESTED = ("refuse", "keep_longest")
 N_NAMED = 10  # lines that an error names; it is one line itself
-_HAN_OR_KANA = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 
 
 class Mark(NamedTuple):
@@ -42,15 +33,6 @@ class Text(NamedTuple):
     marks: tuple[Mark, ...] | None
 
 
-class Texts(NamedTuple):
-    """A file as read, its marks unchecked and its texts uncut; the rest is as in a `Document`."""
-
-    path: Path
-    texts: list[Text]
-    notes: list[str]
-    sha256: str
-
-
 class Misfit(NamedTuple):
     """An entity that cannot stay as it is, and why."""
 
@@ -59,135 +41,149 @@ class Misfit(NamedTuple):
     what: str
 
 
-def guess_text_unit(texts: Iterable[str]) -> str:
-    """`char` where more than half of the words of the texts are Chinese characters or kana, else `word`."""
-    n_characters = n_words = 0
-    for text in texts:
-        words = [text[start:end] for start, end in tokenize(text, "word")]
-        n_words += sum(word[0].isalnum() for word in words)
-        n_characters += sum(_HAN_OR_KANA.match(word) is not None for word in words)
-    return "char" if 2 * n_characters > n_words else "word"
+class Texts(NamedTuple):
+    """A file as read, its texts uncut.  `misfits` are entities that are in no text's marks.
+
+    The rest is as in a `Document`.
+    """
+
+    path: Path
+    texts: list[Text]
+    notes: list[str]
+    sha256: str
+    misfits: tuple[Misfit, ...] = ()
 
 
-def checked(source: Texts) -> Texts:
+def checked(source: Texts, *, leave_out: bool = False) -> Texts:
     """The same with every mark a part of its text, given once.
 
-    Raises DataError where an entity lies outside its text, is empty or has another surface there, and
-    where only some texts are annotated.
+    Raises DataError where an entity lies outside its text, is empty, has another surface there or is in
+    parts, unless it is to be left out; and where only some texts are annotated.
     """
     bare = next((text for text in source.texts if text.marks is None), None)
     if bare and any(text.marks is not None for text in source.texts):
         raise DataError(
             f"{bare.path}:{bare.line}: not annotated, though other texts are; expected all or none"
         )
-    off = [m for text in source.texts for mark in text.marks or () for m in _off(text, mark)]
-    _refuse(off, "elsewhere than the text has it", "the offsets or the encoding are others than the format's")
-    texts, again = [], []
+    refuse(source.misfits, "in parts", leave_out=leave_out)
+    texts, off, again = [], [], []
     for text in source.texts:
         if text.marks is not None:
-            once = {(mark.start, mark.end, mark.label): mark for mark in reversed(text.marks)}
-            again += [text.line] * (len(text.marks) - len(once))
-            text = text._replace(marks=tuple(sorted(once.values(), key=lambda mark: mark[:3])))
+            kept: dict[tuple, Mark] = {}
+            for mark in text.marks:
+                if what := _off(text.text, mark):
+                    off.append(Misfit(text.path, mark.line, what))
+                elif mark[:3] in kept:
+                    again.append(mark.line)
+                else:
+                    kept[mark[:3]] = mark
+            text = text._replace(marks=tuple(kept[place] for place in sorted(kept)))
         texts.append(text)
+    refuse(off, "elsewhere than the text has it", leave_out=leave_out)
     notes = list(source.notes)
     if again:
-        notes.append(
-            f"{count_of(len(again), 'entity', 'entities')} given twice, read once: {named_lines(again)}"
-        )
-    return source._replace(texts=texts, notes=notes)
+        n_again = count_of(len(again), "entity", "entities")
+        notes.append(f"{n_again} given twice, read once: {named_lines(again)}")
+    return source._replace(texts=texts, notes=notes, misfits=(*source.misfits, *off))
 
 
-def _off(text: Text, mark: Mark) -> Iterator[Misfit]:
-    if not 0 <= mark.start < mark.end <= len(text.text):
-        what = f"{mark.label} {mark.start}-{mark.end} in a text of {count_of(len(text.text), 'character')}"
-        yield Misfit(text.path, mark.line, what)
-    elif mark.surface not in (None, text.text[mark.start : mark.end]):
-        what = f"{named_mark(text.text, mark)} in the text, {_shown(mark.surface)} in the annotation"
-        yield Misfit(text.path, mark.line, what)
+def _off(text: str, mark: Mark) -> str:
+    """What is wrong with a mark's place or surface; empty where nothing is."""
+    if not 0 <= mark.start < mark.end <= len(text):
+        return f"{mark.label} {mark.start}-{mark.end} in a text of {count_of(len(text), 'character')}"
+    if mark.surface in (None, text[mark.start : mark.end]):
+        return ""
+    return f"{named_mark(text, mark)} in the text, {shown(mark.surface)} in the annotation"
 
 
-def cut(source: Texts, *, unit: str | None = None, nested: str = "refuse") -> Document:
-    """Sentences of tokens.  A `unit` of None is guessed from the texts.
-
-    Raises DataError where an entity begins or ends inside a token, and where entities nest or overlap;
-    `keep_longest` keeps the longest of those, the first of equals, and lists the others.
-    """
-    source = checked(source)
-    unit = unit or guess_text_unit(text.text for text in source.texts)
-    sentences, first_lines, inside, cutting, empty = [], [], [], [], []
+def split_lines(source: Texts, *, leave_out: bool = False) -> Texts:
+    """Every line of every text a text; an entity that goes over a line end is a misfit."""
+    texts, over = [], []
     for text in source.texts:
-        tokens = tokenize(text.text, unit)
-        if not tokens and not text.marks:
-            empty.append(text.line)
-            continue
-        spans = None
+        marks = list(text.marks or ())
+        start = 0
+        for line in text.text.split("\n"):
+            end = start + len(line.removesuffix("\r"))
+            inside = [mark for mark in marks if start <= mark.start and mark.end <= end]
+            marks = [mark for mark in marks if mark not in inside]
+            moved = tuple(mark._replace(start=mark.start - start, end=mark.end - start) for mark in inside)
+            if end > start:
+                moved = None if text.marks is None else moved
+                texts.append(text._replace(text=text.text[start:end], marks=moved))
+            start += len(line) + 1
+        over += [Misfit(text.path, mark.line, named_mark(text.text, mark)) for mark in marks]
+    refuse(over, "going over a line end", leave_out=leave_out)
+    return source._replace(texts=texts, misfits=(*source.misfits, *over))
+
+
+def flat(source: Texts, *, keep_longest: bool = False) -> Texts:
+    """No two marks of a text overlap; those that do are refused or, but for the longest, left out.
+
+    Of two as long as each other the first is kept.
+    """
+    texts, misfits = [], []
+    for text in source.texts:
         if text.marks is not None:
-            _check_labels(text)
-            kept, others = _flat(text)
-            inside += others
-            spans = tuple(_spans(text, kept, tokens, cutting))
-        sentences.append(Sentence(tuple(text.text[start:end] for start, end in tokens), spans))
-        first_lines.append(text.line)
-    _refuse(cutting, "cutting a token", "--unit char makes every character one")
-    if nested == "refuse":
-        _refuse(inside, "nested or overlapping", "--nested keep_longest keeps the longest of them")
-    if not sentences:
-        raise DataError(f"{source.path}: no text, expected texts that are not empty")
-    notes = list(source.notes)
-    if empty:
-        notes.append(f"{count_of(len(empty), 'text')} without a token left out: {named_lines(empty)}")
-    return Document(
-        *(source.path, sentences, first_lines, [], notes, source.sha256, None),
-        unit=unit,
-        left_out=tuple(f"{misfit.path.name}:{misfit.line}: {misfit.what}" for misfit in inside),
-    )
+            kept: list[Mark] = []
+            others = []
+            for mark in sorted(text.marks, key=lambda mark: (mark.start - mark.end, mark.start)):
+                longer = _overlapping(kept, mark)
+                if longer is None:
+                    insort(kept, mark, key=_start)
+                else:
+                    others.append((mark, longer))
+            for mark, longer in sorted(others, key=lambda pair: pair[0][:3]):
+                what = f"{named_mark(text.text, mark)} overlaps {named_mark(text.text, longer)}"
+                misfits.append(Misfit(text.path, mark.line, what))
+            text = text._replace(marks=tuple(kept))
+        texts.append(text)
+    remedy = "--nested keep_longest keeps the longest of them"
+    refuse(misfits, "nested or overlapping", leave_out=keep_longest, remedy=remedy)
+    return source._replace(texts=texts, misfits=(*source.misfits, *misfits))
 
 
-def _check_labels(text: Text) -> None:
-    for mark in text.marks or ():
-        if not mark.label or any(character.isspace() for character in mark.label):
-            raise DataError(
-                f"{text.path}:{mark.line}: label {mark.label!r}, expected a label without white space"
-            )
+def _start(mark: Mark) -> int:
+    return mark.start
 
 
-def _flat(text: Text) -> tuple[list[Mark], list[Misfit]]:
-    """The longest marks that do not overlap, in order, and the others."""
-    kept: list[Mark] = []
-    others = []
-    for mark in sorted(text.marks, key=lambda mark: (mark.start - mark.end, mark.start)):
-        at = bisect_left(kept, mark.start, key=lambda mark: mark.start)
-        if at < len(kept) and kept[at].start < mark.end:
-            others.append((mark, kept[at]))
-        elif at and kept[at - 1].end > mark.start:
-            others.append((mark, kept[at - 1]))
-        else:
-            kept.insert(at, mark)
-    return kept, [
-        Misfit(
-            text.path, mark.line, f"{named_mark(text.text, mark)} overlaps {named_mark(text.text, longer)}"
+def _overlapping(kept: Sequence[Mark], mark: Mark) -> Mark | None:
+    """One of the marks, which are apart and in order, that shares a character with another."""
+    at = bisect_left(kept, mark.start, key=_start)
+    if at < len(kept) and kept[at].start < mark.end:
+        return kept[at]
+    return kept[at - 1] if at and kept[at - 1].end > mark.start else None
+
+
+def check_labels(source: Texts) -> None:
+    """DataError at a label that no tag can have."""
+    for text in source.texts:
+        for mark in text.marks or ():
+            if not mark.label or any(character.isspace() for character in mark.label):
+                raise DataError(
+                    f"{text.path}:{mark.line}: label {mark.label!r}, expected a label without white space"
+                )
+
+
+def refuse(
+    misfits: Sequence[Misfit],
+    what: str,
+    *,
+    leave_out: bool = False,
+    remedy: str = "--misfits leave_out leaves them out",
+) -> None:
+    """DataError that names the first, counts all and says their lines; nothing where they may be left out."""
+    if misfits and not leave_out:
+        first = misfits[0]
+        lines = named_lines(misfit.line for misfit in misfits if misfit.path == first.path)
+        raise DataError(
+            f"{first.path}:{first.line}: {first.what}; {count_of(len(misfits), 'entity', 'entities')} "
+            f"{what}, {lines}, expected none; {remedy}"
         )
-        for mark, longer in sorted(others)
-    ]
-
-
-def _spans(
-    text: Text, marks: Iterable[Mark], tokens: Sequence[Token], cutting: list[Misfit]
-) -> Iterator[Span]:
-    """Marks as spans of tokens; one that no tokens make up goes to `cutting`."""
-    starts, ends = [token.start for token in tokens], [token.end for token in tokens]
-    for mark in marks:
-        first, end = bisect_right(ends, mark.start), bisect_left(starts, mark.end)
-        if first < end and mark.start <= starts[first] and ends[end - 1] <= mark.end:
-            yield Span(first, end, mark.label)
-        else:
-            words = " ".join(text.text[token.start : token.end] for token in tokens[first:end])
-            cutting.append(Misfit(text.path, mark.line, f"{named_mark(text.text, mark)} in {_shown(words)}"))
 
 
 def named_mark(text: str, mark: Mark) -> str:
     """`LOC 3-5 '北京'`."""
-    return f"{mark.label} {mark.start}-{mark.end} {_shown(text[mark.start : mark.end])}"
+    return f"{mark.label} {mark.start}-{mark.end} {shown(text[mark.start : mark.end])}"
 
 
 def named_lines(lines: Iterable[int]) -> str:
@@ -197,16 +193,6 @@ def named_lines(lines: Iterable[int]) -> str:
     return f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines[:N_NAMED]))}{more}"
 
 
-def _shown(surface: str) -> str:
-    """A long one cut short, on one line."""
+def shown(surface: str) -> str:
+    """In quotes, on one line, a long one cut short."""
     return repr(surface if len(surface) <= 20 else surface[:19] + "…")
-
-
-def _refuse(misfits: Sequence[Misfit], what: str, remedy: str) -> None:
-    if misfits:
-        first = misfits[0]
-        lines = named_lines(misfit.line for misfit in misfits if misfit.path == first.path)
-        raise DataError(
-            f"{first.path}:{first.line}: {first.what}; {count_of(len(misfits), 'entity', 'entities')} "
-            f"{what}, {lines}, expected none; {remedy}"
-        )

@@ -115,7 +115,7 @@ def test_every_entity_of_cluener_is_read(ner_data, name, n_texts, n_nested):
     assert counts == Counter(
         (mark.label, text.text[mark.start : mark.end]) for text in texts for mark in text.marks or ()
     )
-    document = read(path, "cluener", nested="keep_longest")
+    document = read(path, "cluener", keep_longest=True)
     assert document.unit == "char"
     assert len(document.left_out) == n_nested
     assert len(document.sentences) == n_texts

@@ -101,7 +101,7 @@ ERRORS = [
     ),
     (
         '{"text": "a-b", "label": [[0, 1, "X"]]}',
-        "x.jsonl:1: X 0-1 'a' in 'a-b'; 1 entity cutting a token, line 1, expected none; --unit char makes",
+        "x.jsonl:1: X 0-1 'a' in 'a-b'; 1 entity cutting a token, line 1, expected none; --misfits leave_out",
     ),
 ]
 

@@ -1,6 +1,5 @@
-"""Spans of characters to spans of tokens: by brute force, and what does not fit is counted and named."""
+"""Spans of characters: what does not fit its text or overlaps is counted and named, by brute force."""
 
-from itertools import product
 from pathlib import Path
 
 import pytest
@@ -8,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.corpus import DataError
-from ner.formats.texts import Mark, Text, Texts, cut, guess_text_unit, named_lines
-from ner.text import tokenize
+from ner.formats.texts import Mark, Text, Texts, checked, flat, named_lines, split_lines
 
 
 def make_texts(*texts: tuple[str, list[tuple]]) -> Texts:
@@ -20,41 +18,17 @@ def make_texts(*texts: tuple[str, list[tuple]]) -> Texts:
     return Texts(Path("x"), rows, [], "")
 
 
-def test_words_are_those_of_raw_text():
-    document = cut(make_texts(("Mr. Smith's U.S. trip", [(4, 9, "PER"), (12, 16, "LOC")])))
-    assert document.unit == "word"
-    assert document.sentences[0].tokens == ("Mr.", "Smith", "'s", "U.S.", "trip")
-    assert [tuple(span) for span in document.sentences[0].spans] == [(1, 2, "PER"), (3, 4, "LOC")]
-
-
-@given(st.text("a中-. \n'é\u0301😀", min_size=1, max_size=8), st.sampled_from(["char", "word"]))
-@settings(deadline=None, max_examples=200)
-def test_every_span_fits_its_tokens_or_is_refused(text, unit):
-    tokens = tokenize(text, unit)
-    for start, end in product(range(len(text) + 1), repeat=2):
-        if start >= end:
-            continue
-        inside = [i for i, token in enumerate(tokens) if start <= token.start and token.end <= end]
-        touched = [i for i, token in enumerate(tokens) if token.start < end and start < token.end]
-        if inside and inside == touched:
-            (span,) = cut(make_texts((text, [(start, end, "X")])), unit=unit).sentences[0].spans
-            assert span == (inside[0], inside[-1] + 1, "X")
-        else:
-            with pytest.raises(DataError, match=f"x:1: X {start}-{end} .* cutting a token"):
-                cut(make_texts((text, [(start, end, "X")])), unit=unit)
-
-
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(1, 5), st.sampled_from("XY")), max_size=6))
 @settings(deadline=None, max_examples=200)
 def test_the_longest_are_kept_by_brute_force(rows):
     marks = [(start, start + length, label) for start, length, label in rows]
-    document = cut(make_texts(("a" * 13, marks)), unit="char", nested="keep_longest")
+    document = flat(checked(make_texts(("a" * 13, marks))), keep_longest=True)
     kept = []
     for mark in sorted(set(marks), key=lambda m: (m[0] - m[1], m)):
         if all(mark[1] <= other[0] or other[1] <= mark[0] for other in kept):
             kept.append(mark)
-    assert [tuple(span) for span in document.sentences[0].spans] == sorted(kept)
-    assert len(document.left_out) == len(set(marks)) - len(kept)
+    assert [mark[:3] for mark in document.texts[0].marks] == sorted(kept)
+    assert len(document.misfits) == len(set(marks)) - len(kept)
     again = len(marks) - len(set(marks))
     assert any("given twice" in note for note in document.notes) == bool(again)
 
@@ -62,35 +36,34 @@ def test_the_longest_are_kept_by_brute_force(rows):
 def test_all_that_overlap_are_counted_and_their_lines_named():
     nested = ("abcd", [(0, 3, "X"), (1, 2, "X"), (2, 4, "Y")])
     with pytest.raises(DataError) as error:
-        cut(make_texts(("ab", []), *[nested] * 12), unit="char")
+        flat(make_texts(("ab", []), *[nested] * 12))
     message = "x:2: X 1-2 'b' overlaps X 0-3 'abc'; 24 entities nested or overlapping"
     assert str(error.value).startswith(f"{message}, lines 2, 3, 4, 5, 6, 7, 8, 9, 10, 11 and 2 more")
-    document = cut(make_texts(nested), unit="char", nested="keep_longest")
-    assert document.left_out == (
-        "x:1: X 1-2 'b' overlaps X 0-3 'abc'",
-        "x:1: Y 2-4 'cd' overlaps X 0-3 'abc'",
+    assert flat(make_texts(nested), keep_longest=True).misfits == (
+        (Path("x"), 1, "X 1-2 'b' overlaps X 0-3 'abc'"),
+        (Path("x"), 1, "Y 2-4 'cd' overlaps X 0-3 'abc'"),
     )
 
 
-def test_texts_without_a_token_are_left_out_and_named():
-    document = cut(make_texts(("", []), ("a", []), (" \n", [])), unit="word")
-    assert document.first_lines == [2]
-    assert document.notes == ["2 texts without a token left out: lines 1, 3"]
-    assert len(cut(make_texts(("", []), ("a", []), (" \n", [])), unit="char").sentences) == 2
+def test_lines_become_texts_and_what_goes_over_their_ends_is_refused():
+    source = make_texts(("ab\r\n\ncd", [(0, 2, "X"), (5, 6, "Y"), (1, 6, "Z")]))
+    with pytest.raises(DataError, match=r"x:1: Z 1-6 .* 1 entity going over a line end, line 1, expected"):
+        split_lines(source)
+    split = split_lines(source, leave_out=True)
+    assert [(text.text, [mark[:3] for mark in text.marks]) for text in split.texts] == [
+        ("ab", [(0, 2, "X")]),
+        ("cd", [(0, 1, "Y")]),
+    ]
+    assert [misfit.what for misfit in split.misfits] == ["Z 1-6 'b\\r\\n\\nc'"]
 
 
-@pytest.mark.parametrize(
-    ("text", "unit"),
-    [
-        ("北京", "char"),
-        ("他在IBM工作", "char"),
-        ("He saw 北京", "word"),
-        ("a b c", "word"),
-        ("アメリカ", "char"),
-    ],
-)
-def test_the_unit_is_guessed_from_the_words(text, unit):
-    assert guess_text_unit([text]) == unit
+def test_what_is_off_is_left_out_only_when_asked():
+    source = make_texts(("ab", [(0, 3, "X"), (0, 3, "X"), (1, 2, "Y"), (1, 2, "Y")]))
+    with pytest.raises(DataError, match="x:1: X 0-3 in a text of 2 characters; 2 entities elsewhere than"):
+        checked(source)
+    left = checked(source, leave_out=True)
+    assert ([mark[:3] for mark in left.texts[0].marks], len(left.misfits)) == ([(1, 2, "Y")], 2)
+    assert left.notes == ["1 entity given twice, read once: line 1"]
 
 
 def test_lines_are_named_up_to_ten():
