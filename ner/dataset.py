@@ -205,6 +205,8 @@ def findings(facts: dict) -> list[str]:
     for name, split in facts["splits"].items():
         if split["entities"] is None:
             lines.append(f"{name}: not annotated; predict.py tags it, evaluate.py refuses it")
+        elif not split["entities"]:
+            lines.append(f"{name}: annotated, but without a single entity")
     for name, found in facts["labels_missing_in_train"].items():
         for label, n in found.items():
             lines.append(f"{name}: label {label} is not in train; {n:,} of its entities count as missed gold")

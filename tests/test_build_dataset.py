@@ -115,6 +115,13 @@ def test_cluener_is_built_and_what_is_left_out_is_listed(place, run_main):
     assert len(json.loads(Path("o/dataset.json").read_text())["left_out"]["train"]) == 2
 
 
+def test_a_split_without_an_entity_is_mentioned(place, run_main):
+    Path("test.txt").write_text("a\tO\n")
+    ended = run_main(build_dataset, "--train", "train.txt", "--test", "test.txt", "--out_dir", "o")
+    assert ended.code == 0
+    assert "test: annotated, but without a single entity" in ended.out
+
+
 def _missing(place):
     Path("train.txt").unlink()
 

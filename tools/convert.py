@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from build_dataset import add_reading_arguments, reading_options
 from ner.corpus import UNITS, DataError
+from ner.dataset import N_LISTED
 from ner.formats import TEXT_WRITERS, TOKEN_WRITERS, WRITERS, Document, Texts, cut, format_of, join, load
 from ner.runtime import run
 
@@ -82,8 +83,8 @@ def findings(target: Document | Texts, source: Document | Texts) -> list[str]:
     if left_out:
         lines += [f"entities left out, as asked: {len(left_out):,}", *(f"  {item}" for item in left_out)]
     if isinstance(source, Document) and source.illegal:
-        lines.append(f"illegal tags, read leniently: {len(source.illegal):,}")
-        lines += [f"  {source.path.name}:{line}: {tag}" for line, tag in source.illegal]
+        lines.append(f"illegal tags, read leniently: {len(source.illegal):,}, the first of which are")
+        lines += [f"  {source.path.name}:{line}: {tag}" for line, tag in source.illegal[:N_LISTED]]
     return lines
 
 

@@ -54,11 +54,7 @@ def text_of(path: str | Path, line: int, values: dict, *keys: str) -> str:
     """The string under the first of the keys that is there; DataError where it is none or cannot be text."""
     key = next((key for key in keys if key in values), None)
     if key is None or not isinstance(values[key], str):
-        got = (
-            f"{name_of(values[key])} under {key!r}"
-            if key
-            else f"keys {', '.join(map(repr, values)) or 'none'}"
-        )
+        got = f"{name_of(values[key])} under {key!r}" if key else f"keys {list(values)[:5]}"
         raise DataError(f"{path}:{line}: got {got}, expected a string under {keys[0]!r}")
     if any("\ud800" <= character <= "\udfff" for character in values[key]):
         raise DataError(f"{path}:{line}: half of a surrogate pair in {key!r}, expected whole characters")

@@ -66,7 +66,7 @@ ERRORS = [
     (NAME + "[" * 100_000, "x.json:2: not JSON that can be read, nested too deeply"),
     ("3", "x.json:1: got a number, expected a JSON object"),
     ('{"text": "a", "text": "b"}', "x.json:1: key 'text' twice, expected it once"),
-    ('{"data": "a"}', "x.json:1: got keys 'data', expected a string under 'text'"),
+    ('{"data": "a"}', "x.json:1: got keys ['data'], expected a string under 'text'"),
     ('{"text": null}', "x.json:1: got null under 'text', expected a string under 'text'"),
     ('{"text": "a\\ud83d"}', "x.json:1: half of a surrogate pair in 'text', expected whole characters"),
     (NAME + '{"text": "a"}', "x.json:2: not annotated, though other texts are"),

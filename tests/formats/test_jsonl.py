@@ -97,7 +97,7 @@ ERRORS = [
     ("[]", "x.jsonl: no text, expected texts that are not empty"),
     (
         '{"originalText": "ab", "entities": []}',
-        "got keys 'originalText', 'entities', expected a string under",
+        "got keys ['originalText', 'entities'], expected a string under",
     ),
     (
         '{"text": "a-b", "label": [[0, 1, "X"]]}',

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.formats import WRITERS, Texts, checked, cut, flat, join, load, read
+from ner.corpus import Sentence
+from ner.formats import WRITERS, Document, Texts, checked, cut, flat, join, load, read
 from ner.formats.texts import Mark, Text
 from ner.tags import Span
 from tools import convert
@@ -67,6 +68,14 @@ def test_characters_survive_columns(new, source, data):
         document = through(new(), writer, document, "bio", scheme=writer.upper())
         assert document.illegal == []
     assert plain(join(document, unit="char")) == plain(source)
+
+
+@pytest.mark.parametrize("text", ["\ufeffa", "\ufeff\ufeff", "\r", "\u3000", " ", "\u2028b", "-DOCSTART-"])
+@pytest.mark.parametrize("unit", ["char", "word"])
+def test_odd_first_tokens_survive_columns(new, text, unit):
+    tokens = tuple(text) if unit == "char" else (text,)
+    document = Document(Path("x"), [Sentence(tokens, (Span(0, 1, "X"),))], [1], [], [], "", "BIO")
+    assert through(new(), "bio", document, "bio").sentences == document.sentences
 
 
 @given(
