@@ -25,27 +25,26 @@ def read_brat(path: str | Path, *, encoding: str = "utf-8") -> Texts:
     are one span; others are a `Misfit`.
     """
     path = Path(path)
-    texts, misfits, digests, n_others = [], [], [], 0
+    texts, misfits, digests, notes, n_others = [], [], [], [], 0
     for text_path in _text_paths(path):
         content = read_content(text_path, encoding, exact=True)
         digests.append(f"{text_path.name} {content.sha256}\n")
+        notes += [f"{text_path.name}: {note}" for note in content.notes]
         ann_path, marks = text_path.with_suffix(".ann"), None
         if ann_path.exists():
             annotation = read_content(ann_path, encoding, exact=True)
             digests.append(f"{ann_path.name} {annotation.sha256}\n")
             marks = []
             for number, line in enumerate(annotation.text.removeprefix("\ufeff").split("\n"), start=1):
-                if line[:1] in _OTHERS:
-                    n_others += line != ""
-                elif not line.isspace():
+                if line and line[0] in _OTHERS:
+                    n_others += 1
+                elif line and not line.isspace():
                     found = _entity(ann_path, number, line.removesuffix("\r"), content.text)
                     (marks if isinstance(found, Mark) else misfits).append(found)
-        texts.append(
-            Text(text_path, 1, content.text, None)
-            if marks is None
-            else Text(ann_path, 1, content.text, tuple(marks))
-        )
-    notes = [f"{count_of(n_others, 'line')} of .ann without an entity passed over"] if n_others else []
+        where, marks = (text_path, None) if marks is None else (ann_path, tuple(marks))
+        texts.append(Text(where, 1, content.text, marks))
+    if n_others:
+        notes.append(f"{count_of(n_others, 'line')} of .ann without an entity passed over")
     sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()
     return Texts(path, texts, notes, sha256, tuple(misfits))
 

@@ -1,5 +1,6 @@
 """What every reader returns, and the text of a file, with what is odd about it."""
 
+import codecs
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
@@ -76,12 +77,21 @@ def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = Fal
         raise DataError(undecodable(path, error) + remedy) from None
     except (LookupError, UnicodeError):
         raise DataError(f"--encoding {encoding}: no such encoding, expected one such as gb18030") from None
+    if not data.isascii() and codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig") and _is_utf8(data):
+        notes.append(f"read as {encoding}, though the bytes are UTF-8 too")
     if not text and not exact:
         raise DataError(f"{path}: empty, expected annotated text")
     if text.startswith("\ufeff") and not exact:
         text = text.removeprefix("\ufeff")
         notes.append("a byte order mark was skipped")
     return Content(text, notes, hashlib.sha256(data).hexdigest())
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        return bool(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
 
 
 def read_lines(path: str | Path, encoding: str = "utf-8") -> Lines:

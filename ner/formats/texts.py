@@ -71,6 +71,10 @@ def checked(source: Texts, *, leave_out: bool = False) -> Texts:
         if text.marks is not None:
             kept: dict[tuple, Mark] = {}
             for mark in text.marks:
+                if any("\ud800" <= character <= "\udfff" for character in mark.label):
+                    raise DataError(
+                        f"{text.path}:{mark.line}: half of a surrogate pair in label {mark.label!a}"
+                    )
                 if what := _off(text.text, mark):
                     off.append(Misfit(text.path, mark.line, what))
                 elif mark[:3] in kept:

@@ -146,6 +146,12 @@ def test_another_encoding_reads_the_same(read):
         assert document.sha256 == hashlib.sha256(text.encode(encoding)).hexdigest()
 
 
+def test_utf8_read_as_something_else_is_mentioned(read):
+    note = "read as gb18030, though the bytes are UTF-8 too"
+    assert read("北京", encoding="gb18030").notes == [note, "no newline at the end"]
+    assert read("ab\n", encoding="gb18030").notes == []
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

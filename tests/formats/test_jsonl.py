@@ -86,6 +86,10 @@ ERRORS = [
     ('{"text": "ab", "label": [[0, 1.0, "X"]]}', "x.jsonl:1: got [0, 1.0, 'X'] under 'label', expected"),
     ('{"text": "ab", "label": [[0, 1, 7]]}', "x.jsonl:1: got [0, 1, 7] under 'label', expected"),
     ('{"text": "ab", "entities": [{"start": 0, "label": "X"}]}', "x.jsonl:1: got {'start': 0, 'label': 'X'}"),
+    (
+        '{"text": "ab", "label": [[0, 1, "\\ud800"]]}',
+        "x.jsonl:1: half of a surrogate pair in label '\\ud800'",
+    ),
     ('{"text": "ab", "label": [[1, 0, "X"]]}', "x.jsonl:1: X 1-0 in a text of 2 characters; 1 entity else"),
     ('[{"text": "a"} {"text": "b"}]', "x.jsonl:1: not JSON, expected , or ] after an object, nothing"),
     ('[{"text": "a"}\n', "x.jsonl:2: not JSON, expected , or ] after an object, nothing after the last ]"),
