@@ -1,8 +1,8 @@
 """Label Studio: tasks `{"data": {"text"}, "annotations": [{"result": [{"value": ...}]}]}`; JSON-MIN too.
 
-A value is `{"start", "end", "text", "labels": ["LOC"]}`.  Its offsets are JavaScript's, UTF-16 units, where
-the export is older than October 2021, and code points since
-(https://github.com/HumanSignal/label-studio-frontend/pull/308): its text decides which.
+A value is `{"start", "end", "text", "labels": ["LOC"]}`.  Its offsets are JavaScript's, UTF-16 units, in
+exports of 2021 and before (https://github.com/HumanSignal/label-studio/issues/1347), and code points later
+(https://github.com/HumanSignal/label-studio/pull/1559): its text decides which.
 """
 
 from collections.abc import Iterator
