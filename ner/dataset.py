@@ -15,7 +15,7 @@ from ner.corpus import SPLITS, DataError, Sentence, guess_unit
 from ner.formats import Document
 from ner.formats.document import count_of
 
-N_LISTED = 10  # illegal tags that are printed; dataset.json has them all
+N_LISTED = 10  # illegal tags, or entities left out, that are printed; dataset.json has them all
 
 
 class Dataset(NamedTuple):
@@ -73,7 +73,10 @@ def build(
     """
     train = documents["train"]
     if not train.annotated:
-        raise DataError(f"{train.path}:{train.first_lines[0]}: 2 columns expected in train, got 1: no tags")
+        what = "2 columns expected in train, got 1: no tags"
+        if train.unit:
+            what = "not annotated, expected entities in train"
+        raise DataError(f"{train.path}:{train.first_lines[0]}: {what}")
     choices = []
     if "val" in documents:
         if val_size:
@@ -90,10 +93,11 @@ def build(
         )
     splits = {name: [documents[p.source].sentences[i] for i in p.rows] for name, p in parts.items()}
     if not any(sentence.spans for sentence in splits["train"]):
-        raise DataError(f"{train.path}: no entity in train, expected tags such as B-LOC")
+        raise DataError(f"{train.path}: no entity in train, expected at least one")
     if unit is None:
-        unit = guess_unit(splits["train"])
-        choices.append(f"unit: {unit}, guessed from the tokens of train (--unit states it)")
+        unit = train.unit or guess_unit(splits["train"])
+        what = "text" if train.unit else "tokens"
+        choices.append(f"unit: {unit}, guessed from the {what} of train (--unit states it)")
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
     facts |= {} if train_size is None else {"train_size": train_size}
     return Dataset(splits, facts | {"choices": choices} | _describe(documents, parts, splits))
@@ -151,7 +155,12 @@ def _describe(
     named = {name: documents[name] for name in SPLITS if name in documents}
     return {
         "sources": {
-            name: {"file": document.path.name, "sha256": document.sha256, "scheme": document.scheme}
+            name: {
+                "file": document.path.name,
+                "sha256": document.sha256,
+                "format": document.format,
+                "scheme": document.scheme,
+            }
             for name, document in named.items()
         },
         "labels": labels,
@@ -163,6 +172,7 @@ def _describe(
             for name, document in named.items()
             if document.illegal
         },
+        "left_out": {name: list(document.left_out) for name, document in named.items() if document.left_out},
         "notes": {name: document.notes for name, document in named.items() if document.notes},
     }
 
@@ -202,15 +212,26 @@ def findings(facts: dict) -> list[str]:
     for name, illegal in facts["illegal_gold"].items():
         file = facts["sources"][name]["file"]
         lines.append(f"{file}: {count_of(len(illegal), 'illegal tag')}, read leniently (--strict refuses)")
-        lines += [f"  {tag}" for tag in illegal[:N_LISTED]]
-        if len(illegal) > N_LISTED:
-            lines.append(f"  and {len(illegal) - N_LISTED:,} more, listed in dataset.json")
+        lines += _listed(illegal)
+    for name, entities in facts["left_out"].items():
+        file = facts["sources"][name]["file"]
+        lines.append(f"{file}: {count_of(len(entities), 'entity', 'entities')} left out, as asked")
+        lines += _listed(entities)
     for name, split in facts["splits"].items():
         if split["entities"] is None:
             lines.append(f"{name}: not annotated; predict.py tags it, evaluate.py refuses it")
+        elif not split["entities"]:
+            lines.append(f"{name}: annotated, but without a single entity")
     for name, found in facts["labels_missing_in_train"].items():
         for label, n in found.items():
             lines.append(f"{name}: label {label} is not in train; {n:,} of its entities count as missed gold")
+    return lines
+
+
+def _listed(items: list[str]) -> list[str]:
+    lines = [f"  {item}" for item in items[:N_LISTED]]
+    if len(items) > N_LISTED:
+        lines.append(f"  and {len(items) - N_LISTED:,} more, listed in dataset.json")
     return lines
 
 

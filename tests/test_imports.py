@@ -13,13 +13,14 @@ ORDER = {
     "batch": set(),
     "encoders": set(),
     "optim": set(),
+    "encodings": set(),
     "corpus": {"tags"},
     "text": {"tags"},
     "metrics": {"tags"},
     "report": {"tags", "metrics"},
     "heads": {"tags", "batch"},
     "features": {"encoders"},
-    "formats": {"tags", "corpus"},
+    "formats": {"tags", "encodings", "corpus", "text"},
     "dataset": {"tags", "corpus", "formats"},
     "dataset_dir": {"tags", "corpus", "dataset"},
     "download": {"corpus"},
@@ -56,7 +57,7 @@ EXTRAS = {
     "onnxscript",
 }
 WITHOUT_TORCH = {
-    *("tags", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
+    *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
     *("download", "config", "tokenizer"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
