@@ -155,7 +155,8 @@ def build_model(
     width = features.width if features else encoder.width
     head = build_head(config.head, width, tag_set, dropout=config.head_dropout, where=where)
     set_loss(head, config, where)
-    report.append(f"new, to be trained: the {config.head} head over {len(tag_set)} tags ({config.scheme})")
+    check_rate(head, config, where)
+    report.append(f"new, to be trained: the {config.head} head over {head.over()}")
     tagger = Tagger(encoder, head, features)
     if features:
         report.append(
@@ -221,6 +222,16 @@ def set_loss(head: nn.Module, config: Config, where: str) -> None:
         )
         raise DataError(f"{where}: {name}: got {got!r}, which head {config.head!r} cannot be trained with")
     head.criterion = build_loss(config.loss, label_smoothing=config.label_smoothing)
+
+
+def check_rate(head: nn.Module, config: Config, where: str) -> None:
+    """DataError where a rate is asked for transitions that the head has not."""
+    rate = config.transition_learning_rate
+    if rate and not any("transitions" in name for name, _ in head.named_parameters()):
+        raise DataError(
+            f"{where}: transition_learning_rate: got {rate}, expected 0 with head {config.head!r}, "
+            "which has no transitions"
+        )
 
 
 def freeze(tagger: Tagger, config: Config, where: str) -> str:

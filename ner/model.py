@@ -320,7 +320,7 @@ def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
 def _config_of(model: Model) -> dict:
     encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
     head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
-    own_head = "" if head_name == "softmax" else head_name.title()
+    own_head = "" if head_name == "softmax" else head_name.title().replace("_", "")
     features = model.tagger.features
     chosen = {"layers": features.layers, "context": features.kind} if features else {}
     return {

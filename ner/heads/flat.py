@@ -6,6 +6,7 @@ from torch import nn
 
 from ner.batch import Batch
 from ner.heads import chain
+from ner.heads.losses import divergence
 from ner.tags import SCHEMES, ScoredSpan, TagSet
 
 
@@ -26,6 +27,10 @@ class FlatHead(nn.Module):
         nn.init.zeros_(self.classifier.bias)
         self.register_buffer("span_tags", torch.from_numpy(tag_set.span_tags), persistent=False)
 
+    def over(self) -> str:
+        """What the head chooses among, in words."""
+        return f"{len(self.tag_set)} tags ({self.tag_set.scheme})"
+
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
         """hidden (B, T, H) float -> scores (B, T, K) float32, padding holds anything."""
         return self.classifier(self.dropout(hidden)).float()
@@ -33,6 +38,10 @@ class FlatHead(nn.Module):
     def loss(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
         """(B,) float32, nats a sentence."""
         raise NotImplementedError
+
+    def divergence(self, scores: torch.Tensor, other: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(B,): KL(p, q) + KL(q, p), summed over the tokens, of the softmax of the scores, a CRF's too."""
+        return (divergence(scores, other) * batch.mask).sum(dim=1)
 
     def transitions(self) -> np.ndarray | None:
         """(K+1, K+1) float: the score of tag j after tag i, edges in the last row and column; None: free."""
