@@ -14,7 +14,7 @@ from ner import runtime
 from ner.config import to_json
 from ner.corpus import DataError, Split, read_split
 from ner.data_loader import DataLoader, Windows, encode
-from ner.experiment import evaluate
+from ner.experiment import evaluate, missed_gold
 from ner.metrics import Scores, score
 from ner.model import load, resolve_model_dir
 from ner.predictions import write_predictions
@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> None:
         raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
     model = load(resolve_model_dir(args.model_dir, args.restore_file), max_len=args.max_len)
     out_dir.mkdir(parents=True, exist_ok=True)
-    for line in model.report:
+    for line in (*model.report, *missed_gold(model.tagger.head, split)):
         log.info(line)
     model.tagger.to(device).precision = precision
     model.tagger.max_cells = args.batch_tokens
@@ -55,6 +55,7 @@ def main(args: argparse.Namespace) -> None:
         windows=Windows(model.max_len),
         batch_tokens=args.batch_tokens,
         label_ids=model.label_ids,
+        findable=model.tagger.head.findable,
     )
     scores, loss, predicted = evaluate(model, loader, device=device)
     if scores.total.n_gold != split.n_entities or scores.n_sentences != len(split.sentences):
@@ -65,8 +66,8 @@ def main(args: argparse.Namespace) -> None:
     path = out_dir / f"metrics_{args.split}.json"
     with runtime.whole_file(path) as file:
         file.write(to_json(summary))
-    write_predictions(out_dir, args.split, split.sentences, predicted)
-    log.info(f"written to {path} and predictions_{args.split}.txt, .jsonl beside it")
+    written = write_predictions(out_dir, args.split, split.sentences, predicted)
+    log.info(f"written to {path} and {' and '.join(written)} beside it")
 
 
 def seqeval_strict(split: Split, predicted: Sequence) -> dict:

@@ -19,14 +19,21 @@ from ner import corpus, runtime
 from ner.config import Config, load_config
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
-from ner.experiment import Experiment, check_directory, check_unchanged, clear_directory, write_resolved
+from ner.experiment import (
+    Experiment,
+    check_directory,
+    check_unchanged,
+    clear_directory,
+    missed_gold,
+    write_resolved,
+)
 from ner.features import build_features
 from ner.heads.losses import LOSSES, build_loss
 from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
 from ner.objectives import ADVERSARIES
 from ner.optim import SCHEDULES, build_optimizer, n_layers_of, parameter_groups, train_from
 from ner.runtime import log
-from ner.tags import TagSet
+from ner.tags import TagSet, span_facts
 from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
 
 
@@ -68,7 +75,8 @@ def main(args: argparse.Namespace) -> None:
     windows = Windows(config.max_len)
     budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
     model.tagger.max_cells = max(budget, config.max_len)
-    loading = {"windows": windows, "batch_tokens": budget, "label_ids": model.label_ids}
+    findable = model.tagger.head.findable
+    loading = {"windows": windows, "batch_tokens": budget, "label_ids": model.label_ids, "findable": findable}
     head_rate = config.head_learning_rate or config.learning_rate
     groups = parameter_groups(
         model.tagger,
@@ -100,6 +108,7 @@ def main(args: argparse.Namespace) -> None:
         clear_directory(args.model_dir)
         write_resolved(args.model_dir, resolved)
     runtime.start_log(args.model_dir / "train.log")
+    report += missed_gold(model.tagger.head, val)
     for line in (resolved["command"], *illegal_gold(args.data_dir, train, val), *report):
         log.info(line)
     log.info(
@@ -113,7 +122,7 @@ def read_annotated(data_dir: Path, split: str) -> corpus.Split:
     """A split that training can use."""
     read = corpus.read_split(data_dir, split)
     if not read.annotated:
-        raise DataError(f"{data_dir / split}: no tags.txt, expected an annotated split")
+        raise DataError(f"{data_dir / split}: no {' or '.join(corpus.GOLD)}, expected an annotated split")
     return read
 
 
@@ -153,7 +162,9 @@ def build_model(
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
     width = features.width if features else encoder.width
-    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, where=where)
+    facts = span_facts(sentence.spans for sentence in train.sentences)
+    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, facts=facts, where=where)
+    check_findable(head, train, args.data_dir / "train", config.head)
     set_loss(head, config, where)
     check_rate(head, config, where)
     report.append(f"new, to be trained: the {config.head} head over {head.over()}")
@@ -224,6 +235,17 @@ def set_loss(head: nn.Module, config: Config, where: str) -> None:
     head.criterion = build_loss(config.loss, label_smoothing=config.label_smoothing)
 
 
+def check_findable(head: nn.Module, train: corpus.Split, folder: Path, name: str) -> None:
+    """DataError at the first sentence of train whose entities the head could not all find."""
+    for line, sentence in enumerate(train.sentences, start=1):
+        if lost := sorted(set(sentence.spans) - set(head.findable(sentence.spans))):
+            raise DataError(
+                f"{folder / 'entities.jsonl'}:{line}: entities overlap, such as {list(lost[0])}, which head "
+                f"{name!r} cannot learn; expected head 'global_pointer', or a set built with "
+                "build_dataset.py --nested keep_longest"
+            )
+
+
 def check_rate(head: nn.Module, config: Config, where: str) -> None:
     """DataError where a rate is asked for transitions that the head has not."""
     rate = config.transition_learning_rate
@@ -268,7 +290,10 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
     """What goes into resolved.json."""
     model = experiment.model
     files = [
-        args.data_dir / split / name for split in ("train", "val") for name in ("sentences.txt", "tags.txt")
+        file
+        for split in ("train", "val")
+        for name in ("sentences.txt", *corpus.GOLD)
+        if (file := args.data_dir / split / name).exists()
     ]
     return {
         "params": asdict(config),

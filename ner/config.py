@@ -45,9 +45,9 @@ class Config:
     context: str = "none"
     "between encoder and head: none, or bilstm over the tokens of the whole sentence"
     head: str = "softmax"
-    "a name in ner/heads: softmax, crf, span"
+    "a name in ner/heads: softmax, crf, span, global_pointer"
     scheme: str = "BIO"
-    "tags inside the model: BIO or BIOES; BIO with the span head, which has none"
+    "tags inside the model: BIO or BIOES; BIO with span and global_pointer, which have none"
     head_dropout: float = 0.1
     "dropout before the classifier"
     loss: str = "ce"

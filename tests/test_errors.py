@@ -106,7 +106,7 @@ DATA = {
         then(remove(SENTENCES_FILE), lambda: Path(SENTENCES_FILE).mkdir()),
         f"{SENTENCES_FILE}: cannot be read, Is a directory",
     ),
-    "split without tags": (remove(TAGS_FILE), "data/train: no tags.txt, expected an annotated split"),
+    "split without tags": (remove(TAGS_FILE), "data/train: no tags.txt or entities.jsonl, expected an annot"),
     "ragged tags": (
         write(TAGS_FILE, "O O O O O O O\nO O O O O\n"),
         f"{TAGS_FILE}:2: 5 tags, expected 6 as in {SENTENCES_FILE}",

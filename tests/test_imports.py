@@ -27,7 +27,7 @@ ORDER = {
     "config": {"corpus"},
     "runtime": {"corpus"},
     "tokenizer": {"corpus"},
-    "data_loader": {"corpus", "batch", "tokenizer"},
+    "data_loader": {"tags", "corpus", "batch", "tokenizer"},
     "model": {
         *("tags", "corpus", "batch", "tokenizer", "encoders", "features", "heads", "config", "runtime"),
     },

@@ -7,7 +7,7 @@ from torch import nn
 from ner.batch import Batch
 from ner.heads import chain
 from ner.heads.losses import divergence
-from ner.tags import SCHEMES, ScoredSpan, TagSet
+from ner.tags import SCHEMES, ScoredSpan, TagSet, outermost
 
 
 class FlatHead(nn.Module):
@@ -17,6 +17,8 @@ class FlatHead(nn.Module):
     """
 
     schemes = SCHEMES
+    facts = ()
+    findable = staticmethod(outermost)
 
     def __init__(self, width: int, tag_set: TagSet, *, dropout: float = 0.1):
         super().__init__()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ner.batch import Batch
 from ner.heads.losses import cross_entropy, divergence
-from ner.tags import ScoredSpan, TagSet
+from ner.tags import ScoredSpan, TagSet, keep_apart, outermost
 
 
 class SpanHead(nn.Module):
@@ -22,6 +22,8 @@ class SpanHead(nn.Module):
     """
 
     schemes = ("BIO",)
+    facts = ()
+    findable = staticmethod(outermost)
     criterion = staticmethod(cross_entropy)
 
     def __init__(self, width: int, tag_set: TagSet, *, dropout: float = 0.1):
@@ -83,12 +85,7 @@ class SpanHead(nn.Module):
         for start, last, k in pairs(classes):
             score = float(np.exp(log_p[start, 0, k] + log_p[last, 1, k]))
             found.append(ScoredSpan(start, last + 1, self.tag_set.labels[k - 1], score))
-        free, kept = np.ones(len(classes), dtype=bool), []
-        for span in sorted(found, key=lambda span: (-span.score, span)):
-            if free[span.start : span.end].all():
-                free[span.start : span.end] = False
-                kept.append(span)
-        return sorted(kept)
+        return keep_apart(found, key=lambda span: -span.score)
 
 
 def pairs(classes: np.ndarray) -> list[tuple[int, int, int]]:

@@ -123,8 +123,11 @@ def make_scored_batch(head, *, n_sentences=5, n_tokens=4, seed=0, apart=False):
     return scores, Batch(none, none.bool(), none[:, 0], mask, make_gold(spans)), spans
 
 
-def real_scores(scores, batch):
+def real_scores(head, scores, batch):
     """Which scores are of tokens of the sentence, as bool in the shape of the scores."""
+    if isinstance(head, HEADS["global_pointer"]):  # all tokens of a span
+        lasts = torch.arange(scores.shape[1])[:, None] + torch.arange(scores.shape[2])
+        return (lasts < batch.mask.sum(dim=1)[:, None, None])[..., None].expand_as(scores)
     return batch.mask.view(*batch.mask.shape, *[1] * (scores.dim() - 2)).expand_as(scores)
 
 
@@ -217,13 +220,13 @@ def test_decode_finds_the_best_legal_path_and_the_chance_of_each_of_its_spans(na
 def test_padded_scores_have_no_power(name, scheme):
     head = make_head(name, scheme)
     scores, batch, _ = make_scored_batch(head, n_tokens=9, apart=scheme == "IO")
-    changed = scores.where(real_scores(scores, batch), 1e4 * torch.randn_like(scores))
+    changed = scores.where(real_scores(head, scores, batch), 1e4 * torch.randn_like(scores))
     more_gold = torch.cat([batch.spans, torch.zeros_like(batch.spans)], dim=1)
     changed.requires_grad_()
     losses = head.loss(changed, batch._replace(spans=more_gold))
     torch.testing.assert_close(losses, head.loss(scores, batch))
     losses.sum().backward()
-    assert (changed.grad[~real_scores(scores, batch)] == 0).all()
+    assert (changed.grad[~real_scores(head, scores, batch)] == 0).all()
     assert_same_spans(head.decode(changed, batch), head.decode(scores, batch))
 
 
@@ -261,7 +264,7 @@ def test_padding_has_no_power(head, encoder):
     assert not torch.equal(changed.token_piece, batch.token_piece)
     (scores, loss), (new_scores, new_loss) = tagger(batch), tagger(changed)
     torch.testing.assert_close(new_loss, loss)
-    real = real_scores(scores, batch)
+    real = real_scores(tagger.head, scores, batch)
     torch.testing.assert_close(new_scores[real], scores[real])
     assert_same_spans(tagger.head.decode(new_scores, changed), tagger.head.decode(scores, batch))
 
