@@ -34,6 +34,9 @@ ORDER = {
     "objectives": {"batch", "config", "runtime"},
     "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
+    "vectors": {
+        *("corpus", "text", "batch", "data_loader", "features", "model", "predictions", "runtime"),
+    },
     "checkpoint": {"corpus", "encoders", "engine", "runtime"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
