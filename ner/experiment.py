@@ -25,7 +25,7 @@ from ner.report import duration, per_type_table
 from ner.runtime import log
 from ner.tags import Span
 
-OURS = ("train.log", "metrics.jsonl", "resolved.json", "checkpoints", "last", "best")
+OURS = ("train.log", "metrics.jsonl", "resolved.json", "checkpoints", "last", "best", "distillation.json")
 SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl")  # evaluate.py's, of the same model
 
 
@@ -138,7 +138,7 @@ class Experiment:
                 scaler=self.scaler,
                 fixed_scale=self.fixed_scale,
                 replicas=self.replicas,
-                objective=build_objective(config),
+                objective=build_objective(config, teacher=self.train.soft is not None),
                 on_step=self._on_step(bar),
             )
         seconds = time.perf_counter() - started
@@ -302,7 +302,7 @@ def write_resolved(directory: Path, resolved: dict) -> None:
 def check_unchanged(directory: Path, resolved: dict) -> None:
     """A resumed run must be the same run: DataError names what changed in params, data or labels."""
     before = read_json(directory / "resolved.json")
-    for part in ("params", "data", "seed", "precision", "encoder", "tokenizer"):
+    for part in ("params", "data", "seed", "precision", "encoder", "tokenizer", "teacher"):
         old, new = before.get(part), json.loads(json.dumps(resolved.get(part)))
         if old == new:
             continue

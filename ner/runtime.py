@@ -147,11 +147,16 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def binary(path: Path, mode: str, **text_options):
+    """An opener of `whole_file` for bytes."""
+    return open(path, mode.replace("t", "b"))
+
+
 @contextlib.contextmanager
 def whole_file(path: Path, opener=open):
     """A text file that appears under its name only when it is whole; a device or a pipe is written to.
 
-    `opener` is one that compresses: gzip.open, lzma.open.
+    `opener` is one that compresses, gzip.open or lzma.open, or `binary`.
     """
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8", newline="\n") as file:

@@ -42,6 +42,9 @@ ORDER = {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
         *("engine", "checkpoint", "runtime"),
     },
+    "distillation": {
+        *("tags", "corpus", "text", "data_loader", "heads", "model", "report", "experiment", "runtime"),
+    },
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
         *("engine", "checkpoint", "runtime"),
