@@ -23,6 +23,7 @@ from ner.encoders.weights import (
     save_weights,
 )
 from ner.heads import HEADS
+from ner.integrity import check_model
 from ner.runtime import autocast
 from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
 from ner.tokenizer import Tokenizer, load_tokenizer
@@ -130,12 +131,15 @@ def open_encoder(model_dir: str | Path) -> tuple[nn.Module, Tokenizer, list[str]
 
 
 def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
-    """A model directory as it is, or the checkpoint `name` of an experiment directory."""
+    """A model directory as it is, or the checkpoint `name` of an experiment directory.
+
+    DataError where there is neither, or where a manifest says that a file is damaged.
+    """
     directory = Path(directory)
-    if config_path(directory).is_file():
-        return directory
-    if (directory / name).is_dir():
-        return directory / name
+    model_dir = directory if config_path(directory).is_file() else directory / name
+    if model_dir.is_dir():
+        check_model(model_dir)
+        return model_dir
     missing = "no such directory" if not directory.is_dir() else f"no config.json and no {name}/"
     raise DataError(f"{directory}: {missing}, expected a trained experiment or a model directory")
 

@@ -24,19 +24,23 @@ ORDER = {
     "download": {"corpus"},
     "config": {"corpus"},
     "runtime": {"corpus"},
+    "integrity": {"corpus", "runtime"},
+    "run_dir": {"corpus", "config", "runtime"},
     "tokenizer": {"corpus"},
     "data_loader": {"corpus", "batch", "tokenizer"},
-    "model": {"tags", "corpus", "batch", "tokenizer", "encoders", "heads", "config", "runtime"},
+    "model": {
+        *("tags", "corpus", "batch", "tokenizer", "encoders", "heads", "config", "integrity", "runtime"),
+    },
     "engine": {"tags", "batch", "data_loader", "model", "optim", "runtime"},
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
-    "checkpoint": {"corpus", "encoders", "engine", "runtime"},
+    "checkpoint": {"corpus", "encoders", "engine", "integrity", "runtime"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "optim", "report"),
-        *("engine", "checkpoint", "runtime"),
+        *("engine", "checkpoint", "run_dir", "runtime"),
     },
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
-        *("engine", "checkpoint", "runtime"),
+        *("engine", "checkpoint", "run_dir", "runtime"),
     },
 }
 REQUIRED = {"torch", "torchcrf", "seqeval", "tqdm", "numpy", "safetensors", "tokenizers"}
