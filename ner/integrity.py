@@ -1,6 +1,12 @@
-"""Whether the files of a folder are those that were written into it: `manifest.json`, their sizes and sha256.
+"""Whether the files of a model directory can be opened: as they were written, and of a size to be read.
 
-{"files": {"config.json": {"bytes": 812, "sha256": "9f86d0..."}, ...}}
+`manifest.json` says how they were written, with sizes and sha256:
+
+    {"files": {"config.json": {"bytes": 812, "sha256": "9f86d0..."}, ...}}
+
+`check_sizes` is for directories from anywhere: what it lets through is read within seconds and in memory in
+proportion.  (The safetensors library itself sees to it that tensors lie inside the file and do not overlap,
+but allows 100 MB of names.)
 """
 
 import json
@@ -9,8 +15,43 @@ from pathlib import Path
 from ner.corpus import DataError, read_json, read_text
 from ner.runtime import sha256
 
+MIB = 1 << 20
 MANIFEST = "manifest.json"
 STATE = "training_state"  # .json and .safetensors: what resuming needs and tagging does not
+SMALL = (
+    *("config.json", "bert_config.json", "tokenizer_config.json", MANIFEST, f"{STATE}.json"),
+    *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
+)
+# name -> bytes, brackets and lines at most; the largest vocabulary published for BERT has 501,153 pieces
+TEXTS = {
+    **dict.fromkeys(SMALL, (4 * MIB, 10_000, 100_000)),
+    "tokenizer.json": (16 * MIB, 100_000, 2_000_000),
+    "vocab.txt": (16 * MIB, None, 1_000_000),
+}
+MAX_HEADER = 4 * MIB  # of a safetensors file; that of BERT-large has 50 kB
+
+
+def check_sizes(folder: Path) -> None:
+    """DataError where a file is larger or more deeply divided than any published model has it."""
+    for name, (n_bytes, n_brackets, n_lines) in TEXTS.items():
+        path = folder / name
+        if not path.exists():
+            continue
+        if not path.is_file():
+            raise DataError(f"{path}: got no regular file, expected one")
+        if path.stat().st_size > n_bytes:
+            raise DataError(f"{path}: got {path.stat().st_size:,} bytes, expected {n_bytes:,} at most")
+        text = path.read_bytes()
+        if n_brackets is not None and text.count(b"[") + text.count(b"{") > n_brackets:
+            raise DataError(f"{path}: got more than {n_brackets:,} brackets, expected a model's")
+        if text.count(b"\n") > n_lines:
+            raise DataError(f"{path}: got more than {n_lines:,} lines, expected a model's")
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            n_bytes = int.from_bytes(file.read(8), "little")
+        if n_bytes > MAX_HEADER:
+            expected = f"a whole safetensors file, with {MAX_HEADER:,} at most"
+            raise DataError(f"{path}: got a header of {n_bytes:,} bytes, expected {expected}")
 
 
 def write_manifest(folder: Path) -> None:
@@ -23,6 +64,7 @@ def write_manifest(folder: Path) -> None:
 def check_model(folder: Path) -> None:
     """Where a model directory has a manifest: the check of all that is not the state of its training."""
     if (folder / MANIFEST).exists():
+        check_sizes(folder)
         check_manifest(folder, without=STATE)
 
 

@@ -23,7 +23,7 @@ from ner.encoders.weights import (
     save_weights,
 )
 from ner.heads import HEADS
-from ner.integrity import check_model
+from ner.integrity import check_model, check_sizes
 from ner.runtime import autocast
 from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
 from ner.tokenizer import Tokenizer, load_tokenizer
@@ -31,6 +31,7 @@ from ner.tokenizer import Tokenizer, load_tokenizer
 _BILOU = str.maketrans("LU", "ES")
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
+MAX_TAGS = 2000  # a table of all pairs is made
 
 
 class Tagger(nn.Module):
@@ -158,6 +159,8 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     dropout = config.get("classifier_dropout")
     dropout = 0.1 if dropout is None else dropout
     where = str(config_path(model_dir))
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise DataError(f"{where}: classifier_dropout: got {dropout!r:.40}, expected 0 <= p < 1")
     head = build_head(own.get("head", "softmax"), encoder.width, tag_set, dropout=dropout, where=where)
     try:
         load_encoder(head, weights, where=model_dir)
@@ -214,16 +217,43 @@ def guess_unit_of(tokenizer: Tokenizer) -> str:
 def _open(model_dir: str | Path):
     """Encoder, tokenizer, config, all tensors under published names, and what was loaded."""
     try:
+        check_sizes(Path(model_dir))
         config = read_config(model_dir)
         tokenizer = load_tokenizer(model_dir)
+        weights = read_weights(model_dir)
+        _check_numbers(config, tokenizer, weights, model_dir)
         encoder = _empty_encoder(config, tokenizer, model_dir)
         prefixes = (f"{encoder.file_prefix}.", "ernie.")
         use_task_id = bool(config.get("use_task_id"))
-        weights = published_names(read_weights(model_dir), prefixes, use_task_id=use_task_id)
+        weights = published_names(weights, prefixes, use_task_id=use_task_id)
         report = load_encoder(encoder, weights, where=model_dir)
     except ValueError as error:
         raise DataError(str(error)) from None
+    except RecursionError:
+        raise DataError(f"{config_path(model_dir)}: not JSON that can be read, nested too deeply") from None
     return encoder, tokenizer, config, weights, report
+
+
+def _check_numbers(
+    config: Mapping, tokenizer: Tokenizer, weights: Mapping[str, torch.Tensor], model_dir: str | Path
+) -> None:
+    """ValueError where the config promises more numbers than the weights hold: before memory is asked for."""
+    where = config_path(model_dir)
+    n_layers = config.get("num_hidden_layers", 1)
+    if not isinstance(n_layers, int) or n_layers > len(weights):
+        raise ValueError(
+            f"{where}: num_hidden_layers: got {n_layers!r}, the weights have {len(weights)} tensors"
+        )
+    try:
+        with torch.device("meta"):
+            empty = _empty_encoder(config, tokenizer, model_dir)
+    except (RuntimeError, TypeError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{where}: sizes that no encoder can have, {reason}") from None
+    n_promised = sum(tensor.numel() for tensor in empty.state_dict().values())
+    n_there = sum(tensor.numel() for tensor in weights.values())
+    if n_promised > 2 * n_there:  # what is less wrong is told apart tensor by tensor
+        raise ValueError(f"{where}: an encoder of {n_promised:,} numbers, the weights have {n_there:,}")
 
 
 def _empty_encoder(config: Mapping, tokenizer: Tokenizer, model_dir: str | Path) -> nn.Module:
@@ -280,6 +310,8 @@ def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
     names = config.get("id2label")
     if not isinstance(names, dict) or not names:
         raise DataError(f"{config_path(model_dir)}: no id2label, expected a model trained for tagging")
+    if len(names) > MAX_TAGS or not all(isinstance(name, str) for name in names.values()):
+        raise DataError(f"{config_path(model_dir)}: id2label: expected names, {MAX_TAGS} at most")
     try:
         tags = published_tags([names[str(i)] for i in range(len(names))])
         return TagSet(tags, own.get("scheme") or guess_scheme(set(tags) - set(NON_TAGS)))
