@@ -8,10 +8,11 @@ In `checkpoints`, names that begin with a dot are drafts and what is about to go
 moment leaves at most those behind, and the next one that resumes removes them.
 """
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from safetensors.torch import load_file
 from ner.corpus import DataError, read_json
 from ner.encoders.weights import save_weights
 from ner.engine import Progress
-from ner.integrity import STATE, check_manifest, write_manifest
+from ner.integrity import STATE, check_manifest, check_sizes, write_manifest
 from ner.runtime import TrainingError, random_state, set_random_state
 
 N_KEPT = 2  # newest ones; the best is kept besides
@@ -50,24 +51,35 @@ def save_checkpoint(
     best = progress.step if is_best else _best_step(experiment_dir)
     _check_finite(optimizer, progress.step)
     try:
-        target.parent.mkdir(exist_ok=True)
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir()
-        write_model(draft)
-        _save_state(draft, optimizer, scaler, {"progress": asdict(progress), "best": best, "record": record})
-        write_manifest(draft)
-        for path in [*draft.iterdir(), draft]:
-            _flush(path)
-        _put(draft, target)
-        for name in ("best", "last") if is_best else ("last",):
-            _link(experiment_dir / name, target)
-        _flush(experiment_dir)
-        _prune(experiment_dir)
-    except (OSError, SafetensorError) as error:
+        with saving(target):
+            target.parent.mkdir(exist_ok=True)
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir()
+            write_model(draft)
+            values = {"progress": asdict(progress), "best": best, "record": record}
+            _save_state(draft, optimizer, scaler, values)
+            write_manifest(draft)
+            for path in [*draft.iterdir(), draft]:
+                _flush(path)
+            _put(draft, target)
+            for name in ("best", "last") if is_best else ("last",):
+                _link(experiment_dir / name, target)
+            _flush(experiment_dir)
+            _prune(experiment_dir)
+    except DataError:
         shutil.rmtree(draft, ignore_errors=True)  # room for other programs
+        raise
+    return target
+
+
+@contextlib.contextmanager
+def saving(target: Path) -> Iterator[None]:
+    """A failure to write in it is a DataError."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(f"{target}: cannot be saved, {reason}; checkpoints before it are whole") from None
-    return target
 
 
 def _check_finite(optimizer: torch.optim.Optimizer, step: int) -> None:
@@ -104,6 +116,7 @@ def find_checkpoint(experiment_dir: Path, name: str) -> tuple[Path, list[str]]:
     damages: list[str] = []
     for folder in candidates:
         try:
+            check_sizes(folder)
             check_manifest(folder)
         except DataError as error:
             damages.append(str(error))

@@ -19,7 +19,7 @@ from ner.model import Model, restore_weights, save
 from ner.optim import rate_factor
 from ner.report import duration, per_type_table
 from ner.run_dir import add_metrics, cut_metrics
-from ner.runtime import Stopped, StopRequest, TrainingError, log
+from ner.runtime import Stopped, StopRequest, log
 from ner.tags import Span
 
 
@@ -131,11 +131,7 @@ class Experiment:
         scores, val_loss, predicted = evaluate(
             self.model, self.val, device=self.device, replicas=self.replicas
         )
-        if not math.isfinite(val_loss):
-            raise TrainingError(
-                f"the loss on val is {val_loss} (epoch {number}, step {self.progress.step}); "
-                f"a lower learning_rate may help"
-            )
+        engine.check_finite(val_loss, f"on val, epoch {number}, step {self.progress.step}")
         is_best = self.patience.update(scores.total.f1, config.patience / 100)
         line = {
             "epoch": number,
@@ -191,6 +187,7 @@ class Experiment:
             f"  accuracy {100 * line['val_accuracy']:.2f} (all O: {100 * line['val_accuracy_all_o']:.2f})"
             f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
             f"  {duration(line['seconds'])}, {duration(time_left)} left"
+            f"{engine.skipped_steps(self.progress, self.scaler)}"
         )
         if scores.total.f1 == 0:
             log.info(self._why_nothing(predicted))

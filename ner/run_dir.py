@@ -33,7 +33,8 @@ def only_trainer(directory: Path) -> Iterator[None]:
         os.write(handle, f"{os.getpid()}\n".encode())
         yield
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a file that stays behind locks nothing
+            path.unlink()
         os.close(handle)
         if is_new:
             with contextlib.suppress(OSError):  # not empty: something came of it

@@ -74,6 +74,20 @@ def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        return _run(main, parse_args, argv)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+    finally:
+        stop_log()
+
+
+def _run(main: Callable, parse_args: Callable, argv: Sequence[str] | None) -> int:
+    try:
         main(parse_args(argv))
     except DataError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -84,17 +98,9 @@ def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None)
     except Stopped as stopped:
         log.info(str(stopped))
         return 128 + stopped.number
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
-        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    finally:
-        stop_log()
     return 0
 
 
@@ -246,5 +252,6 @@ def start_log(path: Path | None = None) -> logging.Logger:
 def stop_log() -> None:
     """Closes what `start_log` opened."""
     for handler in list(log.handlers):
-        handler.close()
         log.removeHandler(handler)
+        with contextlib.suppress(OSError):  # every line was flushed, or its error told
+            handler.close()

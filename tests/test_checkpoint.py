@@ -153,7 +153,9 @@ def test_the_next_steps_are_the_same_bit_for_bit(tmp_path, encoder, head, precis
     epochs_end = Run(tmp_path, encoder=encoder, head=head, precision=precision, seed=6)
     folder = tmp_path / "checkpoints" / f"step-{len(first.loader)}"
     assert epochs_end.restore(folder) == {"best_f1": 0.25, "note": "北"}
-    assert epochs_end.progress == Progress(epoch=1, step=len(first.loader))
+    progress = epochs_end.progress
+    assert (progress.epoch, progress.batch, progress.step) == (1, 0, len(first.loader))
+    assert (progress.loss_sum, progress.n_tokens) == (0.0, 0)
     epochs_end.epoch()
     assert epochs_end.steps[0][1] == all_steps[len(first.loader)][1]
 

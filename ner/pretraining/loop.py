@@ -11,15 +11,15 @@ from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ner.checkpoint import resume, save_checkpoint
-from ner.engine import Progress
+from ner.checkpoint import resume, save_checkpoint, saving
+from ner.engine import Progress, check_finite, count_skipped, skipped_steps
 from ner.optim import rate_factor, set_rates
 from ner.pretraining.mlm import MaskedLm, Pretrained, restore_mlm, save_mlm
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.rows import MaskedBatch, MaskedLoader
 from ner.report import duration
 from ner.run_dir import add_metrics, cut_metrics
-from ner.runtime import Stopped, StopRequest, TrainingError, log
+from ner.runtime import Stopped, StopRequest, log
 
 READ_EVERY = 20  # steps between readings of the loss, each of which waits for the device
 FINE = 1_000_000  # parts of a run that is measured in time
@@ -124,7 +124,8 @@ class Pretraining:
                     self._evaluate(rate)
             if saved_step < progress.step:
                 self._save(rate)
-        save_mlm(self.directory, self.model, getattr(torch, config.save_dtype))
+        with saving(self.directory):
+            save_mlm(self.directory, self.model, getattr(torch, config.save_dtype))
         took = duration(self.clock() - begun)
         log.info(f"{took} for {progress.step} steps; the model is {self.directory}")
 
@@ -191,6 +192,8 @@ class Pretraining:
             account.interval_loss += loss
             account.interval_tag_loss += tag_loss
         self._pending.clear()
+        if self.scaler.is_enabled():
+            count_skipped(self.progress, self.optimizer)
         return account.interval_loss / max(1, account.interval_masked)
 
     def _evaluate(self, rate: float) -> None:
@@ -224,6 +227,7 @@ class Pretraining:
             f"{tags}"
             f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
             f"  {duration(account.seconds)}, {duration(max(0.0, left))} left"
+            f"{skipped_steps(self.progress, self.scaler)}"
         )
 
     def _save(self, rate: float) -> None:
@@ -264,12 +268,6 @@ class Pretraining:
                 words["perplexity"] = f"{self._evaluated['val_perplexity']:.2f}"
                 words["accuracy"] = f"{100 * self._evaluated['val_masked_accuracy']:.2f}"
             bar.set_postfix(words, refresh=False)
-
-
-def check_finite(loss: float, where: str) -> None:
-    """TrainingError where a loss is not a number to go on with."""
-    if not math.isfinite(loss):
-        raise TrainingError(f"the loss is {loss} ({where}); a lower learning_rate may help")
 
 
 @torch.inference_mode()
