@@ -9,6 +9,7 @@ from torch import nn
 
 from ner.data_loader import DataLoader
 from ner.model import Tagger
+from ner.objectives import Objective, likelihood
 from ner.optim import set_rates
 from ner.runtime import TrainingError
 from ner.tags import ScoredSpan
@@ -62,13 +63,15 @@ def train_epoch(
     scaler: torch.amp.GradScaler | None = None,
     fixed_scale: float = 0.0,
     replicas: nn.Module | None = None,
+    objective: Objective = likelihood,
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Trains from `progress.batch` to the end of the epoch `progress.epoch`.
 
     `rate(step)` is the factor of every group's peak rate.  An optimiser step takes `accumulation`
     batches; its loss is the sum over all their tokens divided once by their number, so uneven batches
-    and shards weigh right.  `replicas` is the tagger wrapped for several devices.
+    and shards weigh right.  `replicas` is the tagger wrapped for several devices, `objective` what is
+    minimised.
 
     Raises TrainingError where the loss is not finite, or fp16 overflows in step after step.
     """
@@ -83,8 +86,7 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss_sum = 0.0
         for number, batch in enumerate(group, start=first + 1):
-            _, losses = model(batch.to(device))
-            loss = losses.sum()
+            loss = objective(model, batch.to(device))
             scaler.scale(loss / n_tokens).backward()
             value = loss.item()
             check_finite(value, f"epoch {progress.epoch + 1}, batch {number}, step {progress.step + 1}")
@@ -114,9 +116,10 @@ def check_finite(loss: float, where: str) -> None:
 def count_skipped(progress: Progress, optimizer: torch.optim.Optimizer) -> None:
     """Notes how many steps so far were not skipped; TrainingError where they were MAX_SKIPPED in a row.
 
-    A step is skipped where its scaled gradient is not finite in float16; Adam then does not count it.
+    A step is skipped where its scaled gradient is not finite in float16; Adam then does not count it.  The
+    last parameter is the head's, which learns in every step; others may be frozen for a time.
     """
-    state = next(iter(optimizer.state.values()), {})
+    state = optimizer.state.get(optimizer.param_groups[-1]["params"][-1], {})
     if "step" not in state:  # not one step taken, or an optimiser that does not count
         return
     n_taken = int(state["step"])

@@ -13,12 +13,14 @@ ORDER = {
     "batch": set(),
     "encoders": set(),
     "optim": set(),
+    "encodings": set(),
     "corpus": {"tags"},
     "text": {"tags"},
     "metrics": {"tags"},
     "report": {"tags", "metrics"},
     "heads": {"tags", "batch"},
-    "formats": {"tags", "corpus"},
+    "features": {"encoders"},
+    "formats": {"tags", "encodings", "corpus", "text"},
     "dataset": {"tags", "corpus", "formats"},
     "dataset_dir": {"tags", "corpus", "dataset"},
     "download": {"corpus"},
@@ -29,13 +31,15 @@ ORDER = {
     "tokenizer": {"corpus"},
     "data_loader": {"corpus", "batch", "tokenizer"},
     "model": {
-        *("tags", "corpus", "batch", "tokenizer", "encoders", "heads", "config", "integrity", "runtime"),
+        *("tags", "corpus", "batch", "tokenizer", "encoders", "features", "heads", "config", "integrity"),
+        "runtime",
     },
-    "engine": {"tags", "batch", "data_loader", "model", "optim", "runtime"},
+    "objectives": {"batch", "config", "runtime"},
+    "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
     "checkpoint": {"corpus", "encoders", "engine", "integrity", "runtime"},
     "experiment": {
-        *("tags", "corpus", "config", "data_loader", "metrics", "model", "optim", "report"),
+        *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
         *("engine", "checkpoint", "run_dir", "runtime"),
     },
     "pretraining": {
@@ -57,7 +61,7 @@ EXTRAS = {
 }
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WITHOUT_TORCH = {
-    *("tags", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
+    *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
     *("download", "config", "tokenizer"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
