@@ -166,9 +166,7 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     `open_encoder`, and where the directory has no tags or no classifier or the window does not fit.
     """
     encoder, tokenizer, config, weights, report = _open(model_dir)
-    own = config.get("ner", {})
-    if not isinstance(own, dict):
-        raise DataError(f"{config_path(model_dir)}: ner: got {own!r}, expected an object")
+    own = _own(config, model_dir)
     tag_set = _tag_set(config, own, model_dir)
     dropout = config.get(DROPOUT_KEYS.get(encoder.file_prefix, "classifier_dropout"))
     dropout = 0.1 if dropout is None else dropout
@@ -188,16 +186,37 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
             load_encoder(features, own_part, where=model_dir)
     except ValueError as error:
         raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
-    unit = unit or own.get("unit") or guess_unit_of(tokenizer)
-    if unit not in UNITS:
-        raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
-    max_len = _max_len(own.get("max_len") if max_len is None else max_len, encoder)
+    unit, max_len = unit_and_window(model_dir, encoder, tokenizer, unit=unit, max_len=max_len)
     tagger = Tagger(encoder, head, features).eval()
     upper = set(_upper_tensors(tagger))
     unused = [name for name in report.unused if name not in upper]
     report = report._replace(loaded=[*report.loaded, *upper], unused=unused)
     sentences = (*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir)))
     return Model(tagger, tokenizer, unit, max_len, sentences)
+
+
+def unit_and_window(
+    model_dir: str | Path,
+    encoder: nn.Module,
+    tokenizer: Tokenizer,
+    *,
+    unit: str | None = None,
+    max_len: int | None = None,
+) -> tuple[str, int]:
+    """How raw text is cut and the pieces a window: as stated, as the directory says, or guessed."""
+    own = _own(read_config(model_dir), model_dir)
+    unit = unit or own.get("unit") or guess_unit_of(tokenizer)
+    if unit not in UNITS:
+        raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
+    return unit, _max_len(own.get("max_len") if max_len is None else max_len, encoder)
+
+
+def _own(config: Mapping, model_dir: str | Path) -> dict:
+    """What a config says that only our programs know."""
+    own = config.get("ner", {})
+    if not isinstance(own, dict):
+        raise DataError(f"{config_path(model_dir)}: ner: got {own!r}, expected an object")
+    return own
 
 
 def save(model_dir: str | Path, model: Model) -> None:

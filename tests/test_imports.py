@@ -38,6 +38,9 @@ ORDER = {
     "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
     "checkpoint": {"corpus", "encoders", "engine", "integrity", "runtime"},
+    "vectors": {
+        *("corpus", "text", "batch", "data_loader", "features", "model", "predictions", "runtime"),
+    },
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
         *("engine", "checkpoint", "run_dir", "runtime"),
