@@ -16,17 +16,20 @@ import torch
 from torch import nn
 
 from ner import corpus, runtime
+from ner.checkpoint import find_checkpoint
 from ner.config import Config, load_config, to_json
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
 from ner.distillation import Lesson, check_pair, comparison, comparison_table, prepare
-from ner.experiment import Experiment, check_directory, check_unchanged, clear_directory, write_resolved
+from ner.experiment import Experiment
 from ner.features import build_features
 from ner.heads.losses import LOSSES, build_loss
+from ner.integrity import check_model
 from ner.model import Model, Tagger, build_encoder, build_head, load, open_encoder, resolve_model_dir
 from ner.objectives import ADVERSARIES
 from ner.optim import SCHEDULES, build_optimizer, n_layers_of, parameter_groups, train_from
 from ner.pretraining.plaintext import read_lines
+from ner.run_dir import check_directory, check_unchanged, clear_directory, only_trainer, write_resolved
 from ner.runtime import log
 from ner.tags import TagSet
 from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
@@ -73,10 +76,19 @@ def main(args: argparse.Namespace) -> None:
         known = ", ".join(SCHEDULES)
         raise DataError(f"{params}: schedule: got {config.schedule!r}, expected one of {known}")
     check_objective(config, args, precision, str(params))
-    check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
+    with only_trainer(args.model_dir):
+        check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
+        run(args, config, device, precision)
+
+
+def run(args: argparse.Namespace, config: Config, device: torch.device, precision: str) -> None:
+    """Builds the experiment, from its beginning or from a checkpoint, and trains."""
+    checkpoint, damages = None, []
+    if args.restore_file:
+        checkpoint, damages = find_checkpoint(args.model_dir, args.restore_file)
     train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
     runtime.set_seed(args.seed)
-    model, examples, report = build_model(args, config, train)
+    model, examples, report = build_model(args, config, train, checkpoint)
     model.tagger.precision = precision
     model.tagger.to(device)
     lesson = ask_teacher(args, config, model, examples) if args.teacher else None
@@ -111,9 +123,9 @@ def main(args: argparse.Namespace) -> None:
     resolved = resolve(args, config, experiment, precision)
     resolved["teacher"] = lesson and lesson.fingerprint
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
-    if args.restore_file:
+    if checkpoint:
         check_unchanged(args.model_dir, resolved)
-        report.append(experiment.restore(args.restore_file))
+        report += [*damages, experiment.restore(checkpoint)]
     else:
         clear_directory(args.model_dir)
         write_resolved(args.model_dir, resolved)
@@ -148,17 +160,18 @@ def illegal_gold(data_dir: Path, train: corpus.Split, val: corpus.Split) -> list
 
 
 def build_model(
-    args: argparse.Namespace, config: Config, train: corpus.Split
+    args: argparse.Namespace, config: Config, train: corpus.Split, checkpoint: Path | None
 ) -> tuple[Model, Examples, list[str]]:
     """The tagger with its encoder, published or fresh; the train split in its pieces; a report in words."""
     where = str(args.model_dir / "params.json")
     if args.bert_model_dir:
+        check_model(args.bert_model_dir)
         encoder, tokenizer, report = open_encoder(args.bert_model_dir)
         if config.encoder:
             report.append(f"the `encoder` key of params.json is not used: {args.bert_model_dir} decides")
         examples = encode(train.sentences, tokenizer)
     else:
-        encoder, tokenizer, examples, report = fresh_encoder(args, config, train)
+        encoder, tokenizer, examples, report = fresh_encoder(args, config, train, checkpoint)
     limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
     if config.max_len > limit:
         raise DataError(
@@ -214,14 +227,14 @@ def compare(args: argparse.Namespace, teacher: Model, val: corpus.Split) -> None
 
 
 def fresh_encoder(
-    args: argparse.Namespace, config: Config, train: corpus.Split
+    args: argparse.Namespace, config: Config, train: corpus.Split, checkpoint: Path | None
 ) -> tuple[nn.Module, Tokenizer, Examples, list[str]]:
     """An encoder without published weights, and what it learns from train before training begins."""
     where = str(args.model_dir / "params.json")
     if not config.encoder:
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
-    if args.restore_file:
-        tokenizer = load_tokenizer(args.model_dir / args.restore_file)
+    if checkpoint:
+        tokenizer = load_tokenizer(checkpoint)
     else:
         tokens = (token for sentence in train.sentences for token in sentence.tokens)
         # capital letters tell names from words
@@ -229,7 +242,7 @@ def fresh_encoder(
     encoder = build_encoder(config.encoder, vocab_size=len(tokenizer), where=where)
     examples = encode(train.sentences, tokenizer)
     report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
-    if hasattr(encoder, "prepare") and not args.restore_file:
+    if hasattr(encoder, "prepare") and not checkpoint:
         try:
             report += encoder.prepare(tokenizer, examples.pieces)
         except ValueError as error:  # a file of vectors
@@ -314,6 +327,7 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
         },
         "seed": args.seed,
         "precision": precision,
+        "loss_scale": args.loss_scale,
         "encoder": asdict(model.tagger.encoder.config) | {"vocab_size": len(model.tokenizer)},
         "tokenizer": model.tokenizer.sha256,
         "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),

@@ -363,10 +363,11 @@ def test_a_run_goes_on_where_it_stopped(start, whole, data, run_main, monkeypatc
     assert ended.err.endswith("interrupted\n")
     assert len(metrics_of(stopped)) == 2
     resolved = (stopped / "resolved.json").read_bytes()
+    step = Path(os.readlink(stopped / "last")).name
     restore = ["--data_dir", data, "--model_dir", stopped, *options, "--restore_file", "last"]
     ended = run_main(train, *restore)
     assert ended.code == 0
-    assert f"restored {stopped / 'last'}: going on with epoch 3" in ended.err
+    assert f"restored {stopped / 'checkpoints' / step}: going on with epoch 3" in ended.err
     check_finished(stopped, 4)
     assert (stopped / "resolved.json").read_bytes() == resolved
     assert without_times(stopped) == without_times(unbroken)
