@@ -19,10 +19,14 @@ N_LISTED = 10  # illegal tags that are printed; dataset.json has them all
 
 
 class Dataset(NamedTuple):
-    """`splits` in the order of `SPLITS`; `facts` is what `dataset.json` holds."""
+    """`splits` in the order of `SPLITS`; `facts` is what `dataset.json` holds.
+
+    `places[split][i]` is `file:line`, where sentence i starts in its source.
+    """
 
     splits: dict[str, list[Sentence]]
     facts: dict
+    places: dict[str, list[str]]
 
 
 class _Part(NamedTuple):
@@ -86,7 +90,8 @@ def build(
         unit = guess_unit(splits["train"])
         choices.append(f"unit: {unit}, guessed from the tokens of train (--unit states it)")
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
-    return Dataset(splits, facts | {"choices": choices} | _describe(documents, parts, splits))
+    facts |= {"choices": choices} | _describe(documents, parts, splits)
+    return Dataset(splits, facts, {name: _places(documents[p.source], p.rows) for name, p in parts.items()})
 
 
 def _parts(documents: dict[str, Document], *, val_size: int, test_size: int, seed: int) -> dict[str, _Part]:
@@ -110,6 +115,10 @@ def _parts(documents: dict[str, Document], *, val_size: int, test_size: int, see
         name: _Part(name, range(len(doc.sentences))) for name, doc in documents.items() if name != "train"
     }
     return {name: parts[name] for name in SPLITS if name in parts}
+
+
+def _places(document: Document, rows: Sequence[int]) -> list[str]:
+    return [f"{document.path.name}:{document.first_lines[row]}" for row in rows]
 
 
 def refuse_illegal(documents: dict[str, Document]) -> None:
@@ -169,12 +178,12 @@ def _counts(sentences: list[Sentence]) -> dict:
         "tokens": sum(lengths),
         "entities": dict(sorted(entities.items())) if annotated else None,
         "without_entity": sum(not sentence.spans for sentence in sentences) if annotated else None,
-        "length": {"p50": _percentile(lengths, 50), "p95": _percentile(lengths, 95), "max": lengths[-1]},
+        "length": {"p50": percentile(lengths, 50), "p95": percentile(lengths, 95), "max": lengths[-1]},
         "duplicate_texts": len(sentences) - len({sentence.tokens for sentence in sentences}),
     }
 
 
-def _percentile(ordered: list[int], percent: int) -> int:
+def percentile(ordered: list[int], percent: int) -> int:
     """Nearest rank: the smallest value that at least `percent` in a hundred do not exceed."""
     return ordered[-(-percent * len(ordered) // 100) - 1]
 

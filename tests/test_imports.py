@@ -21,6 +21,7 @@ ORDER = {
     "formats": {"tags", "corpus"},
     "dataset": {"tags", "corpus", "formats"},
     "dataset_dir": {"tags", "corpus", "dataset"},
+    "audit": {"tags", "corpus", "formats", "dataset"},
     "download": {"corpus"},
     "config": {"corpus"},
     "runtime": {"corpus"},
@@ -53,7 +54,7 @@ EXTRAS = {
 }
 WITHOUT_TORCH = {
     *("tags", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
-    *("download", "config", "tokenizer"),
+    *("audit", "download", "config", "tokenizer"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
 SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")])
