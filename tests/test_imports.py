@@ -30,6 +30,7 @@ ORDER = {
     "model": {"tags", "corpus", "batch", "tokenizer", "encoders", "heads", "config", "runtime"},
     "engine": {"tags", "batch", "data_loader", "model", "optim", "runtime"},
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
+    "suspicious": {"tags", "corpus", "batch", "data_loader", "model", "runtime"},
     "checkpoint": {"corpus", "encoders", "engine", "runtime"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "optim", "report"),
