@@ -7,7 +7,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ner import runtime
@@ -120,14 +120,14 @@ def report(
         )
 
 
-def report_suspicious(split: str, out_dir: Path, objects: Sequence[dict], n_unknown: int) -> None:
+def report_suspicious(split: str, out_dir: Path, objects: Sequence[dict], others: Mapping[str, int]) -> None:
     """Writes what the audit found, and shows the first of it."""
     path = write_suspicious(out_dir, split, objects)
     log.info(f"\nsentences whose gold the model doubts, the widest margins first: {len(objects):,} in {path}")
     for values in objects[:N_SHOWN]:
         log.info(f"  {describe(split, values)}")
-    if n_unknown:
-        log.info(f"  sentences not ranked, with gold labels that the model does not know: {n_unknown:,}")
+    for reason, n in others.items():
+        log.info(f"  not ranked, {reason}: {n:,}")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,21 @@
 """Gold that a model doubts: sentences whose best tagging by the model is another than gold.
 
+Listed are those of whose tagging the model is confident: it gives it more than half of all probability.
 They are ranked by the margin, in nats: log P(the model's best tagging) - log P(gold), the difference of
 the two losses.  What normalises the probabilities is the same in both, so under a softmax head the margin
 is the sum over tokens of the log-odds between the two tags, under a CRF the difference of the scores of
-two paths.  It grows with the number of disagreements, so a long text with many stands high.
+two paths.
 
 That a model's disagreement finds wrong labels needs a model that has not learned them: Wang et al.,
 "CrossWeigh: Training named entity tagger from imperfect annotations" (EMNLP 2019), and Northcutt, Jiang
 and Chuang, "Confident learning: Estimating uncertainty in dataset labels" (JAIR 70, 2021), predict every
-part of the data by a model trained on the others.  Unlike the latter, no threshold a label is set here.
+part of the data by a model trained on the others.  The latter learn a threshold for each label, in place of
+one half.
 """
 
 import json
+import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +28,9 @@ from ner.data_loader import pad_spans
 from ner.model import Model
 from ner.runtime import whole_file
 from ner.tags import ScoredSpan, Span
+
+LOG_2 = math.log(2)
+N_SHOWN = 3  # entities of a sentence in a line for people
 
 
 class Margins:
@@ -52,16 +59,20 @@ class Margins:
 
 def suspicious(
     sentences: Sequence[Sentence], predicted: Sequence[Sequence[Span]], margins: Margins, *, unit: str
-) -> tuple[list[dict], int]:
-    """The sentences where gold and prediction differ, the greatest margin first, as objects for JSON; and
-    how many more differ but have no margin, because their gold holds a label that the model lacks."""
+) -> tuple[list[dict], Counter[str]]:
+    """The sentences whose gold differs from a confident prediction, the greatest margin first, as objects
+    for JSON; and how many others differ, by reason."""
     gap = "" if unit == "char" else " "
-    objects, n_unknown = [], 0
+    objects, others = [], Counter()
     for i, (sentence, found) in enumerate(zip(sentences, predicted, strict=True)):
         gold, own = set(sentence.spans), set(found)
+        if gold == own:
+            continue
         if not {span.label for span in gold} <= margins.label_ids.keys():
-            n_unknown += 1
-        elif gold != own:
+            others["gold has a label that the model does not know"] += 1
+        elif margins.found[i] >= LOG_2:
+            others["the model is not confident"] += 1
+        else:
             objects.append(
                 {
                     "line": i + 1,
@@ -72,7 +83,7 @@ def suspicious(
                     "text": gap.join(sentence.tokens),
                 }
             )
-    return sorted(objects, key=lambda values: -values["margin"]), n_unknown
+    return sorted(objects, key=lambda values: -values["margin"]), others
 
 
 def _entities(spans: Sequence[Span], sentence: Sentence, gap: str) -> list[dict]:
@@ -93,8 +104,11 @@ def write_suspicious(out_dir: Path, split: str, objects: Sequence[dict]) -> Path
 
 def describe(split: str, values: dict) -> str:
     """One line for people: where, by how much, and what stands against what."""
-    gold, own = (
-        ", ".join(f"{e['label']} {e['text']} ({e['start']}-{e['end']})" for e in values[key]) or "nothing"
-        for key in ("gold_only", "predicted_only")
-    )
+    gold, own = (_listed(values[key]) for key in ("gold_only", "predicted_only"))
     return f"{split}/sentences.txt:{values['line']}: margin {values['margin']:.2f}: gold {gold}; model {own}"
+
+
+def _listed(entities: Sequence[dict]) -> str:
+    named = [f"{e['label']} {e['text']} ({e['start']}-{e['end']})" for e in entities[:N_SHOWN]]
+    more = len(entities) - N_SHOWN
+    return ", ".join([*named, *([f"{more} more"] if more > 0 else [])]) or "nothing"
