@@ -6,7 +6,7 @@ BIN := .venv/bin
 
 quickstart: .venv/installed
 	$(BIN)/python build_dataset.py --train data/sample/sample.bio --out_dir data/sample --val_size 80 --test_size 100
-	$(BIN)/python train.py --data_dir data/sample --model_dir experiments/sample --overwrite
+	$(BIN)/python train.py --data_dir data/sample --bert_model_dir pretrained/zh-small --model_dir experiments/sample --overwrite
 	$(BIN)/python evaluate.py --data_dir data/sample --model_dir experiments/sample --split test
 	$(BIN)/python predict.py --model_dir experiments/sample --text 林晓梅昨天从北京飞往巴黎，出席法国教育部的会议。
 

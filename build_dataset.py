@@ -16,7 +16,7 @@ from ner.corpus import SPLITS, UNITS, DataError
 from ner.dataset import build, findings, refuse_illegal, table
 from ner.dataset_dir import check_out_dir, write_dataset
 from ner.download import SOURCES, fetch
-from ner.formats import FORMATS, Document
+from ner.formats import FORMATS, Document, read
 from ner.runtime import run, whole_file
 from ner.tags import SCHEMES
 
@@ -32,9 +32,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out_dir", type=Path, required=True, metavar="DIR", help="such as data/msra")
     parser.add_argument("--val_size", type=int, metavar="N", help="sentences split off train for val")
     parser.add_argument("--test_size", type=int, default=0, metavar="N", help="and for test (default 0)")
+    parser.add_argument("--train_size", type=int, metavar="N", help="keep N of train's, taken at random")
     parser.add_argument("--seed", type=int, default=2019, help="of the split (default 2019)")
-    parser.add_argument("--format", choices=FORMATS, default="bio", help="of the files (default bio)")
-    parser.add_argument("--scheme", choices=SCHEMES, help="of the tags (default: guessed from prefixes)")
+    add_reading_arguments(parser)
     parser.add_argument("--unit", choices=UNITS, help="what a token is (default: guessed)")
     parser.add_argument("--strict", action="store_true", help="refuse illegal gold tags")
     parser.add_argument(
@@ -45,6 +45,42 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--download", choices=SOURCES, help="in place of --train and --test")
     parser.add_argument("--download_url", metavar="URL", help="a mirror of the archive")
     return parser.parse_args(argv)
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """How annotated files are read; `reading_options` hands them on."""
+    parser.add_argument("--format", choices=FORMATS, help="of the files (default: guessed)")
+    parser.add_argument("--encoding", default="utf-8", help="of the files (default utf-8)")
+    parser.add_argument(
+        "--columns", type=int, nargs=2, metavar=("TOKEN", "TAG"), help="of --format conll (default 1 -1)"
+    )
+    parser.add_argument("--scheme", choices=SCHEMES, help="of the tags (default: guessed from prefixes)")
+    parser.add_argument(
+        "--nested",
+        choices=["refuse", "keep_longest"],
+        help="what of spans that overlap (default refuse); keep_longest lists the others",
+    )
+    parser.add_argument(
+        "--misfits",
+        choices=["refuse", "leave_out"],
+        default="refuse",
+        help="what of spans off their text, in parts or cutting a token; leave_out lists them",
+    )
+    parser.add_argument(
+        "--split_lines", action="store_true", help="a sentence a line of each text with spans"
+    )
+
+
+def reading_options(args: argparse.Namespace) -> dict:
+    """The options of `ner.formats.load`, from the command line."""
+    return {
+        "encoding": args.encoding,
+        "scheme": args.scheme,
+        "columns": args.columns,
+        "by_line": args.split_lines,
+        "keep_longest": args.nested == "keep_longest",
+        "leave_out": args.misfits == "leave_out",
+    }
 
 
 def main(args: argparse.Namespace) -> None:
@@ -58,11 +94,19 @@ def main(args: argparse.Namespace) -> None:
     if args.strict:
         refuse_illegal(documents)
     dataset = build(
-        documents, val_size=args.val_size, test_size=args.test_size, seed=args.seed, unit=args.unit
+        documents,
+        val_size=args.val_size,
+        test_size=args.test_size,
+        train_size=args.train_size,
+        seed=args.seed,
+        unit=args.unit,
     )
     corpus = corpus_of_build(documents, dataset)
     found = audit(corpus)
     write_dataset(args.out_dir, dataset, as_files(corpus, found) if args.audit else None)
+    if args.format is None:
+        for document in documents.values():
+            print(f"{document.path.name}: format {document.format}, guessed (--format states it)")
     for line in [*findings(dataset.facts), *summary(corpus, found | {"illegal_tags": []})]:
         print(line)
     print(f"\n{table(dataset.facts)}\n\nwritten to {args.out_dir}")
@@ -95,8 +139,13 @@ def _check_options(args: argparse.Namespace, given: dict[str, Path]) -> None:
 def _read(args: argparse.Namespace, given: dict[str, Path]) -> dict[str, Document]:
     with tempfile.TemporaryDirectory() as folder:
         paths = given | _fetch(args, folder) if args.download else given
-        read = FORMATS[args.format]
-        return {split: read(paths[split], scheme=args.scheme) for split in SPLITS if split in paths}
+        options = reading_options(args)
+        documents = {"train": read(paths["train"], args.format, unit=args.unit, **options)}
+        unit = documents["train"].unit or args.unit  # val and test are cut as train is
+        for split in SPLITS[1:]:
+            if split in paths:
+                documents[split] = read(paths[split], args.format, unit=unit, **options)
+        return documents
 
 
 def _fetch(args: argparse.Namespace, folder: str) -> dict[str, Path]:

@@ -20,8 +20,11 @@ from ner.config import Config, load_config
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
 from ner.experiment import Experiment, check_directory, check_unchanged, clear_directory, write_resolved
+from ner.features import build_features
+from ner.heads.losses import LOSSES, build_loss
 from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
-from ner.optim import SCHEDULES, build_optimizer, parameter_groups
+from ner.objectives import ADVERSARIES
+from ner.optim import SCHEDULES, build_optimizer, n_layers_of, parameter_groups, train_from
 from ner.runtime import log
 from ner.tags import TagSet
 from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
@@ -55,6 +58,7 @@ def main(args: argparse.Namespace) -> None:
     if config.schedule not in SCHEDULES:
         known = ", ".join(SCHEDULES)
         raise DataError(f"{params}: schedule: got {config.schedule!r}, expected one of {known}")
+    check_objective(config, args, precision, str(params))
     check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
     train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
     runtime.set_seed(args.seed)
@@ -70,6 +74,8 @@ def main(args: argparse.Namespace) -> None:
         model.tagger,
         learning_rate=config.learning_rate,
         head_learning_rate=head_rate,
+        transition_learning_rate=config.transition_learning_rate or head_rate,
+        layer_decay=config.layer_decay or 1.0,
         weight_decay=config.weight_decay,
     )
     experiment = Experiment(
@@ -142,12 +148,24 @@ def build_model(
     if unlisted := sorted(train.labels - set(labels)):
         raise DataError(f"{args.data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
     tag_set = TagSet.from_labels(labels, config.scheme)
-    head = build_head(config.head, encoder.width, tag_set, dropout=config.head_dropout, where=where)
+    try:
+        features = build_features(encoder, config.layers, config.context)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    width = features.width if features else encoder.width
+    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, where=where)
+    set_loss(head, config, where)
     report.append(f"new, to be trained: the {config.head} head over {len(tag_set)} tags ({config.scheme})")
-    tagger = Tagger(encoder, head)
+    tagger = Tagger(encoder, head, features)
+    if features:
+        report.append(
+            f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}"
+        )
     if not config.full_finetuning:
         tagger.freeze_encoder()
         report.append("the encoder is frozen (full_finetuning is false)")
+    elif config.freeze_layers:
+        report.append(freeze(tagger, config, where))
     unit = corpus.read_unit(args.data_dir, train.sentences)
     return Model(tagger, tokenizer, unit, config.max_len), examples, report
 
@@ -174,6 +192,48 @@ def fresh_encoder(
         except ValueError as error:  # a file of vectors
             raise DataError(str(error)) from None
     return encoder, tokenizer, examples, report
+
+
+def check_objective(config: Config, args: argparse.Namespace, precision: str, where: str) -> None:
+    """DataError where what is to be minimised is unknown, or does not go together with the way of running."""
+    if config.adversarial not in ("none", *ADVERSARIES):
+        known = ", ".join(("none", *ADVERSARIES))
+        raise DataError(f"{where}: adversarial: got {config.adversarial!r}, expected one of {known}")
+    if config.adversarial != "none" and precision == "fp16":
+        raise DataError(
+            f"{where}: adversarial: got {config.adversarial!r} with --fp16, expected --bf16 or fp32"
+        )
+    for name in ("adversarial", "multi_dropout"):
+        value = getattr(config, name)
+        if args.multi_gpu and value not in (0, "none"):
+            raise DataError(f"{where}: {name}: got {value!r} with --multi_gpu, which cannot run it")
+
+
+def set_loss(head: nn.Module, config: Config, where: str) -> None:
+    """Gives the head the loss that it is to be trained with; DataError where it has but one of its own."""
+    if config.loss not in LOSSES:
+        raise DataError(f"{where}: loss: got {config.loss!r}, expected one of {', '.join(LOSSES)}")
+    if config.loss == "ce" and not config.label_smoothing:
+        return
+    if not hasattr(head, "criterion"):
+        name, got = (
+            ("loss", config.loss) if config.loss != "ce" else ("label_smoothing", config.label_smoothing)
+        )
+        raise DataError(f"{where}: {name}: got {got!r}, which head {config.head!r} cannot be trained with")
+    head.criterion = build_loss(config.loss, label_smoothing=config.label_smoothing)
+
+
+def freeze(tagger: Tagger, config: Config, where: str) -> str:
+    """Leaves the lowest layers out of training, and says which."""
+    n_layers = n_layers_of(tagger)
+    if config.n_frozen > n_layers:
+        raise DataError(
+            f"{where}: freeze_layers: got {config.freeze_layers}, expected at most {n_layers - 1} "
+            f"of {n_layers} layers; full_finetuning false freezes the whole encoder"
+        )
+    train_from(tagger, config.n_frozen)
+    layers = f" and the first {config.freeze_layers} of {n_layers} layers" * (config.n_frozen > 1)
+    return f"frozen: the embeddings{layers} (freeze_layers)"
 
 
 def replicate(tagger: Tagger, report: list[str]) -> nn.Module | None:

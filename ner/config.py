@@ -40,16 +40,40 @@ class Config:
     "an epoch counts as without gain unless it raises the best val F1 by this; in points: 0.02 is 0.0002"
     patience_num: int = 5
     "epochs in a row without gain after which the run stops, once min_epoch_num are past"
+    layers: str | int = "last"
+    "of the encoder, for the head: last, concat4, max4 (of the last four), mix (learned), or a number from 1"
+    context: str = "none"
+    "between encoder and head: none, or bilstm over the tokens of the whole sentence"
     head: str = "softmax"
     "a name in ner/heads: softmax, crf"
     scheme: str = "BIO"
     "tags inside the model: BIO or BIOES"
     head_dropout: float = 0.1
     "dropout before the classifier"
+    loss: str = "ce"
+    "a name in ner/heads/losses, of the softmax head: ce (cross-entropy), focal, dice"
+    label_smoothing: float = 0.0
+    "share of a token's target that goes to all tags alike, with the loss ce; 0: none"
+    adversarial: str = "none"
+    "none, or a name in ner/objectives: fgm, pgd"
+    adversarial_epsilon: float = 1.0
+    "how far the word vectors of a row are moved, together, as a Euclidean norm"
+    rdrop: float = 0.0
+    "weight of the divergence of two passes that differ by dropout; 0: one pass"
+    multi_dropout: int = 0
+    "dropouts before the classifier whose losses are averaged; 0: one"
     head_learning_rate: float = 0.0
     "peak rate of the head; 0: learning_rate"
+    transition_learning_rate: float = 0.0
+    "peak rate of a CRF's transitions; 0: the head's"
+    layer_decay: float = 0.0
+    "what each encoder layer's rate is of the one above it, such as 0.95, or 0.385 = 1 / 2.6; 0: all alike"
+    freeze_layers: int | str = 0
+    "encoder layers, from the lowest, that stay as they are, embeddings included; 'embeddings': these alone"
+    unfreeze_every: int = 0
+    "epochs after which the next layer joins, from the top, the head learning alone at first; 0: all at once"
     schedule: str = "linear"
-    "a name in ner/optim: linear, cosine, constant, after the warm-up"
+    "a name in ner/optim: linear, cosine, constant or triangular, after the warm-up"
     warmup: float = 0.1
     "share of all steps in which the rate rises from 0"
     batch_tokens: int = 0
@@ -59,13 +83,14 @@ class Config:
     save_steps: int = 0
     "a checkpoint every so many optimiser steps, besides the one at each epoch's end; 0: none"
     encoder: Mapping[str, Any] = field(default_factory=dict)
-    "name (bert, lstm) and sizes of an encoder without published weights; unused with --bert_model_dir"
+    "name (in ner/encoders) and sizes of an encoder without published weights; unused with --bert_model_dir"
 
     def __post_init__(self):
         positive = ("learning_rate", "batch_size", "epoch_num", "gradient_accumulation_steps")
         not_negative = (
             *("weight_decay", "clip_grad", "min_epoch_num", "patience", "patience_num"),
-            *("head_learning_rate", "batch_tokens", "save_steps"),
+            *("head_learning_rate", "transition_learning_rate", "unfreeze_every", "rdrop", "multi_dropout"),
+            *("batch_tokens", "save_steps"),
         )
         for name in ("batch_size", "epoch_num", "batch_tokens", "save_steps", "gradient_accumulation_steps"):
             _require(getattr(self, name) < 2**31, name, getattr(self, name), "a number below 2^31")
@@ -76,7 +101,31 @@ class Config:
         _require(self.max_len >= 8, "max_len", self.max_len, "8 pieces or more, two of them special")
         _require(0 <= self.warmup <= 1, "warmup", self.warmup, "a share of the steps, 0 to 1")
         _require(0 <= self.head_dropout < 1, "head_dropout", self.head_dropout, "0 <= p < 1")
+        _require(0 <= self.layer_decay <= 1, "layer_decay", self.layer_decay, "0 <= share <= 1")
+        _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= share < 1")
+        _require(self.adversarial_epsilon > 0, "adversarial_epsilon", self.adversarial_epsilon, "above 0")
+        if self.rdrop:
+            _require(not self.multi_dropout, "multi_dropout", self.multi_dropout, "0 with rdrop: one of them")
+        if self.label_smoothing:
+            _require(
+                self.loss == "ce", "label_smoothing", self.label_smoothing, "0 with a loss other than ce"
+            )
+        freeze = self.freeze_layers
+        frozen = freeze == "embeddings" or (isinstance(freeze, int) and freeze >= 0)
+        _require(frozen, "freeze_layers", freeze, "a number of layers, or 'embeddings'")
+        if not self.full_finetuning:
+            for name in ("layer_decay", "freeze_layers", "unfreeze_every"):
+                _require(
+                    not getattr(self, name), name, getattr(self, name), "0 where full_finetuning is false"
+                )
         _require(self.scheme in ("BIO", "BIOES"), "scheme", self.scheme, "BIO or BIOES")
+
+    @property
+    def n_frozen(self) -> int:
+        """Depths that never learn: 0 none, 1 the embeddings, k + 1 these and the first k layers."""
+        if self.freeze_layers == "embeddings":
+            return 1
+        return self.freeze_layers + 1 if self.freeze_layers else 0
 
 
 def _require(condition: bool, name: str, got: Any, expected: str) -> None:

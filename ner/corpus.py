@@ -66,27 +66,36 @@ def unescape(text: str) -> str:
     return re.sub(r"\\(\\|u[0-9a-f]{4})", lambda m: "\\" if m[1] == "\\" else chr(int(m[1][1:], 16)), text)
 
 
-def read_text(path: str | Path, encoding: str = "utf-8") -> str:
-    """The whole file; DataError names the line where the bytes are not in the encoding."""
-    path = Path(path)
+def read_bytes(path: str | Path) -> bytes:
+    """The whole file."""
     try:
-        data = path.read_bytes()
+        return Path(path).read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read, {error.strerror}") from None
+
+
+def read_text(path: str | Path, encoding: str = "utf-8") -> str:
+    """The whole file; DataError names the line where the bytes are not in the encoding."""
+    data = read_bytes(path)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        got = " ".join(f"{byte:02x}" for byte in data[error.start : error.start + 4])
-        raise DataError(f"{path}:{line}: not {encoding}, got bytes {got}") from None
+        raise DataError(undecodable(path, error)) from None
+
+
+def undecodable(path: str | Path, error: UnicodeDecodeError) -> str:
+    """`file:line: not utf-8, got bytes b1 b1`."""
+    line = error.object[: error.start].decode(error.encoding, errors="replace").count("\n") + 1
+    got = " ".join(f"{byte:02x}" for byte in error.object[error.start : error.start + 4])
+    return f"{path}:{line}: not {error.encoding}, got bytes {got}"
 
 
 def read_json(path: str | Path) -> dict:
     """A JSON file that holds one object."""
     try:
-        values = json.loads(read_text(path).removeprefix("\ufeff"), object_pairs_hook=_once)
+        values = json.loads(read_text(path).removeprefix("\ufeff"), object_pairs_hook=once)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON, {error.msg}") from None
     except ValueError as error:
@@ -98,8 +107,8 @@ def read_json(path: str | Path) -> dict:
     return values
 
 
-def _once(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object whose keys are all different."""
+def once(pairs: list[tuple[str, object]]) -> dict:
+    """A JSON object whose keys are all different; ValueError where one stands twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
         keys = [key for key, _ in pairs]

@@ -15,7 +15,7 @@ from ner.corpus import SPLITS, DataError, Sentence, guess_unit
 from ner.formats import Document
 from ner.formats.document import count_of
 
-N_LISTED = 10  # illegal tags that are printed; dataset.json has them all
+N_LISTED = 10  # illegal tags, or entities left out, that are printed; dataset.json has them all
 
 
 class Dataset(NamedTuple):
@@ -36,18 +36,21 @@ class _Part(NamedTuple):
     rows: Sequence[int]
 
 
-def split_rows(n: int, *, val_size: int, test_size: int, seed: int) -> dict[str, list[int]]:
+def split_rows(
+    n: int, *, val_size: int, test_size: int, seed: int, train_size: int | None = None
+) -> dict[str, list[int]]:
     """Rows of each split: the first of the shuffled order for train, then val, then test.
 
     The order is that of Python's `random.seed(seed); random.shuffle(rows)`; where nothing is split off,
-    train keeps the order of the file.
+    train keeps the order of the file.  `train_size` keeps that many rows of train and leaves val and test
+    as they are without it, so that a smaller train is a part of a larger one.
     """
     order = list(range(n))
-    if val_size or test_size:
+    if val_size or test_size or train_size is not None:
         random.Random(seed).shuffle(order)
     n_train = n - val_size - test_size
     return {
-        "train": order[:n_train],
+        "train": order[: n_train if train_size is None else train_size],
         "val": order[n_train : n_train + val_size],
         "test": order[n_train + val_size :],
     }
@@ -63,17 +66,21 @@ def build(
     *,
     val_size: int | None = None,
     test_size: int = 0,
+    train_size: int | None = None,
     seed: int = 2019,
     unit: str | None = None,
 ) -> Dataset:
-    """Splits and describes `documents`: train, and maybe val and test.
+    """Splits and describes `documents`: train, all of what remains or `train_size` of it, maybe val and test.
 
     A `val_size` or `unit` of None is chosen here, and the choice is said under `facts["choices"]`.
     Raises DataError where train is not annotated or holds no entity, or is too small for the sizes.
     """
     train = documents["train"]
     if not train.annotated:
-        raise DataError(f"{train.path}:{train.first_lines[0]}: 2 columns expected in train, got 1: no tags")
+        what = "2 columns expected in train, got 1: no tags"
+        if train.unit:
+            what = "not annotated, expected entities in train"
+        raise DataError(f"{train.path}:{train.first_lines[0]}: {what}")
     choices = []
     if "val" in documents:
         if val_size:
@@ -82,19 +89,29 @@ def build(
     elif val_size is None:
         val_size = default_val_size(len(train.sentences))
         choices.append(f"val: {count_of(val_size, 'sentence')} split off train (--val_size states it)")
-    parts = _parts(documents, val_size=val_size, test_size=test_size, seed=seed)
+    parts = _parts(documents, val_size=val_size, test_size=test_size, train_size=train_size, seed=seed)
+    if train_size is not None:
+        n_left = len(train.sentences) - val_size - test_size
+        choices.append(
+            f"train: {train_size:,} of {count_of(n_left, 'sentence')}, taken at random (--train_size)"
+        )
     splits = {name: [documents[p.source].sentences[i] for i in p.rows] for name, p in parts.items()}
     if not any(sentence.spans for sentence in splits["train"]):
-        raise DataError(f"{train.path}: no entity in train, expected tags such as B-LOC")
+        raise DataError(f"{train.path}: no entity in train, expected at least one")
     if unit is None:
-        unit = guess_unit(splits["train"])
-        choices.append(f"unit: {unit}, guessed from the tokens of train (--unit states it)")
+        unit = train.unit or guess_unit(splits["train"])
+        what = "text" if train.unit else "tokens"
+        choices.append(f"unit: {unit}, guessed from the {what} of train (--unit states it)")
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
+    facts |= {} if train_size is None else {"train_size": train_size}
     facts |= {"choices": choices} | _describe(documents, parts, splits)
-    return Dataset(splits, facts, {name: _places(documents[p.source], p.rows) for name, p in parts.items()})
+    places = {name: [documents[p.source].place(row) for row in p.rows] for name, p in parts.items()}
+    return Dataset(splits, facts, places)
 
 
-def _parts(documents: dict[str, Document], *, val_size: int, test_size: int, seed: int) -> dict[str, _Part]:
+def _parts(
+    documents: dict[str, Document], *, val_size: int, test_size: int, train_size: int | None, seed: int
+) -> dict[str, _Part]:
     train = documents["train"]
     n = len(train.sentences)
     for split, size in (("val", val_size), ("test", test_size)):
@@ -109,16 +126,15 @@ def _parts(documents: dict[str, Document], *, val_size: int, test_size: int, see
             f"--val_size {val_size} and --test_size {test_size}" if test_size else f"--val_size {val_size}"
         )
         raise DataError(f"{train.path}: {count_of(n, 'sentence')}, expected more than {sizes}")
-    rows = split_rows(n, val_size=val_size, test_size=test_size, seed=seed)
+    n_left = n - val_size - test_size
+    if train_size is not None and not 1 <= train_size <= n_left:
+        raise DataError(f"--train_size {train_size}, expected 1 to {n_left}, the sentences left for train")
+    rows = split_rows(n, val_size=val_size, test_size=test_size, seed=seed, train_size=train_size)
     parts = {name: _Part("train", rows[name]) for name in SPLITS if rows[name]}
     parts |= {
         name: _Part(name, range(len(doc.sentences))) for name, doc in documents.items() if name != "train"
     }
     return {name: parts[name] for name in SPLITS if name in parts}
-
-
-def _places(document: Document, rows: Sequence[int]) -> list[str]:
-    return [f"{document.path.name}:{document.first_lines[row]}" for row in rows]
 
 
 def refuse_illegal(documents: dict[str, Document]) -> None:
@@ -145,7 +161,12 @@ def _describe(
     named = {name: documents[name] for name in SPLITS if name in documents}
     return {
         "sources": {
-            name: {"file": document.path.name, "sha256": document.sha256, "scheme": document.scheme}
+            name: {
+                "file": document.path.name,
+                "sha256": document.sha256,
+                "format": document.format,
+                "scheme": document.scheme,
+            }
             for name, document in named.items()
         },
         "labels": labels,
@@ -157,6 +178,7 @@ def _describe(
             for name, document in named.items()
             if document.illegal
         },
+        "left_out": {name: list(document.left_out) for name, document in named.items() if document.left_out},
         "notes": {name: document.notes for name, document in named.items() if document.notes},
     }
 
@@ -196,15 +218,26 @@ def findings(facts: dict) -> list[str]:
     for name, illegal in facts["illegal_gold"].items():
         file = facts["sources"][name]["file"]
         lines.append(f"{file}: {count_of(len(illegal), 'illegal tag')}, read leniently (--strict refuses)")
-        lines += [f"  {tag}" for tag in illegal[:N_LISTED]]
-        if len(illegal) > N_LISTED:
-            lines.append(f"  and {len(illegal) - N_LISTED:,} more, listed in dataset.json")
+        lines += _listed(illegal)
+    for name, entities in facts["left_out"].items():
+        file = facts["sources"][name]["file"]
+        lines.append(f"{file}: {count_of(len(entities), 'entity', 'entities')} left out, as asked")
+        lines += _listed(entities)
     for name, split in facts["splits"].items():
         if split["entities"] is None:
             lines.append(f"{name}: not annotated; predict.py tags it, evaluate.py refuses it")
+        elif not split["entities"]:
+            lines.append(f"{name}: annotated, but without a single entity")
     for name, found in facts["labels_missing_in_train"].items():
         for label, n in found.items():
             lines.append(f"{name}: label {label} is not in train; {n:,} of its entities count as missed gold")
+    return lines
+
+
+def _listed(items: list[str]) -> list[str]:
+    lines = [f"  {item}" for item in items[:N_LISTED]]
+    if len(items) > N_LISTED:
+        lines.append(f"  and {len(items) - N_LISTED:,} more, listed in dataset.json")
     return lines
 
 

@@ -11,6 +11,7 @@ from torch import nn
 from ner.batch import Batch
 from ner.data_loader import DataLoader
 from ner.model import Tagger
+from ner.objectives import Objective, likelihood
 from ner.optim import set_rates
 from ner.runtime import TrainingError
 from ner.tags import ScoredSpan
@@ -61,13 +62,15 @@ def train_epoch(
     scaler: torch.amp.GradScaler | None = None,
     fixed_scale: float = 0.0,
     replicas: nn.Module | None = None,
+    objective: Objective = likelihood,
     on_step: Callable[[Progress], None] = lambda progress: None,
 ) -> None:
     """Trains from `progress.batch` to the end of the epoch `progress.epoch`.
 
     `rate(step)` is the factor of every group's peak rate.  An optimiser step takes `accumulation`
     batches; its loss is the sum over all their tokens divided once by their number, so uneven batches
-    and shards weigh right.  `replicas` is the tagger wrapped for several devices.
+    and shards weigh right.  `replicas` is the tagger wrapped for several devices, `objective` what is
+    minimised.
 
     Raises TrainingError where the loss is not finite.
     """
@@ -82,8 +85,7 @@ def train_epoch(
         optimizer.zero_grad(set_to_none=True)
         loss_sum = 0.0
         for batch in group:
-            _, losses = model(batch.to(device))
-            loss = losses.sum()
+            loss = objective(model, batch.to(device))
             scaler.scale(loss / n_tokens).backward()
             loss_sum += loss.item()
         if not math.isfinite(loss_sum):

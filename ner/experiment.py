@@ -19,7 +19,8 @@ from ner.corpus import DataError, read_json
 from ner.data_loader import DataLoader
 from ner.metrics import Scores, score, tag_counts
 from ner.model import Model, restore_weights, save
-from ner.optim import rate_factor
+from ner.objectives import build_objective
+from ner.optim import n_layers_of, rate_factor, train_from, unfrozen_depth
 from ner.report import duration, per_type_table
 from ner.runtime import log
 from ner.tags import Span
@@ -103,6 +104,14 @@ class Experiment:
             log.info(f"stopped early: {self.patience.n_without_gain} epochs without gain")
         log.info(f"best val F1 {100 * self.patience.best_f1:.2f}; the model is {self.directory / 'best'}")
 
+    def _unfreeze(self) -> None:
+        """Lets the layers learn whose turn it is."""
+        tagger, every = self.model.tagger, self.config.unfreeze_every
+        if every:
+            n_layers, frozen = n_layers_of(tagger), self.config.n_frozen
+            epoch = self.progress.epoch
+            train_from(tagger, unfrozen_depth(epoch, n_layers=n_layers, every=every, frozen=frozen))
+
     def _out_of_patience(self) -> bool:
         config = self.config
         return (
@@ -111,6 +120,7 @@ class Experiment:
 
     def _epoch(self) -> None:
         number, config = self.progress.epoch + 1, self.config
+        self._unfreeze()
         started, first_tokens, first_step = time.perf_counter(), self.progress.n_tokens, self.progress.step
         with ProgressBar(
             self.steps_an_epoch, f"epoch {number}/{config.epoch_num}", self.show_progress
@@ -128,6 +138,7 @@ class Experiment:
                 scaler=self.scaler,
                 fixed_scale=self.fixed_scale,
                 replicas=self.replicas,
+                objective=build_objective(config),
                 on_step=self._on_step(bar),
             )
         seconds = time.perf_counter() - started

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,14 +15,17 @@ from ner.config import from_mapping, locate_key, to_json
 from ner.corpus import UNITS, DataError
 from ner.encoders import ENCODERS
 from ner.encoders.weights import (
+    PUBLISHED,
     config_path,
     encoder_config,
     load_encoder,
+    own_tensors,
     published_names,
     read_config,
     read_weights,
     save_weights,
 )
+from ner.features import Features, build_features
 from ner.heads import HEADS
 from ner.runtime import autocast
 from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
@@ -30,18 +34,22 @@ from ner.tokenizer import Tokenizer, load_tokenizer
 _BILOU = str.maketrans("LU", "ES")
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
+FEATURES = "features."  # what the names of its tensors begin with in a file
+# what a published config calls the dropout before the classifier, where not `classifier_dropout`
+DROPOUT_KEYS = {"albert": "classifier_dropout_prob"}
 
 
 class Tagger(nn.Module):
-    """An encoder, one gather, a head.
+    """An encoder, one gather, a head; `features` chooses what the head sees, None: the last layer.
 
     `max_cells` bounds the pieces of one encoder call: the windows of a very long text go through in
     slices.  `precision` is entered here, so that every replica of DataParallel has it.
     """
 
-    def __init__(self, encoder: nn.Module, head: nn.Module):
+    def __init__(self, encoder: nn.Module, head: nn.Module, features: Features | None = None):
         super().__init__()
         self.encoder = encoder
+        self.features = features
         self.head = head
         self.precision = "fp32"
         self.max_cells = 1 << 14
@@ -53,7 +61,7 @@ class Tagger(nn.Module):
         return scores, None if batch.spans is None else self.head.loss(scores, batch)
 
     def encode(self, batch: Batch) -> torch.Tensor:
-        """(B, T, H): the hidden state of the piece that speaks for each token; padding holds anything."""
+        """(B, T, W): what the head sees of the piece that speaks for each token; padding holds anything."""
         n_sentences, n_windows, n_pieces = batch.piece_ids.shape
         rows = max(1, self.max_cells // n_pieces)
         slices = zip(
@@ -61,9 +69,15 @@ class Tagger(nn.Module):
             batch.piece_mask.view(-1, n_pieces).split(rows),
             strict=True,
         )
-        hidden = torch.cat([self.encoder(ids, mask) for ids, mask in slices])
+        hidden = torch.cat([self._states(ids, mask) for ids, mask in slices])
         hidden = hidden.view(n_sentences, n_windows * n_pieces, -1)
-        return hidden.gather(1, batch.token_piece[..., None].expand(-1, -1, hidden.shape[2]))
+        hidden = hidden.gather(1, batch.token_piece[..., None].expand(-1, -1, hidden.shape[2]))
+        return hidden if self.features is None else self.features.read(hidden, batch.mask)
+
+    def _states(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if self.features is None:
+            return self.encoder(ids, mask)
+        return self.features.pick(self.encoder(ids, mask, layers=True))
 
     def freeze_encoder(self) -> None:
         """Leaves the encoder as it is, dropout off, while the head is trained."""
@@ -151,37 +165,45 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     if not isinstance(own, dict):
         raise DataError(f"{config_path(model_dir)}: ner: got {own!r}, expected an object")
     tag_set = _tag_set(config, own, model_dir)
-    dropout = config.get("classifier_dropout")
+    dropout = config.get(DROPOUT_KEYS.get(encoder.file_prefix, "classifier_dropout"))
     dropout = 0.1 if dropout is None else dropout
     where = str(config_path(model_dir))
-    head = build_head(own.get("head", "softmax"), encoder.width, tag_set, dropout=dropout, where=where)
+    try:
+        features = build_features(encoder, own.get("layers", "last"), own.get("context", "none"))
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    width = features.width if features else encoder.width
+    head = build_head(own.get("head", "softmax"), width, tag_set, dropout=dropout, where=where)
     try:
         load_encoder(head, weights, where=model_dir)
+        if features:
+            own_part = {n.removeprefix(FEATURES): t for n, t in weights.items() if n.startswith(FEATURES)}
+            load_encoder(features, own_part, where=model_dir)
     except ValueError as error:
         raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
     unit = unit or own.get("unit") or guess_unit_of(tokenizer)
     if unit not in UNITS:
         raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
     max_len = _max_len(own.get("max_len") if max_len is None else max_len, encoder)
-    head_names = set(head.state_dict())
-    unused = [name for name in report.unused if name not in head_names]
-    report = report._replace(loaded=[*report.loaded, *head_names], unused=unused)
+    tagger = Tagger(encoder, head, features).eval()
+    upper = set(_upper_tensors(tagger))
+    unused = [name for name in report.unused if name not in upper]
+    report = report._replace(loaded=[*report.loaded, *upper], unused=unused)
     sentences = (*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir)))
-    tagger = Tagger(encoder, head).eval()
     return Model(tagger, tokenizer, unit, max_len, sentences)
 
 
 def save(model_dir: str | Path, model: Model) -> None:
     """Writes `config.json`, `model.safetensors` and the vocabulary into an existing directory.
 
-    The tensors bear the published names, so a softmax model over BERT opens in transformers'
+    The tensors bear the published names, so a softmax model over BERT or a relative opens in transformers'
     AutoModelForTokenClassification; the config of any other head names an architecture of its own.
     """
     model_dir = Path(model_dir)
     tagger = model.tagger
     prefix = tagger.encoder.file_prefix
-    tensors = {f"{prefix}.{name}": tensor for name, tensor in tagger.encoder.state_dict().items()}
-    tensors |= tagger.head.state_dict()
+    tensors = {f"{prefix}.{name}": tensor for name, tensor in own_tensors(tagger.encoder).items()}
+    tensors |= _upper_tensors(tagger)
     (model_dir / "config.json").write_text(to_json(_config_of(model)), encoding="utf-8")
     model.tokenizer.save(model_dir)
     save_weights(model_dir / "model.safetensors", tensors)
@@ -192,13 +214,17 @@ def restore_weights(model_dir: str | Path, tagger: Tagger) -> None:
 
     ValueError where the weights cannot be read, RuntimeError where they are another tagger's.
     """
-    prefix = f"{tagger.encoder.file_prefix}."
-    tagger.load_state_dict(
-        {
-            f"encoder.{name.removeprefix(prefix)}" if name.startswith(prefix) else f"head.{name}": tensor
-            for name, tensor in read_weights(model_dir).items()
-        }
-    )
+    prefix, encoder = tagger.encoder.file_prefix, tagger.encoder
+    names = zip(own_tensors(encoder), encoder.state_dict(), strict=True)
+    inner = {f"{prefix}.{published}": f"encoder.{name}" for published, name in names}
+    inner |= {name: f"head.{name}" for name in tagger.head.state_dict()}
+    tagger.load_state_dict({inner.get(name, name): t for name, t in read_weights(model_dir).items()})
+
+
+def _upper_tensors(tagger: Tagger) -> dict[str, torch.Tensor]:
+    """What is above the encoder, under the names that a file has for it."""
+    features = tagger.features.state_dict() if tagger.features else {}
+    return tagger.head.state_dict() | {FEATURES + name: tensor for name, tensor in features.items()}
 
 
 def guess_unit_of(tokenizer: Tokenizer) -> str:
@@ -211,8 +237,9 @@ def _open(model_dir: str | Path):
     """Encoder, tokenizer, config, all tensors under published names, and what was loaded."""
     try:
         config = read_config(model_dir)
+        kind, options = _encoder_of(config, config_path(model_dir))
         tokenizer = load_tokenizer(model_dir)
-        encoder = _empty_encoder(config, tokenizer, model_dir)
+        encoder = kind(options, vocab_size=_n_rows(config, tokenizer, model_dir))
         prefixes = (f"{encoder.file_prefix}.", "ernie.")
         use_task_id = bool(config.get("use_task_id"))
         weights = published_names(read_weights(model_dir), prefixes, use_task_id=use_task_id)
@@ -222,19 +249,26 @@ def _open(model_dir: str | Path):
     return encoder, tokenizer, config, weights, report
 
 
-def _empty_encoder(config: Mapping, tokenizer: Tokenizer, model_dir: str | Path) -> nn.Module:
+def _encoder_of(config: Mapping, where: Path) -> tuple[type, Any]:
+    """The type and the options of the encoder that a config describes."""
+    name = config.get("model_type", "bert")
+    if name not in list(ENCODERS) or name in PUBLISHED:
+        options = encoder_config(config, where)
+        return PUBLISHED[name], options
+    kind = ENCODERS[name]
+    known = {field.name for field in fields(kind.Config)}
+    values = {key: value for key, value in config.items() if key in known}
+    return kind, from_mapping(kind.Config, values, str(where))
+
+
+def _n_rows(config: Mapping, tokenizer: Tokenizer, model_dir: str | Path) -> int:
+    """Rows of the embedding, which may be a few more than the vocabulary has pieces."""
     n_rows = config.get("vocab_size", len(tokenizer))
     if not isinstance(n_rows, int) or not 0 <= n_rows - len(tokenizer) <= MAX_SPARE_ROWS:
         raise DataError(
             f"{model_dir}: the vocabulary has {len(tokenizer)} pieces, expected {n_rows} as its config says"
         )
-    name = config.get("model_type", "bert")
-    if name in list(ENCODERS) and name != "bert":
-        kind = ENCODERS[name]
-        known = {field.name for field in fields(kind.Config)}
-        values = {key: value for key, value in config.items() if key in known}
-        return kind(from_mapping(kind.Config, values, str(config_path(model_dir))), vocab_size=n_rows)
-    return ENCODERS["bert"](encoder_config(config, config_path(model_dir)), vocab_size=n_rows)
+    return n_rows
 
 
 def published_tags(names: list[str]) -> list[str]:
@@ -285,20 +319,24 @@ def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
 
 def _config_of(model: Model) -> dict:
     encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
-    encoder_name = next(name for name, kind in ENCODERS.items() if type(encoder) is kind)
     head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
     own_head = "" if head_name == "softmax" else head_name.title()
+    features = model.tagger.features
+    chosen = {"layers": features.layers, "context": features.kind} if features else {}
     return {
-        "architectures": [f"{encoder_name.title()}{own_head}ForTokenClassification"],
-        "model_type": encoder_name,
+        "architectures": [
+            f"{type(encoder).__name__}{'Features' * bool(features)}{own_head}ForTokenClassification"
+        ],
+        "model_type": encoder.file_prefix,
         **asdict(encoder.config),
         "vocab_size": encoder.vocab_size,
         "pad_token_id": model.tokenizer.pad_id,
-        "classifier_dropout": head.dropout.p,
+        DROPOUT_KEYS.get(encoder.file_prefix, "classifier_dropout"): head.dropout.p,
         "id2label": {str(i): tag for i, tag in enumerate(tag_set.tags)},
         "label2id": dict(tag_set.index),
         "ner": {
             "head": head_name,
+            **chosen,
             "scheme": tag_set.scheme,
             "unit": model.unit,
             "max_len": model.max_len,

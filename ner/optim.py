@@ -7,27 +7,69 @@ from torch import nn
 
 
 def parameter_groups(
-    tagger: nn.Module, *, learning_rate: float, head_learning_rate: float, weight_decay: float
+    tagger: nn.Module,
+    *,
+    learning_rate: float,
+    head_learning_rate: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    transition_learning_rate: float | None = None,
 ) -> list[dict]:
-    """Groups for AdamW: encoder and head, with and without decay.
+    """Groups for AdamW, one for each peak rate, with and without decay.
 
+    The encoder's last layer learns at `learning_rate`, each layer below at `layer_decay` times the rate of
+    the one above, the embeddings slowest (Howard and Ruder 2018, section 3.2, divide by 2.6; Clark et al.
+    2020 multiply by 0.8 to 0.9).  A CRF's transitions learn at `transition_learning_rate`, None: the head's.
     Matrices decay; vectors (biases, normalisation) do not, as in BERT's own training.  Each group keeps
     its peak rate as `peak`.  Parameters that do not require a gradient are left out.
     """
-    groups: dict[tuple[bool, bool], list] = {}
+    n_layers = n_layers_of(tagger)
+    groups: dict[tuple[bool, float, bool], list] = {}
     for name, parameter in tagger.named_parameters():
-        if parameter.requires_grad:
-            key = (name.startswith("encoder."), parameter.dim() >= 2)
-            groups.setdefault(key, []).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        depth = depth_of(tagger, name)
+        if depth is not None:
+            peak = learning_rate * layer_decay ** (n_layers - depth)
+        elif "transitions" in name and transition_learning_rate is not None:
+            peak = transition_learning_rate
+        else:
+            peak = head_learning_rate
+        key = (depth is not None, peak, parameter.dim() >= 2)
+        groups.setdefault(key, []).append(parameter)
     return [
-        {
-            "params": parameters,
-            "peak": learning_rate if of_encoder else head_learning_rate,
-            "lr": 0.0,
-            "weight_decay": weight_decay if decays else 0.0,
-        }
-        for (of_encoder, decays), parameters in groups.items()
+        {"params": parameters, "peak": peak, "lr": 0.0, "weight_decay": weight_decay if decays else 0.0}
+        for (_, peak, decays), parameters in groups.items()
     ]
+
+
+def depth_of(tagger: nn.Module, name: str) -> int | None:
+    """0 for the encoder's embeddings, i + 1 for its i-th layer, None for what is not the encoder's."""
+    inner = name.removeprefix("encoder.")
+    return None if inner == name else tagger.encoder.depth_of(inner)
+
+
+def n_layers_of(tagger: nn.Module) -> int:
+    return max(tagger.encoder.depth_of(name) for name, _ in tagger.encoder.named_parameters())
+
+
+def train_from(tagger: nn.Module, depth: int) -> None:
+    """Lets the encoder learn from `depth` up: 0 is all of it, i + 1 leaves what is below layer i as it is.
+
+    Nothing below the lowest layer that learns is differentiated.
+    """
+    for name, parameter in tagger.encoder.named_parameters():
+        parameter.requires_grad_(tagger.encoder.depth_of(name) >= depth)
+
+
+def unfrozen_depth(epoch: int, *, n_layers: int, every: int, frozen: int) -> int:
+    """From which depth up the encoder learns in an epoch (from 0): gradual unfreezing.
+
+    Howard and Ruder 2018, section 3.3, with the head as the last group: it learns alone at first, and each
+    `every` epochs the next layer below joins, the embeddings at the end.  The lowest `frozen` depths never
+    do; an `every` of 0 begins with all others.
+    """
+    return max(frozen, n_layers + 1 - epoch // every) if every else frozen
 
 
 def build_optimizer(groups: list[dict]) -> torch.optim.Optimizer:
@@ -35,11 +77,13 @@ def build_optimizer(groups: list[dict]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-6, fused=True)
 
 
+TRIANGLE_RATIO = 32  # of the peak rate to the last, Howard and Ruder 2018, section 3.2
 # each takes the share of the way after the warm-up, in [0, 1], and returns the factor of the peak rate
 SCHEDULES = {
     "linear": lambda done: 1.0 - done,
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
     "constant": lambda done: 1.0,
+    "triangular": lambda done: 1.0 - done * (1.0 - 1.0 / TRIANGLE_RATIO),
 }
 
 

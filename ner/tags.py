@@ -20,8 +20,11 @@ _FOLLOWERS = {
     "BIOS": {"B": "I", "I": "I", "S": ""},
     "BIOES": {"B": "IE", "I": "IE", "E": "", "S": ""},
     "BMES": {"B": "ME", "M": "ME", "E": "", "S": ""},
+    "BIE": {"B": "IE", "I": "IE", "E": ""},
     "IO": {"I": "I"},
 }
+# prefixes after which the entity must go on; under BIE a B- alone is an entity of one token
+_UNFINISHED = {"BIOS": "B", "BIOES": "BI", "BMES": "BM", "BIE": "I"}
 SCHEMES = tuple(_FOLLOWERS)
 # classes that published taggers have beside their tags; they are never predicted
 NON_TAGS = ("[PAD]", "[CLS]", "[SEP]", "X")
@@ -138,8 +141,7 @@ class TagSet:
             return after[0] != "B" or before[1] == after[1]
         if after[0] in ("I", "M", "E"):
             return self._continues(before, after)
-        unfinished = {"BIOS": ("B",), "BIOES": ("B", "I"), "BMES": ("B", "M")}.get(self.scheme, ())
-        return before[0] not in unfinished
+        return before[0] not in _UNFINISHED.get(self.scheme, "")
 
     @cached_property
     def span_tags(self) -> np.ndarray:
@@ -161,6 +163,8 @@ class TagSet:
             return ("IE" if self.scheme == "BIOES" else "ME", "BS")[first][last]
         if self.scheme == "BIOS" and first and last:
             return "S"
+        if self.scheme == "BIE":
+            return "B" if first else "IE"[last]
         return "B" if first and self.scheme != "IO" else "I"
 
     def spans(self, tag_ids: Sequence[int]) -> list[Span]:

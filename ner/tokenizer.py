@@ -97,7 +97,9 @@ def load_tokenizer(model_dir: str | Path) -> Tokenizer:
     model_dir = Path(model_dir)
     vocab, fast, config = (model_dir / n for n in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"))
     if not vocab.exists() and not fast.exists():
-        raise DataError(f"{model_dir}: no vocab.txt and no tokenizer.json, expected a BERT model directory")
+        other = (model_dir / "spiece.model").exists()
+        expected = "a WordPiece vocabulary: spiece.model is not read" if other else "a BERT model directory"
+        raise DataError(f"{model_dir}: no vocab.txt and no tokenizer.json, expected {expected}")
     published = read_json(fast) if fast.exists() else {}
     switches = _fast_switches(published) | (read_json(config) if config.exists() else {})
     normalisation = Normalisation(

@@ -97,6 +97,31 @@ def test_illegal_gold_is_counted_by_split_and_listed_in_full(place, run_main):
     assert "train.txt:5: tag 'I-X' is not legal BIO here" in strict.err
 
 
+def test_cluener_is_built_and_what_is_left_out_is_listed(place, run_main):
+    text = '{"text": "招商书", "label": {"book": {"招商书": [[0, 2]]}, "company": {"招商": [[0, 1]]}}}'
+    Path("train.json").write_text("\n".join([text, text.replace("招商", "中国")]), encoding="utf-8")
+    Path("test.json").write_text('{"text": "A B"}', encoding="utf-8")
+    options = ["--train", "train.json", "--test", "test.json", "--out_dir", "o", "--format", "cluener"]
+    refused = run_main(build_dataset, *options)
+    assert refused.code == 2
+    assert "train.json:1: company 0-2 '招商' overlaps book 0-3" in refused.err
+    assert run_main(build_dataset, *options, "--scheme", "BIO").code == 2
+    ended = run_main(build_dataset, *options, "--nested", "keep_longest", "--val_size", 0)
+    assert ended.code == 0
+    assert "unit: char, guessed from the text of train" in ended.out
+    assert "train.json: 2 entities left out, as asked\n  train.json:1: company 0-2 '招商' over" in ended.out
+    assert read_split("o", "test").sentences[0].tokens == ("A", " ", "B")  # cut as train is
+    assert read_split("o", "train").n_entities == 2
+    assert len(json.loads(Path("o/dataset.json").read_text())["left_out"]["train"]) == 2
+
+
+def test_a_split_without_an_entity_is_mentioned(place, run_main):
+    Path("test.txt").write_text("a\tO\n")
+    ended = run_main(build_dataset, "--train", "train.txt", "--test", "test.txt", "--out_dir", "o")
+    assert ended.code == 0
+    assert "test: annotated, but without a single entity" in ended.out
+
+
 def _missing(place):
     Path("train.txt").unlink()
 
@@ -137,19 +162,42 @@ def _text(content: str | bytes):
 TRAIN = ["--train", "train.txt"]
 ERRORS = [
     (_missing, TRAIN, "train.txt: no such file"),
-    (_folder, TRAIN, "train.txt: cannot be read, Is a directory"),
-    (_text(""), TRAIN, "train.txt: empty, expected one token a line"),
+    (_folder, TRAIN, "train.txt: a folder without .txt, expected a file or pairs x.txt and x.ann"),
+    (_text(""), TRAIN, "train.txt: empty, expected annotated text"),
     (_text("\n\n"), TRAIN, "train.txt: no sentence"),
     (_text("a\tO\nb\n"), TRAIN, "train.txt:2: 2 columns expected, got 1"),
-    (_text("a b c O\n"), TRAIN, "train.txt:1: 2 columns expected, got 4 in every row; --format conll"),
+    (
+        _text("a b c O\n"),
+        [*TRAIN, "--format", "bio"],
+        "train.txt:1: 2 columns expected, got 4 in every row; --format conll",
+    ),
     (_text("a\tO\nb\tB_PER\n"), TRAIN, "train.txt:2: tag 'B_PER', expected O or B-"),
     (_text("a\tO\nb\tE-X\nc\tI-X\nd\tM-X\n"), TRAIN, "train.txt:4: tag prefixes E, I, M, expected those"),
     (_text(b"a\tO\n\xff\xfeb\tO\n"), TRAIN, "train.txt:2: not utf-8, got bytes ff fe 62 09"),
     (_text("a\n\nb\n"), TRAIN, "train.txt:1: 2 columns expected in train, got 1: no tags"),
+    (_text("{\n"), TRAIN, "train.txt:2: not JSON at column 1, Expecting property name"),
+    (
+        _text("北\tO\n".encode("gb18030")),
+        TRAIN,
+        "train.txt:1: not utf-8, got bytes b1 b1 09 4f; --encoding gb1",
+    ),
+    (None, [*TRAIN, "--encoding", "hex"], "--encoding hex: no such encoding, expected one such as gb18030"),
+    (None, [*TRAIN, "--columns", "1", "3"], "train.txt: no column 3, expected 1 to 2 or -1 to -2"),
+    (None, [*TRAIN, "--columns", "0", "1"], "train.txt: no column 0, expected 1 to 2 or -1 to -2"),
+    (None, [*TRAIN, "--columns", "1", "2", "--format", "bio"], "train.txt: --columns with --format bio, exp"),
+    (_text('{"text": "a"}'), [*TRAIN, "--scheme", "BIO"], "train.txt: --scheme BIO with --format jsonl, wh"),
+    (_text('{"text": "a"}'), TRAIN, "train.txt:1: not annotated, expected entities in train"),
+    (
+        _text('{"text": "a", "label": []}\n' * 9),
+        TRAIN,
+        "train.txt: no entity in train, expected at least one",
+    ),
     (_text("a\tO\n\nb\tO\n"), TRAIN, "train.txt: no entity in train"),
     (None, [*TRAIN, "--scheme", "BMES"], "train.txt:2: tag 'I-LOC', expected a tag of scheme BMES"),
     (None, [*TRAIN, "--val_size", "20"], "train.txt: 20 sentences, expected more than --val_size 20"),
     (None, [*TRAIN, "--val_size", "9", "--test_size", "11"], "more than --val_size 9 and --test_size 11"),
+    (None, [*TRAIN, "--val_size", "5", "--train_size", "16"], "--train_size 16, expected 1 to 15"),
+    (None, [*TRAIN, "--train_size", "0"], "--train_size 0, expected 1 to "),
     (None, [*TRAIN, "--val_size", "-1"], "--val_size -1, expected 0 or more"),
     (None, [*TRAIN, "--test", "test.txt", "--test_size", "3"], "--test_size 3 and --test test.txt"),
     (None, [*TRAIN, "--test", "nowhere.txt"], "nowhere.txt: no such file"),

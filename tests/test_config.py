@@ -87,6 +87,19 @@ def test_every_shipped_experiment_loads(path):
         ({"max_len": 7}, "max_len: got 7, expected 8 pieces or more"),
         ({"warmup": 1.5}, "warmup: got 1.5, expected a share of the steps, 0 to 1"),
         ({"head_dropout": 1}, "head_dropout: got 1, expected 0 <= p < 1"),
+        ({"label_smoothing": 1}, "label_smoothing: got 1, expected 0 <= share < 1"),
+        (
+            {"label_smoothing": 0.1, "loss": "dice"},
+            "label_smoothing: got 0.1, expected 0 with a loss other than ce",
+        ),
+        ({"layer_decay": 2.6}, "layer_decay: got 2.6, expected 0 <= share <= 1"),
+        ({"freeze_layers": -1}, "freeze_layers: got -1, expected a number of layers, or 'embeddings'"),
+        ({"freeze_layers": "head"}, "freeze_layers: got 'head', expected a number of layers, or"),
+        ({"unfreeze_every": 0.5}, "unfreeze_every: got 0.5, expected a whole number"),
+        (
+            {"full_finetuning": False, "unfreeze_every": 1},
+            "unfreeze_every: got 1, expected 0 where full_finetuning is false",
+        ),
         ({"scheme": "BILOU"}, "scheme: got 'BILOU', expected BIO or BIOES"),
     ],
 )
@@ -183,14 +196,15 @@ def test_a_config_is_frozen():
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_options_of_an_encoder_are_checked_as_well(name):
     kind = ENCODERS[name].Config
-    first = fields(kind)[0].name
+    names = [field.name for field in fields(kind)]
+    first, width = names[0], "dim" if "dim" in names else "hidden_size"
     with pytest.raises(DataError, match=f"encoder '{name}': unknown key '{first}x', the nearest known one"):
         from_mapping(kind, {f"{first}x": 1}, f"encoder {name!r}")
-    with pytest.raises(DataError, match=f"encoder '{name}': hidden_size: got 'big', expected a whole number"):
-        from_mapping(kind, {"hidden_size": "big"}, f"encoder {name!r}")
-    with pytest.raises(DataError, match=f"encoder '{name}': hidden_size"):
-        from_mapping(kind, {"hidden_size": 0}, f"encoder {name!r}")
-    assert from_mapping(kind, {"hidden_size": 24}, "") == kind(hidden_size=24)
+    with pytest.raises(DataError, match=f"encoder '{name}': {width}: got 'big', expected a whole number"):
+        from_mapping(kind, {width: "big"}, f"encoder {name!r}")
+    with pytest.raises(DataError, match=f"encoder '{name}': {width}"):
+        from_mapping(kind, {width: 0}, f"encoder {name!r}")
+    assert from_mapping(kind, {width: 192}, "") == kind(**{width: 192})
 
 
 def test_a_value_that_may_be_null_may_be():

@@ -31,6 +31,25 @@ def test_rows_are_dealt_once_in_the_order_of_random_shuffle(n, val_size, test_si
     assert [len(rows["val"]), len(rows["test"])] == [val_size, test_size]
 
 
+def test_a_train_size_keeps_a_part_of_train_and_the_same_val_and_test():
+    document = make_document(40)
+    whole = build({"train": document}, val_size=6, test_size=4).splits
+    few = build({"train": document}, val_size=6, test_size=4, train_size=5)
+    more = build({"train": document}, val_size=6, test_size=4, train_size=12)
+    assert few.splits["val"] == more.splits["val"] == whole["val"]
+    assert few.splits["test"] == whole["test"]
+    assert few.splits["train"] == more.splits["train"][:5] == whole["train"][:5]
+    assert more.splits["train"] == whole["train"][:12]
+    assert "train: 5 of 30 sentences, taken at random (--train_size)" in findings(few.facts)
+    assert few.facts["train_size"] == 5
+
+
+def test_a_train_size_is_taken_at_random_where_nothing_is_split_off():
+    kept = build({"train": make_document(40)}, val_size=0, train_size=10).splits["train"]
+    assert len(set(kept)) == 10
+    assert kept != make_document(40).sentences[:10]
+
+
 def test_a_single_file_gives_three_splits():
     splits = build({"train": make_document(10)}, val_size=2, test_size=3).splits
     assert {name: len(sentences) for name, sentences in splits.items()} == {"train": 5, "val": 2, "test": 3}

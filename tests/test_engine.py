@@ -29,23 +29,36 @@ SENTENCES = [
 ]
 N_TOKENS = sum(len(sentence.tokens) for sentence in SENTENCES)
 LABEL_IDS = {"LOC": 0, "ORG": 1, "PER": 2}
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+}
 ENCODER_OPTIONS = {
-    "bert": {
-        "name": "bert",
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 24,
+    "bert": {"name": "bert", **SIZES},
+    "electra": {"name": "electra", **SIZES, "embedding_size": 12},
+    "albert": {"name": "albert", **SIZES, "embedding_size": 12},
+    "distilbert": {
+        "name": "distilbert",
+        "dim": 16,
+        "n_layers": 2,
+        "n_heads": 2,
+        "hidden_dim": 24,
         "max_position_embeddings": 40,
     },
     "lstm": {"name": "lstm", "hidden_size": 16, "embedding_size": 8, "bigram_size": 4, "max_bigrams": 20},
 }
 DROPOUTS = {
     "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "electra": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "albert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
+    "distilbert": ("dropout", "attention_dropout"),
     "lstm": ("embedding_dropout_prob", "hidden_dropout_prob"),
 }
 BOTH_HEADS = pytest.mark.parametrize("head", ["softmax", "crf"])
-BOTH_ENCODERS = pytest.mark.parametrize("encoder", ENCODER_OPTIONS)
+EVERY_ENCODER = pytest.mark.parametrize("encoder", ENCODER_OPTIONS)
 
 
 @pytest.fixture(scope="module")
@@ -188,7 +201,7 @@ def test_clipping_bounds_the_true_gradient(make_tagger, make_loader, head, preci
 
 
 @BOTH_HEADS
-@BOTH_ENCODERS
+@EVERY_ENCODER
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_resuming_in_the_middle_is_the_same_run(make_tagger, make_loader, head, encoder, accumulation):
     tagger, loader = make_tagger(head, encoder, dropout=0.3), make_loader()
@@ -237,7 +250,7 @@ def test_a_loss_that_is_not_finite_stops_training(make_tagger, make_loader, pois
 
 
 @BOTH_HEADS
-@BOTH_ENCODERS
+@EVERY_ENCODER
 @pytest.mark.parametrize(
     ("precision", "scale", "fixed"),
     [("fp32", 0.0, 0.0), ("bf16", 0.0, 0.0), ("fp16", 2.0**16, 0.0), ("fp16", 128.0, 128.0)],

@@ -163,8 +163,11 @@ PARAMETERS = {
     "head": (params(head="span"), "head: got 'span', expected one of softmax, crf"),
     "schedule": (params(schedule="step"), "schedule: got 'step', expected one of linear, cosine, constant"),
     "scheme": (params(scheme="BILOU"), "scheme: got 'BILOU', expected BIO or BIOES"),
-    "encoder": (encoder(name="roberta"), "encoder.name: got 'roberta', expected one of bert, lstm"),
-    "encoder without a name": (params(encoder=SIZES), "encoder.name: got None, expected one of bert, lstm"),
+    "encoder": (encoder(name="roberta"), "encoder.name: got 'roberta', expected one of bert, electra"),
+    "encoder without a name": (
+        params(encoder=SIZES),
+        "encoder.name: got None, expected one of bert, electra",
+    ),
     "encoder's key": (
         encoder(hidden_sise=8),
         "unknown key 'hidden_sise', the nearest known one is 'hidden_s",

@@ -13,12 +13,14 @@ ORDER = {
     "batch": set(),
     "encoders": set(),
     "optim": set(),
+    "encodings": set(),
     "corpus": {"tags"},
     "text": {"tags"},
     "metrics": {"tags"},
     "report": {"tags", "metrics"},
     "heads": {"tags", "batch"},
-    "formats": {"tags", "corpus"},
+    "features": {"encoders"},
+    "formats": {"tags", "encodings", "corpus", "text"},
     "dataset": {"tags", "corpus", "formats"},
     "dataset_dir": {"tags", "corpus", "dataset"},
     "audit": {"tags", "corpus", "formats", "dataset"},
@@ -27,13 +29,16 @@ ORDER = {
     "runtime": {"corpus"},
     "tokenizer": {"corpus"},
     "data_loader": {"corpus", "batch", "tokenizer"},
-    "model": {"tags", "corpus", "batch", "tokenizer", "encoders", "heads", "config", "runtime"},
-    "engine": {"tags", "batch", "data_loader", "model", "optim", "runtime"},
+    "model": {
+        *("tags", "corpus", "batch", "tokenizer", "encoders", "features", "heads", "config", "runtime"),
+    },
+    "objectives": {"batch", "config", "runtime"},
+    "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
     "suspicious": {"tags", "corpus", "batch", "data_loader", "model", "runtime"},
     "checkpoint": {"corpus", "encoders", "engine", "runtime"},
     "experiment": {
-        *("tags", "corpus", "config", "data_loader", "metrics", "model", "optim", "report"),
+        *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
         *("engine", "checkpoint", "runtime"),
     },
     "pretraining": {
@@ -54,7 +59,7 @@ EXTRAS = {
     "onnxscript",
 }
 WITHOUT_TORCH = {
-    *("tags", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
+    *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
     *("audit", "download", "config", "tokenizer"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))

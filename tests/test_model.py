@@ -12,6 +12,7 @@ import torch
 from ner.batch import Batch
 from ner.corpus import DataError, Sentence
 from ner.data_loader import DataLoader, Windows, encode
+from ner.encoders.weights import read_weights, save_weights
 from ner.engine import Progress, train_epoch
 from ner.model import (
     MAX_SPARE_ROWS,
@@ -24,6 +25,7 @@ from ner.model import (
     open_encoder,
     published_tags,
     resolve_model_dir,
+    restore_weights,
     save,
 )
 from ner.optim import build_optimizer, parameter_groups
@@ -41,6 +43,22 @@ SIZES = {
 }
 ENCODER_OPTIONS = {
     "bert": {"name": "bert", **SIZES},
+    "electra": {"name": "electra", **SIZES, "embedding_size": 12},
+    "albert": {
+        "name": "albert",
+        **SIZES,
+        "embedding_size": 12,
+        "num_hidden_layers": 4,
+        "num_hidden_groups": 2,
+    },
+    "distilbert": {
+        "name": "distilbert",
+        "dim": 16,
+        "n_layers": 2,
+        "n_heads": 2,
+        "hidden_dim": 24,
+        "max_position_embeddings": 40,
+    },
     "lstm": {"name": "lstm", "hidden_size": 12, "embedding_size": 8, "bigram_size": 4, "max_bigrams": 9},
 }
 SENTENCES = [
@@ -50,7 +68,10 @@ SENTENCES = [
     Sentence(("长",), ()),
     Sentence(tuple("在b京c上"), (Span(1, 3, "LOC"),)),
 ]
-BOTH_ENCODERS = pytest.mark.parametrize("encoder", ENCODER_OPTIONS)
+# as transformers spells the encoders that it has
+TYPES = {"bert": "Bert", "electra": "Electra", "albert": "Albert", "distilbert": "DistilBert"}
+EVERY_ENCODER = pytest.mark.parametrize("encoder", ENCODER_OPTIONS)
+PUBLISHED_ENCODERS = pytest.mark.parametrize("encoder", TYPES)
 BOTH_HEADS = pytest.mark.parametrize("head", ["softmax", "crf"])
 
 
@@ -102,17 +123,25 @@ def logits_of(oracle, batch) -> torch.Tensor:
     return logits[rows, batch.token_piece][batch.mask]
 
 
-def write_published(folder, *, tags=("O", "B-PER", "I-PER", "B-LOC", "I-LOC"), **options):
-    """A token classifier as transformers writes it, with the vocabulary beside it."""
+def write_published(
+    folder, encoder="bert", task="ForTokenClassification", *, container="model.safetensors", **options
+):
+    """A model as transformers writes it, by default a token classifier, with the vocabulary beside it."""
     transformers = pytest.importorskip("transformers")
-    config = transformers.BertConfig(
+    tags = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+    sizes = {key: value for key, value in ENCODER_OPTIONS[encoder].items() if key != "name"}
+    config = getattr(transformers, f"{TYPES[encoder]}Config")(
         vocab_size=len(VOCABULARY),
         id2label=dict(enumerate(tags)),
         label2id={tag: i for i, tag in enumerate(tags)},
-        **{**SIZES, **options},
+        **sizes,
+        **options,
     )
-    oracle = randomise(transformers.BertForTokenClassification(config))
+    oracle = randomise(getattr(transformers, f"{TYPES[encoder]}{task}")(config))
     oracle.save_pretrained(folder)
+    if container != "model.safetensors":
+        (folder / "model.safetensors").unlink()
+        torch.save(oracle.state_dict(), folder / container)
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in VOCABULARY), encoding="utf-8")
     return oracle
 
@@ -130,24 +159,29 @@ def saved(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
-def test_a_softmax_model_opens_in_transformers(tmp_path, scheme):
-    transformers = pytest.importorskip("transformers")
-    model = make_model(scheme=scheme)
-    save(tmp_path, model)
-    heard = []
-    listener = logging.Handler(logging.WARNING)
+@pytest.fixture
+def warnings_of_transformers():
+    """What transformers warns of, as it does it."""
+    pytest.importorskip("transformers")
+    heard, listener = [], logging.Handler(logging.WARNING)
     listener.emit = lambda record: heard.append(record.getMessage())
     logging.getLogger("transformers").addHandler(listener)
-    try:
-        oracle, info = transformers.AutoModelForTokenClassification.from_pretrained(
-            tmp_path, output_loading_info=True
-        )
-    finally:
-        logging.getLogger("transformers").removeHandler(listener)
-    assert heard == []
+    yield heard
+    logging.getLogger("transformers").removeHandler(listener)
+
+
+@PUBLISHED_ENCODERS
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+def test_a_softmax_model_opens_in_transformers(tmp_path, warnings_of_transformers, encoder, scheme):
+    transformers = pytest.importorskip("transformers")
+    model = make_model(encoder, scheme=scheme)
+    save(tmp_path, model)
+    oracle, info = transformers.AutoModelForTokenClassification.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    assert warnings_of_transformers == []
     assert all(not info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert type(oracle).__name__ == "BertForTokenClassification"
+    assert type(oracle).__name__ == f"{TYPES[encoder]}ForTokenClassification"
     assert tuple(oracle.config.id2label[i] for i in range(len(model.tag_set))) == model.tag_set.tags
     batch = make_batch(model)
     assert (batch.piece_ids.shape[1], bool(batch.piece_mask.all())) == (1, False)
@@ -162,13 +196,51 @@ def test_the_tokenizer_of_a_saved_model_opens_in_transformers(saved):
     assert theirs(text)["input_ids"][1:-1] == [i for word in text.split() for i in ours.pieces(word)]
 
 
-def test_a_model_of_transformers_opens_here(tmp_path):
-    oracle = write_published(tmp_path)
+@PUBLISHED_ENCODERS
+def test_an_encoder_saved_here_is_the_same_in_transformers(tmp_path, encoder):
+    transformers = pytest.importorskip("transformers")
+    model = make_model(encoder)
+    save(tmp_path, model)
+    oracle = transformers.AutoModel.from_pretrained(tmp_path).eval()
+    batch = make_batch(model)
+    ids, mask = batch.piece_ids[:, 0], batch.piece_mask[:, 0]
+    with torch.no_grad():
+        theirs = oracle(ids, attention_mask=mask.long()).last_hidden_state
+        ours = model.tagger.encoder(ids, mask)
+    torch.testing.assert_close(ours[mask], theirs[mask], atol=1e-5, rtol=0)
+
+
+@PUBLISHED_ENCODERS
+@pytest.mark.parametrize("container", ["model.safetensors", "pytorch_model.bin"])
+def test_a_model_of_transformers_opens_here(tmp_path, encoder, container):
+    oracle = write_published(tmp_path, encoder, container=container)
     model = load(tmp_path)
     assert model.tag_set.tags == ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
     assert (model.unit, model.max_len, model.tag_set.scheme) == ("char", 40, "BIO")
     batch = make_batch(model)
     torch.testing.assert_close(scores_of(model, batch), logits_of(oracle, batch), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "task", "unused"),
+    [
+        ("electra", "ForPreTraining", "discriminator_predictions.dense (2)"),
+        ("electra", "ForMaskedLM", "generator_predictions.LayerNorm (2)"),
+        ("albert", "ForPreTraining", "predictions.LayerNorm (2)"),
+        ("distilbert", "ForMaskedLM", "vocab_transform (2)"),
+    ],
+)
+@pytest.mark.parametrize("container", ["model.safetensors", "pytorch_model.bin"])
+def test_what_was_published_for_further_training_opens(tmp_path, encoder, task, unused, container):
+    oracle = write_published(tmp_path, encoder, task, container=container)
+    ours, _, report = open_encoder(tmp_path)
+    assert report[0] == f"{len(ours.state_dict())} tensors loaded from {tmp_path}"
+    assert unused in report[1]
+    piece_ids = torch.randint(len(VOCABULARY), (3, 9), generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(9) < torch.tensor([[9], [4], [7]])
+    with torch.no_grad():
+        theirs = oracle.base_model(piece_ids, attention_mask=mask.long()).last_hidden_state
+        torch.testing.assert_close(ours.eval()(piece_ids, mask)[mask], theirs[mask], atol=1e-5, rtol=0)
 
 
 def test_spare_rows_of_a_published_embedding_are_accepted(tmp_path):
@@ -186,7 +258,7 @@ def test_spare_rows_of_a_published_embedding_are_accepted(tmp_path):
     torch.testing.assert_close(logits_of(again, batch), logits_of(oracle, batch), atol=1e-5, rtol=0)
 
 
-@BOTH_ENCODERS
+@EVERY_ENCODER
 @BOTH_HEADS
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 def test_round_trip_under_another_seed(tmp_path, encoder, head, scheme):
@@ -209,7 +281,7 @@ def test_round_trip_under_another_seed(tmp_path, encoder, head, scheme):
     assert not again.tagger.training
 
 
-@BOTH_ENCODERS
+@EVERY_ENCODER
 @BOTH_HEADS
 def test_saving_what_was_loaded_gives_the_same_bytes(tmp_path, snapshot, encoder, head):
     first, second = tmp_path / "first", tmp_path / "second"
@@ -219,7 +291,9 @@ def test_saving_what_was_loaded_gives_the_same_bytes(tmp_path, snapshot, encoder
     assert snapshot(first) == snapshot(second)
 
 
-@pytest.mark.parametrize(("encoder", "head"), [("bert", "crf"), ("lstm", "softmax"), ("lstm", "crf")])
+@pytest.mark.parametrize(
+    ("encoder", "head"), [*((encoder, "crf") for encoder in ENCODER_OPTIONS), ("lstm", "softmax")]
+)
 def test_what_transformers_lacks_names_an_architecture_of_its_own(tmp_path, encoder, head):
     transformers = pytest.importorskip("transformers")
     save(tmp_path, make_model(encoder, head))
@@ -324,11 +398,62 @@ def test_a_wrong_directory_is_one_line(saved, spoil, expected):
     assert str(saved) in str(caught.value) or "head" in expected
 
 
+@pytest.mark.parametrize("encoder", ["electra", "albert", "distilbert"])
+def test_a_relative_with_a_wrong_file_is_one_line(tmp_path, encoder):
+    write_published(tmp_path, encoder)
+    whole = read_weights(tmp_path)
+    name = next(name for name in whole if name.startswith(encoder) and "word_embeddings" not in name)
+    short = name.partition(".")[2]
+    for weights, expected in (
+        ({key: tensor for key, tensor in whole.items() if key != name}, f"encoder missing: {short}"),
+        (whole | {name: torch.zeros(3, 5)}, rf"{short}: got shape \(3, 5\), expected"),
+        (
+            {f"bert.{key}": tensor for key, tensor in whole.items()},
+            r"tensors of the encoder missing: .*, \.\.\.",
+        ),
+    ):
+        save_weights(tmp_path / "model.safetensors", weights)
+        for opened in (open_encoder, load):
+            with pytest.raises(DataError, match=rf"\A{tmp_path}: .*{expected}.*\Z"):
+                opened(tmp_path)
+    save_weights(tmp_path / "model.safetensors", whole | {f"{encoder}.extra.weight": torch.zeros(2)})
+    assert "not used: extra (1)" in load(tmp_path).report
+
+
+@pytest.mark.parametrize("encoder", ["electra", "albert", "distilbert"])
+def test_a_tagger_is_restored_from_its_own_directory_alone(tmp_path, encoder):
+    model, other = make_model(encoder), make_model(encoder, seed=1)
+    save(tmp_path, model)
+    restore_weights(tmp_path, other.tagger)
+    for name, tensor in model.tagger.state_dict().items():
+        assert torch.equal(other.tagger.state_dict()[name], tensor), name
+    with pytest.raises(RuntimeError, match="Missing key"):
+        restore_weights(tmp_path, make_model("bert").tagger)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "key"), [("electra", "classifier_dropout"), ("albert", "classifier_dropout_prob")]
+)
+def test_the_dropout_before_the_classifier_has_its_published_name(tmp_path, encoder, key):
+    write_published(tmp_path, encoder, **{key: 0.25})
+    model = load(tmp_path)
+    assert model.tagger.head.dropout.p == 0.25
+    save(tmp_path, model)
+    assert json.loads((tmp_path / "config.json").read_text())[key] == 0.25
+
+
+def test_another_architecture_is_refused_by_name_before_its_vocabulary_is_read(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": {}}}')
+    with pytest.raises(DataError, match=r"config\.json: model_type: got 'roberta', expected one of bert"):
+        open_encoder(tmp_path)
+
+
 def test_unknown_names_list_the_known_ones():
     tag_set = TagSet.from_labels(["LOC"])
     with pytest.raises(DataError, match="head: got 'x', expected one of softmax, crf"):
         build_head("x", 4, tag_set, dropout=0.1)
-    with pytest.raises(DataError, match=r"encoder\.name: got 'x', expected one of bert, lstm"):
+    with pytest.raises(DataError, match=r"encoder\.name: got 'x', expected one of bert, electra, "):
         build_encoder({"name": "x"}, vocab_size=5)
     with pytest.raises(DataError, match="unknown key 'hidden_sise', the nearest known one is 'hidden_size'"):
         build_encoder({"name": "bert", "hidden_sise": 4}, vocab_size=5)
@@ -352,7 +477,7 @@ def test_the_unit_is_stated_or_guessed_or_overruled(saved):
     assert guess_unit_of(Tokenizer([*VOCABULARY[:6], *(f"word{i}" for i in range(90)), "上"])) == "word"
 
 
-@BOTH_ENCODERS
+@EVERY_ENCODER
 @BOTH_HEADS
 @pytest.mark.parametrize("max_len", [40, 12])
 def test_a_split_batch_equals_the_whole(encoder, head, max_len):
@@ -376,7 +501,7 @@ def test_a_split_batch_equals_the_whole(encoder, head, max_len):
         assert [[s.span for s in spans] for spans in decoded] == [[s.span for s in spans] for spans in whole]
 
 
-@BOTH_ENCODERS
+@EVERY_ENCODER
 def test_slices_of_windows_equal_the_whole(encoder):
     model = make_model(encoder)
     batch = make_batch(model, max_len=12)
@@ -390,7 +515,7 @@ def test_slices_of_windows_equal_the_whole(encoder):
         sizes.clear()
 
 
-@BOTH_ENCODERS
+@EVERY_ENCODER
 @BOTH_HEADS
 def test_a_frozen_encoder_stays_as_it_is(encoder, head):
     model = make_model(encoder, head)

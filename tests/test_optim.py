@@ -9,15 +9,30 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ner.encoders import ENCODERS
+from ner.encoders.albert import AlbertConfig
 from ner.encoders.bert import BertConfig
+from ner.encoders.distilbert import DistilBertConfig
+from ner.encoders.electra import ElectraConfig
 from ner.encoders.lstm import LstmConfig
 from ner.heads import HEADS
 from ner.model import Tagger, build_head
-from ner.optim import SCHEDULES, build_optimizer, parameter_groups, rate_factor, set_rates
+from ner.optim import (
+    SCHEDULES,
+    build_optimizer,
+    parameter_groups,
+    rate_factor,
+    set_rates,
+    train_from,
+    unfrozen_depth,
+)
 from ner.tags import TagSet
 
+SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 CONFIGS = {
-    "bert": BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8),
+    "bert": BertConfig(**SIZES),
+    "electra": ElectraConfig(**SIZES, embedding_size=4),
+    "albert": AlbertConfig(**SIZES, embedding_size=4),
+    "distilbert": DistilBertConfig(dim=8, n_layers=1, n_heads=2, hidden_dim=8),
     "lstm": LstmConfig(hidden_size=8, num_hidden_layers=1, embedding_size=4, bigram_size=4, max_bigrams=5),
 }
 
@@ -106,6 +121,54 @@ def test_a_step_is_that_of_adam_with_decoupled_decay():
     torch.testing.assert_close(parameter.detach().double(), expected, rtol=1e-5, atol=1e-7)
 
 
+DEEP = BertConfig(hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8)
+
+
+def make_deep():
+    tag_set = TagSet.from_labels(["LOC"])
+    return Tagger(ENCODERS["bert"](DEEP, vocab_size=11), build_head("crf", 8, tag_set, dropout=0.1))
+
+
+def test_rates_fall_with_depth_and_transitions_have_their_own():
+    tagger = make_deep()
+    groups = parameter_groups(
+        tagger,
+        learning_rate=1.0,
+        head_learning_rate=7.0,
+        weight_decay=0.1,
+        layer_decay=0.5,
+        transition_learning_rate=9.0,
+    )
+    peaks = {id(parameter): group["peak"] for group in groups for parameter in group["params"]}
+    by_name = {name: peaks[id(parameter)] for name, parameter in tagger.named_parameters()}
+    for name, peak in by_name.items():
+        words = {"embeddings": 0.125, "layer.0": 0.25, "layer.1": 0.5, "layer.2": 1.0, "transitions": 9.0}
+        assert peak == next((rate for word, rate in words.items() if word in name), 7.0), name
+    assert set(by_name.values()) == {0.125, 0.25, 0.5, 1.0, 7.0, 9.0}
+
+
+@pytest.mark.parametrize("depth", range(5))
+def test_what_is_below_the_depth_stays_and_has_no_gradient(depth):
+    tagger = make_deep()
+    train_from(tagger, depth)
+    tagger.encoder(torch.ones(1, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool)).sum()
+    words = ["embeddings", "layer.0", "layer.1", "layer.2"]
+    for name, parameter in tagger.encoder.named_parameters():
+        assert parameter.requires_grad == any(word in name for word in words[depth:])
+    train_from(tagger, 0)
+    assert all(parameter.requires_grad for parameter in tagger.parameters())
+
+
+def test_layers_join_from_the_top():
+    def depths(**options):
+        return [unfrozen_depth(epoch, n_layers=3, **options) for epoch in range(6)]
+
+    assert depths(every=1, frozen=0) == [4, 3, 2, 1, 0, 0]
+    assert depths(every=2, frozen=0) == [4, 4, 3, 3, 2, 2]
+    assert depths(every=1, frozen=2) == [4, 3, 2, 2, 2, 2]
+    assert depths(every=0, frozen=1) == [1] * 6
+
+
 def test_the_linear_schedule_at_known_steps():
     assert factors(10, 0.2, "linear") == pytest.approx([1 / 3, 2 / 3, *(i / 8 for i in range(8, 0, -1))])
     assert factors(4, 0.0, "linear") == pytest.approx([1.0, 0.75, 0.5, 0.25])
@@ -114,6 +177,16 @@ def test_the_linear_schedule_at_known_steps():
 def test_the_cosine_schedule_at_known_steps():
     half = 0.5**0.5
     assert factors(5, 0.2, "cosine") == pytest.approx([0.5, 1.0, (1 + half) / 2, 0.5, (1 - half) / 2])
+
+
+def test_the_triangular_schedule_is_that_of_the_paper():
+    """Howard and Ruder's formula, its first step left out because its rate is not that of a rise from 0."""
+    n, share, ratio = 100, 0.1, 32
+    cut = n * share
+    ours = factors(n, share, "triangular")
+    for t in range(10, n):
+        p = 1 - (t - cut) / (cut * (1 / share - 1))
+        assert ours[t] == pytest.approx((1 + p * (ratio - 1)) / ratio)
 
 
 def test_the_constant_schedule_at_known_steps():

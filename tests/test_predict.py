@@ -37,13 +37,23 @@ ODD_LINES = [
     "北" * 70,
     "",
 ]
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 64,
+}
 ENCODERS = {
-    "bert": {
-        "name": "bert",
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 24,
+    "bert": {"name": "bert", **SIZES},
+    "electra": {"name": "electra", **SIZES, "embedding_size": 12},
+    "albert": {"name": "albert", **SIZES, "embedding_size": 12, "num_hidden_layers": 2},
+    "distilbert": {
+        "name": "distilbert",
+        "dim": 16,
+        "n_layers": 1,
+        "n_heads": 2,
+        "hidden_dim": 24,
         "max_position_embeddings": 64,
     },
     "lstm": {"name": "lstm", "hidden_size": 16, "embedding_size": 12, "bigram_size": 4, "max_bigrams": 9},

@@ -211,6 +211,18 @@ def test_an_empty_folder_is_no_model_directory(tmp_path):
         load_tokenizer(tmp_path)
 
 
+def test_a_sentencepiece_vocabulary_is_refused_by_name(tmp_path):
+    (tmp_path / "spiece.model").write_bytes(b"")
+    expected = "no vocab.txt and no tokenizer.json, expected a WordPiece vocabulary: spiece.model is not read"
+    with pytest.raises(DataError, match=rf"^{tmp_path}: {expected}$"):
+        load_tokenizer(tmp_path)
+    make_model_dir(tmp_path, fast={"model": {"type": "Unigram", "vocab": [["<pad>", 0.0]]}})
+    with pytest.raises(DataError, match="model type 'Unigram', expected a WordPiece vocabulary"):
+        load_tokenizer(tmp_path)
+    make_model_dir(tmp_path, vocabulary=make_vocabulary("a"))
+    assert load_tokenizer(tmp_path).vocabulary == tuple(make_vocabulary("a"))
+
+
 def test_a_piece_twice_is_refused_with_its_line(tmp_path):
     make_model_dir(tmp_path, vocabulary=make_vocabulary("a", "b", "a"))
     with pytest.raises(DataError, match=rf"^{tmp_path}/vocab.txt:9: piece 'a' again, first in line 7$"):

@@ -40,6 +40,13 @@ LSTM = {
     "bigram_size": 8,
     "max_bigrams": 100,
 }
+# what transformers publishes: its spelling, and the sizes in its config
+PUBLISHED = {
+    "bert": ("Bert", {}),
+    "electra": ("Electra", {"embedding_size": 24}),
+    "albert": ("Albert", {"embedding_size": 24, "hidden_act": "relu"}),
+    "distilbert": ("DistilBert", {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 48}),
+}
 PARAMS = {
     **{"encoder": BERT, "max_len": 32, "batch_size": 6, "learning_rate": 5e-3},
     **{"epoch_num": 4, "min_epoch_num": 4},
@@ -338,8 +345,14 @@ def interrupt_after_saving(monkeypatch, n_saves):
 @pytest.mark.parametrize("encoder", [BERT, LSTM], ids=["bert", "lstm"])
 @pytest.mark.parametrize(
     ("options", "params"),
-    [([], {}), (["--bf16"], {"head": "crf", "scheme": "BIOES"}), (["--fp16"], {"schedule": "cosine"})],
-    ids=["softmax", "crf bf16", "softmax fp16"],
+    [
+        ([], {}),
+        (["--bf16"], {"head": "crf", "scheme": "BIOES"}),
+        (["--fp16"], {"schedule": "cosine"}),
+        (["--bf16"], {"layers": "mix", "context": "bilstm", "rdrop": 1.0}),
+        ([], {"unfreeze_every": 1, "layer_decay": 0.8, "schedule": "triangular", "head_learning_rate": 1e-3}),
+    ],
+    ids=["softmax", "crf bf16", "softmax fp16", "features", "unfreezing"],
 )
 def test_a_run_goes_on_where_it_stopped(start, whole, data, run_main, monkeypatch, encoder, options, params):
     params = {"encoder": encoder, **params}
@@ -432,22 +445,26 @@ def test_set_overrides_params_and_leaves_them(start):
     assert (config["ner"]["head"], config["hidden_size"]) == ("crf", 16)
 
 
-def write_published(folder, data_dir, *, tags=None):
+def write_published(folder, data_dir, *, tags=None, encoder="bert"):
     """What transformers saves, random weights, with a vocabulary for these data beside it."""
     transformers = pytest.importorskip("transformers")
     tokenizer = learn_vocabulary(t for s in read_split(data_dir, "train").sentences for t in s.tokens)
     folder.mkdir()
     torch.manual_seed(1)
-    sizes = {key: value for key, value in BERT.items() if key != "name"} | {"max_position_embeddings": 200}
+    spelling, own = PUBLISHED[encoder]
+    sizes = {} if encoder == "distilbert" else {key: value for key, value in BERT.items() if key != "name"}
+    labels = {"id2label": dict(enumerate(tags or "")), "label2id": {t: i for i, t in enumerate(tags or "")}}
+    config = getattr(transformers, f"{spelling}Config")(
+        **{"vocab_size": len(tokenizer), **sizes, **own, "max_position_embeddings": 200},
+        **(labels if tags else {}),
+    )
     if tags is None:
-        config = transformers.BertConfig(vocab_size=len(tokenizer), **sizes)
-        model = transformers.BertForPreTraining(config)
+        task = "ForMaskedLM" if encoder == "distilbert" else "ForPreTraining"
+        model = getattr(transformers, f"{spelling}{task}")(config)
     else:
-        labels = {"id2label": dict(enumerate(tags)), "label2id": {tag: i for i, tag in enumerate(tags)}}
-        config = transformers.BertConfig(vocab_size=len(tokenizer), **sizes, **labels)
-        model = transformers.BertForTokenClassification(config)
+        model = getattr(transformers, f"{spelling}ForTokenClassification")(config)
         with torch.no_grad():
-            model.bert.embeddings.word_embeddings.weight.normal_(std=2.0)
+            model.get_input_embeddings().weight.normal_(std=2.0)
             model.classifier.weight.normal_(std=1.0)
     model.save_pretrained(folder)
     tokenizer.save(folder)
@@ -475,6 +492,28 @@ def test_the_ancestors_file_and_published_weights(start, data, tmp_path, run_mai
         folder / "best"
     )
     assert sorted(theirs.config.id2label.values())[0] == "B-LOC"
+
+
+@pytest.mark.parametrize("encoder", ["electra", "albert", "distilbert"])
+def test_a_published_relative_is_trained_resumed_and_scored(data, tmp_path, run_main, start, encoder):
+    transformers = pytest.importorskip("transformers")
+    write_published(tmp_path / "published", data, encoder=encoder)
+    options = ["--bert_model_dir", tmp_path / "published"]
+    whole, ended = start(*options, name="whole", epoch_num=2)
+    assert f"tensors loaded from {tmp_path / 'published'}" in ended.err
+    assert metrics_of(whole)[1]["train_loss"] < metrics_of(whole)[0]["train_loss"]
+    assert run_main(evaluate, "--data_dir", data, "--model_dir", whole).code == 0
+    check_scores(whole, data, "test")
+    theirs = transformers.AutoModelForTokenClassification.from_pretrained(whole / "best")
+    assert type(theirs).__name__ == f"{PUBLISHED[encoder][0]}ForTokenClassification"
+    broken, _ = start(*options, name="broken", epoch_num=2, save_steps=3)
+    shutil.rmtree(broken / "checkpoints" / (broken / "last").resolve().name)
+    step = sorted((broken / "checkpoints").iterdir(), key=lambda path: int(path.name.partition("-")[2]))[-1]
+    resume = ["--restore_file", f"checkpoints/{step.name}", "--set", "epoch_num=2", "--set", "save_steps=3"]
+    ended = run_main(train, "--data_dir", data, "--model_dir", broken, *options, *resume)
+    assert ended.code == 0, ended.err
+    assert f"restored {step}: going on with epoch 2" in ended.err
+    assert metrics_of(broken)[1]["train_loss"] == metrics_of(whole)[1]["train_loss"]
 
 
 @pytest.mark.parametrize("encoder", [BERT, LSTM], ids=["bert", "lstm"])
@@ -528,6 +567,56 @@ def test_a_frozen_encoder_keeps_its_bytes(start, data, tmp_path):
     assert after["classifier.bias"].abs().sum() > 0
     n_parameters = json.loads((folder / "resolved.json").read_text())["n_parameters"]
     assert n_parameters == after["classifier.weight"].numel() + after["classifier.bias"].numel()
+
+
+@pytest.mark.parametrize(
+    ("params", "still", "words"),
+    [
+        ({"freeze_layers": "embeddings"}, ["embeddings"], "frozen: the embeddings (freeze_layers)"),
+        ({"freeze_layers": 1}, ["embeddings", "layer.0"], "the embeddings and the first 1 of 2 layers"),
+        ({"unfreeze_every": 1, "epoch_num": 1}, ["embeddings", "layer.0", "layer.1"], ""),
+        ({"unfreeze_every": 1, "epoch_num": 2}, ["embeddings", "layer.0"], ""),
+        ({"unfreeze_every": 1, "epoch_num": 5, "freeze_layers": 1}, ["embeddings", "layer.0"], ""),
+    ],
+)
+def test_layers_that_may_not_learn_keep_their_bytes(start, data, tmp_path, params, still, words):
+    write_published(tmp_path / "published", data)
+    published = load_file(tmp_path / "published" / "model.safetensors")
+    folder, ended = start("--bert_model_dir", tmp_path / "published", **{"epoch_num": 2, **params})
+    assert words in ended.err
+    after = load_file(folder / "last" / "model.safetensors")
+    for name in after.keys() & {n for n in published if n.endswith("weight")}:
+        assert torch.equal(after[name], published[name]) == any(part in name for part in still), name
+
+
+@pytest.mark.parametrize("params", [{"loss": "focal"}, {"loss": "dice"}, {"label_smoothing": 0.1}])
+def test_another_loss_trains_and_val_is_measured_as_ever(start, whole, data, run_main, params):
+    folder, _ = start(epoch_num=1, **params)
+    (line,), first = metrics_of(folder), metrics_of(whole())[0]
+    assert line["train_loss"] != pytest.approx(first["train_loss"], rel=1e-3)
+    ended = run_main(evaluate, "--data_dir", data, "--model_dir", folder, "--split", "val")
+    assert ended.code == 0
+    read = json.loads((folder / "metrics_val.json").read_text())
+    assert read["loss"] == pytest.approx(line["val_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"loss": "hinge"}, "loss: got 'hinge', expected one of ce, focal, dice"),
+        ({"loss": "focal", "head": "crf"}, "loss: got 'focal', which head 'crf' cannot be trained with"),
+        ({"label_smoothing": 0.1, "head": "crf"}, "label_smoothing: got 0.1, which head 'crf' cannot"),
+    ],
+)
+def test_a_loss_that_a_head_cannot_be_trained_with(start, params, message):
+    _, ended = start(code=2, **params)
+    assert message in ended.err
+
+
+def test_more_frozen_layers_than_there_are(start, data, tmp_path):
+    write_published(tmp_path / "published", data)
+    _, ended = start("--bert_model_dir", tmp_path / "published", code=2, freeze_layers=2)
+    assert "freeze_layers: got 2, expected at most 1 of 2 layers" in ended.err
 
 
 def test_patience_stops_a_run_that_learns_nothing(start, data, run_main):
@@ -591,11 +680,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_a_line(start):
     assert not (folder / "last").exists()
 
 
-@pytest.mark.parametrize("order", [1, -1])
-def test_a_published_classifier_is_scored_as_it_is(data, tmp_path, run_main, snapshot, order):
+@pytest.mark.parametrize(("encoder", "order"), [("bert", -1), *((encoder, 1) for encoder in PUBLISHED)])
+def test_a_published_classifier_is_scored_as_it_is(data, tmp_path, run_main, snapshot, encoder, order):
     transformers = pytest.importorskip("transformers")
     tags = ["O", "B-LOC", "I-LOC", "B-PER", "I-PER", "B-ORG", "I-ORG"][::order]
-    oracle = write_published(tmp_path / "published", data, tags=tags).eval()
+    oracle = write_published(tmp_path / "published", data, tags=tags, encoder=encoder).eval()
     before = snapshot(tmp_path / "published")
     options = ["--data_dir", data, "--model_dir", tmp_path / "published"]
     assert run_main(evaluate, *options, "--out_dir", tmp_path / "out").code == 0

@@ -2,13 +2,15 @@
 
 Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 Understanding". The attributes are named so that `Bert.state_dict()` bears the published names.
-Axes: R rows, P pieces, H hidden width, N attention heads, D = H / N.
+Its relatives (electra.py, albert.py, distilbert.py) are subclasses of `Bert`: the same body with
+other sizes, other sharing of layers, and names of their own in a file.
+Axes: R rows, P pieces, E width of the embeddings, H hidden width, N attention heads, D = H / N.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -49,41 +51,58 @@ class BertConfig:
     "standard deviation of random weights"
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < 1):
-                raise ValueError(f"{field.name}: got {value!r}, expected a whole number above 0")
-            if field.type is float and type(value) not in (int, float):
-                raise ValueError(f"{field.name}: got {value!r}, expected a number")
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(
-                f"hidden_size: got {self.hidden_size}, expected a multiple of "
-                f"num_attention_heads ({self.num_attention_heads})"
-            )
-        if self.hidden_act not in list(ACTIVATIONS):
-            known = ", ".join(ACTIVATIONS)
-            raise ValueError(f"hidden_act: got {self.hidden_act!r}, expected one of {known}")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 <= p < 1")
-        for name in ("layer_norm_eps", "initializer_range"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name}: got {getattr(self, name)!r}, expected 0 < x < 1")
+        check_config(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any], where: str) -> Self:
-        """Takes what it knows from a published config.json; `where` begins the error's line."""
-        known = {field.name: values[field.name] for field in fields(cls) if field.name in values}
-        try:
-            return cls(**known)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
+    @property
+    def embedding_size(self) -> int:
+        """E; where it is not H, a linear map leads from one to the other."""
+        return self.hidden_size
+
+    @property
+    def has_projection(self) -> bool:
+        return self.embedding_size != self.hidden_size
+
+    @property
+    def layer_order(self) -> tuple[int, ...]:
+        """Numbers of the layers that a piece goes through, one after the other."""
+        return tuple(range(self.num_hidden_layers))
+
+
+def check_config(
+    config: Any,
+    *,
+    width: str = "hidden_size",
+    n_heads: str = "num_attention_heads",
+    activation: str = "hidden_act",
+) -> None:
+    """Refuses what no encoder of the family can have; the names are those that the config has for them.
+
+    Every whole number is above 0; a number is a share in [0, 1) if it is a dropout's, else in (0, 1).
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if field.type is int and (type(value) is not int or value < 1):
+            raise ValueError(f"{field.name}: got {value!r}, expected a whole number above 0")
+        if field.type is float and type(value) not in (int, float):
+            raise ValueError(f"{field.name}: got {value!r}, expected a number")
+        if field.type is float and "dropout" in field.name and not 0 <= value < 1:
+            raise ValueError(f"{field.name}: got {value!r}, expected 0 <= p < 1")
+        if field.type is float and "dropout" not in field.name and not 0 < value < 1:
+            raise ValueError(f"{field.name}: got {value!r}, expected 0 < x < 1")
+    if getattr(config, width) % getattr(config, n_heads):
+        raise ValueError(
+            f"{width}: got {getattr(config, width)}, expected a multiple of "
+            f"{n_heads} ({getattr(config, n_heads)})"
+        )
+    if getattr(config, activation) not in list(ACTIVATIONS):
+        known = ", ".join(ACTIVATIONS)
+        raise ValueError(f"{activation}: got {getattr(config, activation)!r}, expected one of {known}")
 
 
 class Embeddings(nn.Module):
     def __init__(self, config: BertConfig, vocab_size: int) -> None:
         super().__init__()
-        width = config.hidden_size
+        width = config.embedding_size
         self.word_embeddings = nn.Embedding(vocab_size, width, padding_idx=0)
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
@@ -93,7 +112,9 @@ class Embeddings(nn.Module):
     def forward(self, piece_ids: Tensor, segment_ids: Tensor | None) -> Tensor:
         # Positions are 0, 1, 2, ... in every row: a slice, and a cheaper gradient, not a lookup.
         position = self.position_embeddings.weight[: piece_ids.shape[1]]
-        if segment_ids is None:
+        if self.token_type_embeddings is None:
+            hidden = self.word_embeddings(piece_ids) + position
+        elif segment_ids is None:
             hidden = self.word_embeddings(piece_ids) + (position + self.token_type_embeddings.weight[0])
         else:
             segment = self.token_type_embeddings(segment_ids)
@@ -169,12 +190,13 @@ class Layer(nn.Module):
 class LayerStack(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.layer = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        self.order = config.layer_order
+        self.layer = nn.ModuleList(Layer(config) for _ in range(max(self.order) + 1))
 
     def forward(self, hidden: Tensor, bias: Tensor) -> list[Tensor]:
         states = [hidden]
-        for layer in self.layer:
-            states.append(layer(states[-1], bias))
+        for number in self.order:
+            states.append(self.layer[number](states[-1], bias))
         return states
 
 
@@ -192,7 +214,11 @@ class Bert(nn.Module):
         self.vocab_size = vocab_size
         self.width = config.hidden_size
         self.embeddings = Embeddings(config, vocab_size)
+        self.embeddings_project = None
+        if config.has_projection:
+            self.embeddings_project = nn.Linear(config.embedding_size, config.hidden_size)
         self.encoder = LayerStack(config)
+        self.n_layers = len(self.encoder.order)
         self.apply(self._initialise)
 
     @torch.no_grad()
@@ -217,8 +243,8 @@ class Bert(nn.Module):
         piece_ids    (R, P)    int64  any piece of the vocabulary at padding
         piece_mask   (R, P)    bool   True = real; a row may be padding altogether
         segment_ids  (R, P)    int64  None = segment 0 everywhere
-        returns      (R, P, H) float  finite at padding; with `layers`, a tuple of
-                                      1 + num_hidden_layers of them, the embeddings first
+        returns      (R, P, H) float  finite at padding; with `layers`, a tuple of them:
+                                      the embeddings, then what each layer puts out
         ValueError: P beyond max_position_embeddings, a mask of another shape or not bool.
         """
         n_pieces, limit = piece_ids.shape[1], self.config.max_position_embeddings
@@ -230,6 +256,8 @@ class Bert(nn.Module):
                 f"expected {tuple(piece_ids.shape)} torch.bool"
             )
         hidden = self.embeddings(piece_ids, segment_ids)
+        if self.embeddings_project is not None:
+            hidden = self.embeddings_project(hidden)
         bias = key_bias(piece_mask, dtype=product_dtype(self.embeddings.word_embeddings.weight))
         states = self.encoder(hidden, bias)
         return tuple(states) if layers else states[-1]
@@ -237,11 +265,18 @@ class Bert(nn.Module):
     def depth_of(self, parameter_name: str) -> int:
         """0 for the embeddings, i + 1 for layer i; ValueError for a name that is not its own."""
         parts = parameter_name.split(".")
-        if parts[0] == "embeddings":
+        if parts[0] in ("embeddings", "embeddings_project"):
             return 0
         if parts[:2] == ["encoder", "layer"] and len(parts) > 2 and parts[2].isdecimal():
             return int(parts[2]) + 1
         raise ValueError(f"parameter: got {parameter_name!r}, expected embeddings.* or encoder.layer.*")
+
+
+def layer_part(name: str) -> tuple[int, str, str]:
+    """`encoder.layer.3.attention.self.query.bias` -> 3, `attention.self.query`, `bias`."""
+    number, _, rest = name.removeprefix("encoder.layer.").partition(".")
+    part, _, kind = rest.rpartition(".")
+    return int(number), part, kind
 
 
 def product_dtype(weight: Tensor) -> torch.dtype:

@@ -120,6 +120,7 @@ class Lstm(nn.Module):
         self.config = config
         self.vocab_size = vocab_size
         self.width = config.hidden_size
+        self.n_layers = config.num_hidden_layers
         self.characters = nn.Embedding(vocab_size, config.embedding_size)
         self.bigrams = None
         if config.max_bigrams:

@@ -8,6 +8,7 @@ it refuses stays refused.
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ner.encoders.bert import BertConfig
+from ner.encoders.albert import Albert
+from ner.encoders.bert import Bert, BertConfig
+from ner.encoders.distilbert import DistilBert, DistilBertConfig
+from ner.encoders.electra import Electra
 
 CONFIG_NAMES = ("config.json", "bert_config.json")
-MODEL_TYPES = ("bert", "ernie")
+# `model_type` of a published config; other encoders have no published weights
+PUBLISHED: dict[str, type[Bert]] = {
+    "bert": Bert,
+    "ernie": Bert,
+    "electra": Electra,
+    "albert": Albert,
+    "distilbert": DistilBert,
+}
 # Buffers that older versions of transformers wrote next to the weights; they only count 0, 1, 2.
 COUNTING_BUFFERS = {"embeddings.position_ids", "embeddings.token_type_ids"}
 SEGMENT_WEIGHT = "embeddings.token_type_embeddings.weight"
@@ -73,21 +84,26 @@ def config_path(model_dir: str | Path) -> Path:
     return next((path for path in paths if path.is_file()), paths[0])
 
 
-def encoder_config(values: Mapping[str, Any], where: str | Path) -> BertConfig:
-    """What a published config says of the encoder; other keys are ignored.
+def encoder_config(values: Mapping[str, Any], where: str | Path) -> BertConfig | DistilBertConfig:
+    """What a published config says of the encoder, `PUBLISHED[model_type]`; other keys are ignored.
 
-    ValueError, beginning with `where`: another architecture than BERT's, sizes that do not fit.
+    ValueError, beginning with `where`: an architecture that is not in `PUBLISHED`, sizes that do not fit.
     """
     model_type = values.get("model_type", "bert")
-    if model_type not in MODEL_TYPES:
-        accepted = ", ".join(MODEL_TYPES)
+    if model_type not in list(PUBLISHED):
+        accepted = ", ".join(PUBLISHED)
         raise ValueError(f"{where}: model_type: got {model_type!r}, expected one of {accepted}")
     positions = values.get("position_embedding_type", "absolute")
     if positions != "absolute":
         raise ValueError(f"{where}: position_embedding_type: got {positions!r}, expected 'absolute'")
     if values.get("is_decoder"):
         raise ValueError(f"{where}: is_decoder: got true, expected false: an encoder")
-    return BertConfig.from_dict(values, str(where))
+    kind = PUBLISHED[model_type].Config
+    known = {field.name: values[field.name] for field in fields(kind) if field.name in values}
+    try:
+        return kind(**known)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def read_weights(model_dir: str | Path) -> dict[str, Tensor]:
@@ -166,7 +182,7 @@ def published_names(
     *,
     use_task_id: bool = True,
 ) -> dict[str, Tensor]:
-    """The same tensors under the names that `Bert.state_dict()` has.
+    """The same tensors under today's names, as `own_tensors` has them.
 
     Strips the prefix where there is one, calls LayerNorm's gamma and beta weight and bias, and
     folds the vector that ERNIE 3 adds to every piece (task 0) into the segment vectors: a sum
@@ -194,6 +210,12 @@ def published_names(
     return renamed
 
 
+def own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a module under the names that a file has for them, without a prefix."""
+    published_name = getattr(module, "published_name", str)
+    return {published_name(name): tensor for name, tensor in module.state_dict().items()}
+
+
 def load_encoder(
     module: nn.Module, weights: Mapping[str, Tensor], *, where: str | Path = "weights"
 ) -> LoadReport:
@@ -202,7 +224,7 @@ def load_encoder(
     weights  name -> tensor of the module's shape, any float dtype, as from `published_names`
     ValueError, beginning with `where`: a tensor that is missing or has another shape.
     """
-    targets = module.state_dict()
+    targets = own_tensors(module)
     missing = [name for name in targets if name not in weights]
     if missing:
         named = ", ".join(missing[:N_NAMED]) + (", ..." if len(missing) > N_NAMED else "")

@@ -1,10 +1,12 @@
-"""What every reader returns, and the lines of a text file, with what is odd about them."""
+"""What every reader returns, and the text of a file, with what is odd about it."""
 
+import codecs
 import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
-from ner.corpus import DataError, Sentence, read_text
+from ner.corpus import DataError, Sentence, read_bytes, undecodable
+from ner.encodings import likely_encoding
 
 
 class IllegalTag(NamedTuple):
@@ -15,10 +17,13 @@ class IllegalTag(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A file as read.  `first_lines[i]` is the line, from 1, on which `sentences[i]` starts.
+    """A file as read.  `first_lines[i]` is the line, from 1, on which `sentences[i]` starts; `files[i]` is
+    the file that has this line, where it is not `path`.
 
-    `scheme` is the one the tags were read under, None where the file is not annotated; `notes` are
-    plain sentences about what was understood or skipped; `sha256` is that of the file's bytes.
+    `scheme` is the one the tags were read under, None where the file has no tags; `notes` are plain
+    sentences about what was understood or skipped; `sha256` is that of the file's bytes.  `unit` is what
+    the reader cut the text into, None where the file has the tokens; `left_out` lists the entities that
+    were left out because they were asked to be, each with file and line; `format` is a name in `FORMATS`.
     """
 
     path: Path
@@ -28,10 +33,28 @@ class Document(NamedTuple):
     notes: list[str]
     sha256: str
     scheme: str | None
+    unit: str | None = None
+    left_out: tuple[str, ...] = ()
+    format: str = ""
+    files: tuple[Path, ...] = ()
 
     @property
     def annotated(self) -> bool:
-        return self.scheme is not None
+        return self.sentences[0].spans is not None
+
+    def place(self, row: int) -> str:
+        """`file:line`, where a sentence starts; files of a folder are named from there."""
+        file = self.files[row] if self.files else self.path
+        name = file.relative_to(self.path) if self.path in file.parents else file.name
+        return f"{name}:{self.first_lines[row]}"
+
+
+class Content(NamedTuple):
+    """The text of a file, and the notes and sha256 of a `Document`."""
+
+    text: str
+    notes: list[str]
+    sha256: str
 
 
 class Lines(NamedTuple):
@@ -47,21 +70,46 @@ def count_of(n: int, singular: str, plural: str | None = None) -> str:
     return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
 
 
-def read_lines(path: str | Path) -> Lines:
-    r"""Reads UTF-8 lines ended by `\n` or `\r\n` and by nothing else; DataError where the file is empty."""
-    text = read_text(path)
-    sha256 = hashlib.sha256(text.encode()).hexdigest()
+def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = False) -> Content:
+    """The whole file; DataError where it is empty or in another encoding, which is named if it shows.
+
+    `exact`: it may be empty, and a byte order mark is a character of it.
+    """
+    data = read_bytes(path)
     notes = []
-    if text.startswith("\ufeff"):
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        likely = likely_encoding(data)
+        remedy = f"; --encoding {likely} may be right" if likely else "; --encoding names another"
+        raise DataError(undecodable(path, error) + remedy) from None
+    except (LookupError, UnicodeError):
+        raise DataError(f"--encoding {encoding}: no such encoding, expected one such as gb18030") from None
+    if not data.isascii() and codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig") and _is_utf8(data):
+        notes.append(f"read as {encoding}, though the bytes are UTF-8 too")
+    if not text and not exact:
+        raise DataError(f"{path}: empty, expected annotated text")
+    if text.startswith("\ufeff") and not exact:
         text = text.removeprefix("\ufeff")
         notes.append("a byte order mark was skipped")
+    return Content(text, notes, hashlib.sha256(data).hexdigest())
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        return bool(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
+def read_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
+    r"""Lines ended by `\n` or `\r\n` and by nothing else; DataError as in `read_content`."""
+    text, notes, sha256 = read_content(path, encoding)
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
     elif text:
         notes.append("no newline at the end")
-    if not lines:
-        raise DataError(f"{path}: empty, expected one token a line")
     n_crlf = text.count("\r\n") + text.endswith("\r")
     if n_crlf:
         lines = [line.removesuffix("\r") for line in lines]

@@ -223,7 +223,7 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
     tied to the word vectors.
     """
     encoder, tokenizer, report = open_encoder(model_dir)
-    if not isinstance(encoder, Bert):
+    if type(encoder) is not Bert:
         raise DataError(f"{model_dir}: an encoder of type {encoder.file_prefix!r}, expected 'bert'")
     config, lm = read_config(model_dir), MaskedLm(encoder)
     report = [line for line in report if not line.startswith("not used")]

@@ -82,6 +82,20 @@ def test_a_set_that_stands_is_audited_where_it_stands(place, run_main, snapshot)
     assert [(f["places"], f["tag"]) for f in found] == [(["test/tags.txt:2"], "tag 1 of the line")]
 
 
+def test_texts_with_spans_stand_where_their_files_have_them(place, run_main):
+    text = '{"text": "甲<b>\\n乙</b>", "label": [[0, 1, "X"]]}'
+    Path("train.jsonl").write_text(f"\n{text}\n", encoding="utf-8")
+    Path("test").mkdir()
+    for name, (raw, entities) in {"a": ("甲", "T1\tX 0 1\t甲\n"), "b": ("丙\n丁</b>", "")}.items():
+        Path(f"test/{name}.txt").write_text(raw, encoding="utf-8")
+        Path(f"test/{name}.ann").write_text(entities, encoding="utf-8")
+    options = ["--train", "train.jsonl", "--test", "test", "--val_size", 0, "--split_lines", "--unit", "char"]
+    ended = run_main(build_dataset, *options, "--out_dir", "o", "--audit")
+    assert (ended.code, ended.err) == (0, "")
+    found = json.loads(Path("o/audit.json").read_text(encoding="utf-8"))["findings"]["markup_remains"]
+    assert [f["places"] for f in found] == [["train.jsonl:2"], ["train.jsonl:2"], ["b.txt:2"]]
+
+
 def test_a_build_without_audit_leaves_no_old_one(place, run_main):
     run_main(build_dataset, *BUILD, "--audit")
     ended = run_main(build_dataset, *BUILD)

@@ -32,6 +32,10 @@ SMALL = {
     "intermediate_size": 64,
     "max_position_embeddings": 64,
     "embedding_size": 16,
+    "dim": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 64,
     "bigram_size": 8,
     "max_bigrams": 30,
 }
@@ -42,7 +46,7 @@ BOTH = [(head, encoder) for head in HEADS for encoder in ENCODERS]
 def make_encoder(name, *, vocab_size=VOCAB_SIZE, dropout=0.0, seed=0):
     torch.manual_seed(seed)
     names = {field.name for field in fields(ENCODERS[name].Config)}
-    dropouts = {key: dropout for key in names if key.endswith("dropout_prob")}
+    dropouts = {key: dropout for key in names if "dropout" in key}
     options = {key: value for key, value in SMALL.items() if key in names}
     return build_encoder({"name": name, **options, **dropouts}, vocab_size=vocab_size)
 

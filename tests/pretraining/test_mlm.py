@@ -6,7 +6,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from ner.corpus import DataError
-from ner.encoders.lstm import Lstm, LstmConfig
+from ner.encoders import ENCODERS
+from ner.encoders.albert import AlbertConfig
+from ner.encoders.distilbert import DistilBertConfig
+from ner.encoders.electra import ElectraConfig
+from ner.encoders.lstm import LstmConfig
 from ner.model import open_encoder
 from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout, states_at
 
@@ -176,11 +180,25 @@ def test_a_directory_without_head(make_model, tmp_path):
     )
 
 
-def test_refuses_another_encoder(tmp_path, tokenizer, monkeypatch):
-    lstm = Lstm(LstmConfig(hidden_size=8, num_hidden_layers=1), vocab_size=len(tokenizer))
-    monkeypatch.setattr("ner.pretraining.mlm.open_encoder", lambda model_dir: (lstm, tokenizer, []))
-    with pytest.raises(DataError, match="an encoder of type 'lstm', expected 'bert'"):
-        load_mlm(tmp_path)
+SMALL = {"hidden_size": 8, "num_hidden_layers": 1}
+OTHERS = {
+    "lstm": LstmConfig(**SMALL),
+    "electra": ElectraConfig(**SMALL, embedding_size=4),
+    "albert": AlbertConfig(**SMALL, num_attention_heads=2),
+    "distilbert": DistilBertConfig(dim=8, n_layers=1, n_heads=2),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_refuses_another_encoder(tmp_path, tokenizer, monkeypatch, name):
+    encoder = ENCODERS[name](OTHERS[name], vocab_size=len(tokenizer))
+    monkeypatch.setattr("ner.pretraining.mlm.open_encoder", lambda model_dir: (encoder, tokenizer, []))
+    with pytest.raises(DataError, match=f"an encoder of type '{name}', expected 'bert'"):
+        load_mlm(tmp_path, new_head=True)
+
+
+def test_every_other_encoder_is_refused():
+    assert {*OTHERS, "bert"} == set(ENCODERS)
 
 
 def test_the_last_layer_at_the_places_is_the_last_layer(make_model, tokenizer):

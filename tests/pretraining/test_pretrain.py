@@ -193,6 +193,7 @@ def test_a_users_error_is_one_line(start, make_model, text_file, tmp_path, snaps
     refused("--set", "tag_weight=-1", says="tag_weight: got -1, expected 0 or more")
     refused("--set", "block_len=65", says="block_len: got 65, expected at most 64")
     refused("--set", "encoder.name=lstm", says="encoder.name: got 'lstm', expected 'bert'")
+    refused("--set", "encoder.name=albert", says="encoder.name: got 'albert', expected 'bert'")
     refused("--set", "encoder.name=gpt", says="encoder.name: got 'gpt', expected 'bert'")
     refused("--set", "encoder.hidden_size=15", says="hidden_size: got 15")
     refused("--set", "encoder={}", says="no --bert_model_dir and no `encoder` key")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.corpus import DataError, Sentence
-from ner.formats import FORMATS
+from ner.formats import FORMATS, TOKEN_FORMATS
 from ner.tags import Span
 
 
@@ -38,7 +38,7 @@ def test_two_columns(read, gap):
     assert document.sha256 == hashlib.sha256(text.encode()).hexdigest()
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", TOKEN_FORMATS)
 def test_what_is_odd_is_understood_and_mentioned(read, name):
     data = "\ufeff北\tO\r\n \u3000\t\r\n京\tO\n\r\n人\tO".encode()
     document = read(data, name)
@@ -121,10 +121,41 @@ def test_conll_takes_the_first_and_the_last_column(read):
     assert document.notes == ["2 -DOCSTART- lines skipped"]
 
 
+def test_a_b_alone_is_an_entity_under_bie(read):
+    text = "a B-X\nb E-X\nc B-X\nd B-X\ne I-X\nf E-X\ng O\n"
+    spans = (Span(0, 2, "X"), Span(2, 3, "X"), Span(3, 6, "X"))
+    stated, guessed = read(text, scheme="BIE"), read(text)
+    assert (stated.sentences[0].spans, stated.illegal, stated.notes) == (spans, [], [])
+    assert (guessed.sentences[0].spans, guessed.scheme) == (spans, "BIOES")
+    assert "no S- among the tags: --scheme BIE makes a B- alone legal" in guessed.notes
+
+
+@pytest.mark.parametrize("columns", [(2, 3), (2, -2), (-3, -2), (-3, 3)])
+def test_columns_are_chosen_from_either_end(read, columns):
+    text = "-DOCSTART-\n\n1 a B-X _\n2 b O _\n"
+    document = read(text, "conll", columns=columns)
+    assert document.sentences == [Sentence(("a", "b"), (Span(0, 1, "X"),))]
+
+
+def test_another_encoding_reads_the_same(read):
+    text = "北\tB-LOC\r\n京\tI-LOC\r\n\n𪛖\tO\n"
+    expected = read(text)
+    for encoding in ("gb18030", "utf-16", "utf-8-sig"):
+        document = read(text.encode(encoding), encoding=encoding)
+        assert document.sentences == expected.sentences
+        assert document.sha256 == hashlib.sha256(text.encode(encoding)).hexdigest()
+
+
+def test_utf8_read_as_something_else_is_mentioned(read):
+    note = "read as gb18030, though the bytes are UTF-8 too"
+    assert read("北京", encoding="gb18030").notes == [note, "no newline at the end"]
+    assert read("ab\n", encoding="gb18030").notes == []
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("bio", "", "x.txt: empty, expected one token a line"),
+        ("bio", "", "x.txt: empty, expected annotated text"),
         ("bio", "\n \n", "x.txt: no sentence, expected one token a line"),
         ("bio", "a\tO\nb\n", "x.txt:2: 2 columns expected, got 1"),
         ("bio", "a\nb\n\nc\tO\n", "x.txt:1: 2 columns expected, got 1; line 4 has 2"),
@@ -137,7 +168,11 @@ def test_conll_takes_the_first_and_the_last_column(read):
         ("bio", "a\tO\nb\t\n", "x.txt:2: tag '', expected O or B-"),
         ("bio", "a\tO\nb\tB-a b\n", "x.txt:2: tag 'B-a b', expected a tag without white space"),
         ("bio", "a\tB-X\nb\tI-X\nc\tM-X\n", "x.txt:3: tag prefixes B, I, M, expected those of BIO"),
-        ("bio", b"a\tO\n\xb1\xb1\tO\n", "x.txt:2: not utf-8, got bytes b1 b1 09 4f"),
+        (
+            "bio",
+            b"a\tO\n\xb1\xb1\tO\n",
+            "x.txt:2: not utf-8, got bytes b1 b1 09 4f; --encoding gb18030 may be right",
+        ),
         ("conll", "", "x.txt: empty"),
         ("conll", "-DOCSTART- -X- O O\n\n", "x.txt: no sentence"),
         ("conll", "-DOCSTART-\n\na\n", "x.txt:3: 2 or more columns expected, got 1"),

@@ -1,0 +1,84 @@
+"""A guess at the encoding of bytes that are not UTF-8, for an error message."""
+
+import codecs
+
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+# encoding -> the commonest characters that it is used for
+_KANA = (
+    "のにはをたがでてとしれさいるなかもらっすりまこあそうくきょんだどよえけおせつちや"
+    "みめろスントルイラアクリドシーマ"
+)
+_WIDE = {
+    "gb18030": (
+        "的一是了不在有人这上大来和我个中地为他生要们以到国时就出说会也子学发着对作能可于成用过动主下"
+        "而年分得家种里多经自现同后产方工行面那小所起去之都然理进么心如本前开但因只从想实日者意无力它"
+        "与长把机十民第公此"
+    ),
+    "big5": (
+        "的一是了不在有人這上大來和我個中地為他生要們以到國時就出說會也子學發著對作能可於成用過動主下"
+        "而年分得家種裡多經自現同後產方工行面那小所起去之都然理進麼心如本前開但因只從想實日者意無力它"
+        "與長把機十民第公此"
+    ),
+    "shift_jis": _KANA,
+    "euc_jp": _KANA,
+    "euc_kr": (
+        "이다의는에을를가하고은한지로서도기사자인어대으들리수그해시아나라있과부제일정게것만여상전주원"
+        "보장구성면비공와스"
+    ),
+}
+_CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
+_LATIN = "àáâãäåæçèéêëìíîïñòóôõöøùúûüýßœÀÁÂÄÅÇÈÉÊËÍÎÑÓÔÖØÚÜŒ‘’“”–—…€£°«»·©"
+_NARROW = {"cp1251": _CYRILLIC, "koi8-r": _CYRILLIC, "cp1252": _LATIN}
+_PUNCTUATION = "，。、；：？！“”‘’（）《》「」『』・…—"
+
+
+def likely_encoding(data: bytes, *, sample: int = 1 << 16) -> str | None:
+    """The name of an encoding in which the data read like text, or None.
+
+    Among those of wide characters that can decode it, the one with the largest share of common
+    characters; then those of one byte a character.
+    """
+    for mark, name in BYTE_ORDER_MARKS.items():
+        if data.startswith(mark):
+            return name
+    first = next((i for i, byte in enumerate(data) if byte > 127), 0)
+    data = data[data.rfind(b"\n", 0, first) + 1 :][:sample]
+    for share, names, enough in ((_wide_share, _WIDE, 0.12), (_narrow_share, _NARROW, 0.6)):
+        shares = {name: share(_decode(data, name), names[name]) for name in names}
+        best = max(shares, key=shares.get)
+        if shares[best] > enough:
+            return best
+    return "gb18030" if _decode(data, "gb2312") else None
+
+
+def _decode(data: bytes, name: str) -> str:
+    """The text, but for a character cut off at the end; empty where the bytes are not in the encoding."""
+    try:
+        return codecs.getincrementaldecoder(name)().decode(data)
+    except UnicodeDecodeError:
+        return ""
+
+
+def _wide_share(text: str, common: str) -> float:
+    beyond = [character for character in text if character > "\x7f"]
+    return sum(character in common or character in _PUNCTUATION for character in beyond) / max(len(beyond), 1)
+
+
+def _narrow_share(text: str, common: str) -> float:
+    """Of the characters beyond ASCII, those that are common and stand as they do in words.
+
+    Accents stand among ASCII letters, Cyrillic letters among their like.
+    """
+    beyond = [i for i, character in enumerate(text) if character > "\x7f"]
+    alone = common is _LATIN
+    like = 0
+    for i in beyond:
+        beside = text[max(i - 1, 0) : i] + text[i + 1 : i + 2]
+        like += text[i] in common and (beside.isascii() if alone else any(c in common for c in beside))
+    return like / max(len(beyond), 1)

@@ -1,0 +1,46 @@
+"""Losses of a token, each against its formula written out in numpy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ner.heads.losses import LOSSES, build_loss
+
+
+def by_hand(name, scores, gold, smoothing=0.0):
+    p = np.exp(scores - scores.max())
+    p /= p.sum()
+    y = np.eye(len(scores))[gold]
+    if name == "ce":
+        target = (1 - smoothing) * y + smoothing / len(y)
+        return -(target * np.log(p)).sum()
+    if name == "focal":
+        return -((1 - p[gold]) ** 2) * math.log(p[gold])
+    w = (1 - p) ** 0.01
+    return sum(1 - (2 * w[k] * p[k] * y[k] + 1) / (w[k] * p[k] + y[k] + 1) for k in range(len(y)))
+
+
+@pytest.mark.parametrize(("name", "smoothing"), [("ce", 0.0), ("ce", 0.1), ("focal", 0.0), ("dice", 0.0)])
+def test_the_formula(name, smoothing):
+    generator = torch.Generator().manual_seed(3)
+    scores = 3 * torch.randn(2, 4, 5, generator=generator, dtype=torch.float64)
+    gold = torch.randint(5, (2, 4), generator=generator)
+    losses = build_loss(name, label_smoothing=smoothing)(scores, gold)
+    assert losses.shape == (2, 4)
+    for i in range(2):
+        for t in range(4):
+            expected = by_hand(name, scores[i, t].numpy(), gold[i, t].item(), smoothing)
+            assert losses[i, t].item() == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_surer_of_gold_the_smaller_to_the_end_and_never_without_a_slope(name):
+    p = torch.linspace(0.02, 0.995, 60, dtype=torch.float64)
+    scores = torch.stack([p, (1 - p) / 2, (1 - p) / 2], dim=-1).log()
+    losses = LOSSES[name](scores, torch.zeros(60, dtype=torch.long))
+    assert (losses.diff() < 0).all()
+    sure = torch.tensor([[80.0, 0.0, -80.0], [-80.0, 0.0, 80.0]], requires_grad=True)
+    LOSSES[name](sure, torch.tensor([0, 0])).sum().backward()
+    assert sure.grad.isfinite().all()

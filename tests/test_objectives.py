@@ -1,0 +1,116 @@
+"""What a step minimises, against the papers' formulas written out, with the same random numbers."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ner.config import Config
+from ner.encoders import ENCODERS
+from ner.heads import HEADS
+from ner.objectives import ADVERSARIES, build_objective, word_embeddings
+from tests.heads.test_heads import make_batch, make_tagger
+
+BOTH = [(head, encoder) for head in HEADS for encoder in ENCODERS]
+EACH = [{}, {"rdrop": 4.0}, {"multi_dropout": 3}, {"adversarial": "fgm"}, {"adversarial": "pgd"}]
+
+
+def set_dropout(tagger, share):
+    tagger.train()
+    for module in tagger.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+        if hasattr(module, "dropout_prob"):
+            module.dropout_prob = share
+    return tagger
+
+
+def gradients(tagger, loss):
+    tagger.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in tagger.named_parameters() if p.grad is not None}
+
+
+def objective(**keys):
+    return build_objective(Config(**keys))
+
+
+@pytest.mark.parametrize(("head", "encoder"), BOTH)
+@pytest.mark.parametrize("keys", [*EACH, {"rdrop": 1.0, "adversarial": "fgm"}], ids=str)
+def test_every_objective_over_every_tagger(keys, head, encoder):
+    tagger, batch = set_dropout(make_tagger(head, encoder), 0.1), make_batch()
+    loss = objective(**keys)(tagger, batch)
+    assert loss.shape == ()
+    assert loss.isfinite()
+    found = gradients(tagger, loss)
+    assert found.keys() == {name for name, parameter in tagger.named_parameters()}
+    assert not any(module._forward_hooks for module in tagger.modules())
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("keys", [{"rdrop": 4.0}, {"multi_dropout": 3}], ids=str)
+def test_without_dropout_nothing_is_left_of_it(keys, head):
+    tagger, batch = set_dropout(make_tagger(head, "bert"), 0.0), make_batch()
+    expected = tagger(batch)[1].sum()
+    ours = objective(**keys)(tagger, batch)
+    torch.testing.assert_close(ours, expected)
+    twin = gradients(tagger, expected)
+    for name, gradient in gradients(tagger, ours).items():
+        torch.testing.assert_close(gradient, twin[name], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_rdrop_is_the_mean_of_two_losses_and_their_divergence(head):
+    tagger, batch = set_dropout(make_tagger(head, "bert"), 0.3), make_batch()
+    torch.manual_seed(5)
+    ours = objective(rdrop=2.0)(tagger, batch)
+    torch.manual_seed(5)
+    (p, loss), (q, other) = tagger(batch), tagger(batch)
+    log_p, log_q = p[batch.mask].log_softmax(-1), q[batch.mask].log_softmax(-1)
+    both = sum(F.kl_div(a, b, log_target=True, reduction="sum") for a, b in ((log_p, log_q), (log_q, log_p)))
+    assert both > 0.1
+    # Liang et al., equation 4, and its half
+    torch.testing.assert_close(ours, (loss.sum() + other.sum() + 2.0 / 2 * both) / 2)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_multi_dropout_is_the_mean_over_masks_of_one_encoding(head):
+    tagger, batch = set_dropout(make_tagger(head, "bert"), 0.0), make_batch()
+    tagger.head.dropout.p = 0.5
+    torch.manual_seed(5)
+    ours = objective(multi_dropout=4)(tagger, batch)
+    torch.manual_seed(5)
+    losses = [tagger(batch)[1].sum() for _ in range(4)]
+    assert len({loss.item() for loss in losses}) == 4
+    torch.testing.assert_close(ours, sum(losses) / 4)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("name", ADVERSARIES)
+def test_an_adversary_moves_the_rows_of_the_table(name, head):
+    """One row of pieces that are all different: moving what the table returns is moving its rows."""
+    tagger = set_dropout(make_tagger(head, "bert"), 0.0)
+    batch = make_batch(n_sentences=1, n_windows=1)
+    batch = batch._replace(piece_ids=torch.arange(3, 12).view(1, 1, 9), piece_mask=torch.ones(1, 1, 9) > 0)
+    (n_steps, share), epsilon = ADVERSARIES[name], 0.7
+
+    twin = copy.deepcopy(tagger)
+    table = word_embeddings(twin.encoder).weight
+    origin, move = table.detach().clone(), torch.zeros_like(table)
+    clean = now = twin(batch)[1].sum()
+    at_origin = gradients(twin, clean)
+    for _ in range(n_steps):
+        (gradient,) = torch.autograd.grad(twin(batch)[1].sum(), [table])
+        move = move + share * epsilon * gradient / gradient.norm()
+        move = move * min(1.0, epsilon / move.norm())
+        with torch.no_grad():
+            table.copy_(origin + move)
+    now = twin(batch)[1].sum()
+    moved = gradients(twin, now)
+
+    ours = objective(adversarial=name, adversarial_epsilon=epsilon)(tagger, batch)
+    assert now > clean
+    torch.testing.assert_close(ours, (clean + now) / 2)
+    for key, gradient in gradients(tagger, ours).items():
+        torch.testing.assert_close(gradient, (at_origin[key] + moved[key]) / 2, rtol=1e-4, atol=1e-5)
