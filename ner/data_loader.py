@@ -225,11 +225,16 @@ class DataLoader:
             [(s.start, s.end, ids[s.label]) for s in self.examples.sentences[i].spans if s.label in ids]
             for i in indices
         ]
-        gold = torch.zeros(len(rows), max(map(len, rows)), 3, dtype=torch.int64)
-        for row, spans in enumerate(rows):
-            if spans:
-                gold[row, : len(spans)] = torch.tensor(spans)
-        return gold
+        return pad_spans(rows)
+
+
+def pad_spans(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
+    """(B, S, 3) int64: (start, end, label number) of each sentence's spans, padded by the empty span."""
+    padded = torch.zeros(len(rows), max(map(len, rows)), 3, dtype=torch.int64)
+    for row, spans in enumerate(rows):
+        if spans:
+            padded[row, : len(spans)] = torch.tensor(spans)
+    return padded
 
     def _soft(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
         soft = torch.zeros(len(indices), n_tokens, self.soft.shape[1])

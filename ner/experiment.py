@@ -254,10 +254,13 @@ class ProgressBar:
 
 
 def evaluate(
-    model: Model, loader: DataLoader, *, device: torch.device, replicas: nn.Module | None = None
+    model: Model, loader: DataLoader, *, device: torch.device, **options
 ) -> tuple[Scores, float, list[list[Span]]]:
-    """Scores of a model on annotated examples, its loss in nats a token, and the spans it predicts."""
-    found, loss = engine.predict(model.tagger, loader, device=device, replicas=replicas)
+    """Scores of a model on annotated examples, its loss in nats a token, and the spans it predicts.
+
+    `options` are those of `engine.predict`.
+    """
+    found, loss = engine.predict(model.tagger, loader, device=device, **options)
     sentences = loader.examples.sentences
     predicted = [[scored.span for scored in spans] for spans in found]
     scores = score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences])
