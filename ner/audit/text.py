@@ -33,7 +33,9 @@ REPLACEMENT = "\ufffd"
 
 def invisible_characters(corpus: Corpus) -> list[Finding]:
     """Sentences with characters that show nothing: control and format characters (zero-width, marks of
-    direction, byte order marks), line separators, fillers; and private, unassigned or replaced ones."""
+    direction, byte order marks), line separators, fillers; and private, unassigned or replaced ones.
+
+    Tabs and line ends are white space of a text."""
     odd = {token: [c for c in token if _invisible(c)] for token in corpus.distinct_tokens}
     odd = {token: characters for token, characters in odd.items() if characters}
     found = []
@@ -54,7 +56,7 @@ def _named(character: str) -> str:
 def _invisible(character: str) -> bool:
     if character.isprintable():  # quick, and false for all but a few
         return character in FILLERS or character == REPLACEMENT
-    return unicodedata.category(character) != "Zs"
+    return unicodedata.category(character) != "Zs" and character not in "\t\n\r"
 
 
 def markup_remains(corpus: Corpus) -> list[Finding]:

@@ -13,7 +13,7 @@ from ner.tags import Span
 from ner.text import tokenize
 
 INVISIBLE = "\u200b\u200d\ufeff\u00ad\u200e\u202e\u2066\u2060\x07\x1b\x85\u2028\u2029\u3164\ufffd\ue000\u0378"
-VISIBLE = "aé中，１ \u3000\u00a0\u2009\ufe0f\u0301😀﷽"
+VISIBLE = "aé中，１ \t\r\n\u3000\u00a0\u2009\ufe0f\u0301😀﷽"
 
 
 def test_characters_that_show_nothing(make_corpus):
