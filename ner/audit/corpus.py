@@ -1,5 +1,6 @@
 """What is audited, and what a check returns."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,16 +71,27 @@ class Corpus:
 
 
 def corpus_of_build(documents: Mapping[str, Document], dataset: Dataset) -> Corpus:
-    """The sentences of a build, at their places in the files they were read from."""
+    """The sentences of a build, at their places in the files they were read from.
+
+    Files of one name are told apart by what they were given as: `test x.txt:3`.
+    """
+    n_times = Counter(document.path.name for document in documents.values())
+    given_as = {
+        name: f"{name} " if n_times[document.path.name] > 1 else "" for name, document in documents.items()
+    }
     illegal = [
-        (f"{document.path.name}:{line}", tag)
-        for document in documents.values()
+        (f"{given_as[name]}{document.path.name}:{line}", tag)
+        for name, document in documents.items()
         for line, tag in document.illegal
     ]
     # what is split off train stands in the file of train
-    sources = {name: documents.get(name, documents["train"]) for name in dataset.splits}
-    token_a_line = {name for name, document in sources.items() if document.unit is None}
-    return Corpus(dataset.splits, dataset.places, illegal, dataset.facts["unit"], token_a_line)
+    sources = {name: name if name in documents else "train" for name in dataset.splits}
+    places = {
+        name: [f"{given_as[sources[name]]}{place}" for place in where]
+        for name, where in dataset.places.items()
+    }
+    token_a_line = {name for name, source in sources.items() if documents[source].unit is None}
+    return Corpus(dataset.splits, places, illegal, dataset.facts["unit"], token_a_line)
 
 
 def corpus_of_folder(data_dir: str | Path) -> Corpus:

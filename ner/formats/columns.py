@@ -155,7 +155,7 @@ def _tag_set(path: str | Path, blocks: list[_Block], scheme: str | None) -> TagS
     kinds = tag_set_of(first_seen, path, scheme)
     for tag, number in first_seen.items():
         if any(character.isspace() for character in tag):
-            raise DataError(f"{path}:{number}: tag {tag!r}, expected a tag without white space")
+            raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without white space")
     return kinds
 
 
