@@ -15,6 +15,7 @@ from ner.config import to_json
 from ner.corpus import DataError, Split, read_split
 from ner.data_loader import DataLoader, Windows, encode
 from ner.experiment import evaluate, missed_gold
+from ner.heads.flat import FlatHead
 from ner.metrics import Scores, score
 from ner.model import load, resolve_model_dir
 from ner.predictions import write_predictions
@@ -49,9 +50,10 @@ def main(args: argparse.Namespace) -> None:
     if not split.annotated:
         raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
     model = load(resolve_model_dir(args.model_dir, args.restore_file), max_len=args.max_len)
-    if args.audit and not model.tagger.head.is_likelihood:
+    if args.audit and not isinstance(model.tagger.head, FlatHead):
+        got = type(model.tagger.head).__name__
         raise DataError(
-            f"--audit: {args.model_dir} has a head whose loss is no probability, expected another"
+            f"--audit: head {got} gives no probability of a whole tagging, expected softmax or crf"
         )
     out_dir.mkdir(parents=True, exist_ok=True)
     for line in (*model.report, *missed_gold(model.tagger.head, split)):

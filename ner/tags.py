@@ -92,7 +92,7 @@ def split_tag(tag: str) -> tuple[str, str]:
         return OUTSIDE, ""
     prefix, _, label = tag.partition("-")
     if not label or prefix not in {"B", "I", "E", "S", "M"}:
-        raise ValueError(f"tag {tag!r}, expected O or B-, I-, E-, S-, M- and a label, as in B-LOC")
+        raise ValueError(f"tag {tag[:60]!r}, expected O or B-, I-, E-, S-, M- and a label, as in B-LOC")
     return prefix, label
 
 

@@ -43,9 +43,10 @@ ORDER = {
         *("corpus", "text", "batch", "data_loader", "features", "model", "predictions", "runtime"),
     },
     "suspicious": {"tags", "corpus", "batch", "data_loader", "model", "runtime"},
+    "averaging": {"encoders"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
-        *("engine", "checkpoint", "run_dir", "runtime"),
+        *("engine", "averaging", "checkpoint", "run_dir", "runtime"),
     },
     "distillation": {
         *("tags", "corpus", "text", "data_loader", "heads", "model", "report", "experiment", "runtime"),

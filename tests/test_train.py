@@ -18,6 +18,7 @@ import ner.experiment
 import predict
 import train
 from ner import runtime
+from ner.averaging import WeightAverage
 from ner.corpus import read_split
 from ner.experiment import Experiment, Patience
 from ner.metrics import Counts, Scores
@@ -351,8 +352,9 @@ def interrupt_after_saving(monkeypatch, n_saves):
         (["--fp16"], {"schedule": "cosine"}),
         (["--bf16"], {"layers": "mix", "context": "bilstm", "rdrop": 1.0}),
         ([], {"unfreeze_every": 1, "layer_decay": 0.8, "schedule": "triangular", "head_learning_rate": 1e-3}),
+        (["--bf16"], {"ema": 0.9, "unfreeze_every": 1}),
     ],
-    ids=["softmax", "crf bf16", "softmax fp16", "features", "unfreezing"],
+    ids=["softmax", "crf bf16", "softmax fp16", "features", "unfreezing", "ema"],
 )
 def test_a_run_goes_on_where_it_stopped(start, whole, data, run_main, monkeypatch, encoder, options, params):
     params = {"encoder": encoder, **params}
@@ -814,3 +816,23 @@ def test_a_lesson_that_cannot_be(trained, start, options, params, message):
     _, ended = start("--teacher", trained, *options, code=2, **params)
     assert ended.err.count("\n") == 1
     assert message in ended.err
+
+
+def test_the_average_is_what_is_scored_and_saved(start, data, run_main, monkeypatch):
+    seen = []
+    update = WeightAverage.update
+
+    def watch(average, step):
+        update(average, step)
+        seen.append((average.weights[0].detach().clone(), average.means[0].clone()))
+
+    monkeypatch.setattr(WeightAverage, "update", watch)
+    folder, _ = start(epoch_num=2, ema=0.9)
+    learning, mean = seen[-1]
+    name = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(load_file(folder / "last" / "model.safetensors")[name], mean)
+    assert torch.equal(load_file(folder / "last" / "learning_weights.safetensors")["0"], learning)
+    assert not torch.equal(learning, mean)
+    assert run_main(evaluate, "--data_dir", data, "--model_dir", folder, "--split", "val").code == 0
+    best = max(metrics_of(folder), key=lambda line: line["val_f1"])
+    assert json.loads((folder / "metrics_val.json").read_text())["f1"] == pytest.approx(best["val_f1"])

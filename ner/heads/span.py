@@ -23,7 +23,6 @@ class SpanHead(nn.Module):
 
     schemes = ("BIO",)
     facts = ()
-    is_likelihood = True
     findable = staticmethod(outermost)
     criterion = staticmethod(cross_entropy)
 
