@@ -21,7 +21,7 @@ from ner.config import Config, load_config, to_json
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
 from ner.distillation import Lesson, check_pair, comparison, comparison_table, prepare
-from ner.experiment import Experiment, missed_gold
+from ner.experiment import Experiment, missed_gold, unread_gold
 from ner.features import build_features
 from ner.heads.losses import LOSSES, build_loss
 from ner.integrity import check_model
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
     lesson = ask_teacher(args, config, model, examples) if args.teacher else None
     if lesson:
         examples, report = lesson.examples, [*report, lesson.said]
-    windows = Windows(config.max_len)
+    windows = Windows(config.max_len, long_text=config.long_text)
     budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
     model.tagger.max_cells = max(budget, config.max_len)
     findable = model.tagger.head.findable
@@ -132,6 +132,7 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         write_resolved(args.model_dir, resolved)
     runtime.start_log(args.model_dir / "train.log")
     report += missed_gold(model.tagger.head, val)
+    report += unread_gold(experiment.train, "train") + unread_gold(experiment.val, "val")
     for line in (resolved["command"], *illegal_gold(args.data_dir, train, val), *report):
         log.info(line)
     log.info(
@@ -205,7 +206,7 @@ def build_model(
     elif config.freeze_layers:
         report.append(freeze(tagger, config, where))
     unit = corpus.read_unit(args.data_dir, train.sentences)
-    return Model(tagger, tokenizer, unit, config.max_len), examples, report
+    return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples, report
 
 
 def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples: Examples) -> Lesson:

@@ -230,7 +230,7 @@ class Experiment:
             log.info(per_type_table(scores))
 
     def _why_nothing(self, predicted: list[list[Span]]) -> str:
-        gold = tag_counts(s.spans for s in self.val.examples.sentences)
+        gold = tag_counts(s.spans for s in self.val.sentences)
         found = tag_counts(predicted)
         cause = (
             "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
@@ -285,10 +285,22 @@ def evaluate(
     `options` are those of `engine.predict`.
     """
     found, loss = engine.predict(model.tagger, loader, device=device, **options)
-    sentences = loader.examples.sentences
+    sentences = loader.sentences
     predicted = [[scored.span for scored in spans] for spans in found]
     scores = score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences])
     return scores, loss, predicted
+
+
+def unread_gold(loader: DataLoader, name: str) -> list[str]:
+    """What is to be said of gold that lies where long sentences are cut off."""
+    if loader.kept is None:
+        return []
+    n_gold = sum(len(sentence.spans or ()) for sentence in loader.sentences)
+    n_cut = sum(len(kept) < len(s.tokens) for kept, s in zip(loader.kept, loader.sentences, strict=True))
+    return [
+        f"{name}: long_text {loader.windows.long_text} cuts {n_cut} of {len(loader.sentences)} sentences; "
+        f"{loader.n_unread} of {n_gold} gold entities are not read, and count as missed"
+    ]
 
 
 def missed_gold(head: nn.Module, split: Split) -> list[str]:

@@ -25,15 +25,26 @@ ORDER = {
     "dataset_dir": {"tags", "corpus", "dataset"},
     "audit": {"tags", "corpus", "formats", "dataset"},
     "download": {"corpus"},
-    "config": {"corpus"},
+    "truncation": {"corpus", "tags"},
+    "config": {"corpus", "truncation"},
     "runtime": {"corpus"},
     "integrity": {"corpus", "runtime"},
     "run_dir": {"corpus", "config", "runtime"},
     "tokenizer": {"corpus"},
-    "data_loader": {"tags", "corpus", "batch", "tokenizer"},
+    "data_loader": {"tags", "corpus", "batch", "tokenizer", "truncation"},
     "model": {
-        *("tags", "corpus", "batch", "tokenizer", "encoders", "features", "heads", "config", "integrity"),
-        "runtime",
+        *(
+            "tags",
+            "corpus",
+            "batch",
+            "tokenizer",
+            "truncation",
+            "data_loader",
+            "encoders",
+            "features",
+            "heads",
+        ),
+        *("config", "integrity", "runtime"),
     },
     "objectives": {"batch", "config", "runtime"},
     "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
@@ -71,7 +82,7 @@ EXTRAS = {
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WITHOUT_TORCH = {
     *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
-    *("audit", "download", "config", "tokenizer"),
+    *("audit", "download", "config", "tokenizer", "truncation"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
 SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")])

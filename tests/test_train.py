@@ -836,3 +836,21 @@ def test_the_average_is_what_is_scored_and_saved(start, data, run_main, monkeypa
     assert run_main(evaluate, "--data_dir", data, "--model_dir", folder, "--split", "val").code == 0
     best = max(metrics_of(folder), key=lambda line: line["val_f1"])
     assert json.loads((folder / "metrics_val.json").read_text())["f1"] == pytest.approx(best["val_f1"])
+
+
+@pytest.mark.parametrize("how", ["head", "head_tail"])
+def test_gold_that_is_not_read_is_said_and_missed(start, data, run_main, how):
+    folder, ended = start(long_text=how, max_len=12, epoch_num=1)
+    n_gold = read_split(data, "val").n_entities
+    said = [line for line in ended.err.splitlines() if line.startswith(f"val: long_text {how} cuts ")]
+    assert len(said) == 1
+    assert said[0].endswith(f"of {n_gold} gold entities are not read, and count as missed")
+    ended = run_main(evaluate, "--data_dir", data, "--model_dir", folder, "--split", "val")
+    assert ended.code == 0
+    assert said[0] in ended.err
+    check_scores(folder, data, "val")
+    ended = run_main(evaluate, "--data_dir", data, "--model_dir", folder, "--audit")
+    assert (ended.code, ended.err.splitlines()[-1]) == (
+        2,
+        f"error: --audit: long_text {how} leaves gold unread, expected windows",
+    )
