@@ -17,6 +17,7 @@ ORDER = {
     "corpus": {"tags"},
     "text": {"tags"},
     "metrics": {"tags"},
+    "significance": {"tags"},
     "report": {"tags", "metrics"},
     "heads": {"tags", "batch"},
     "features": {"encoders"},
@@ -58,7 +59,7 @@ EXTRAS = {
 }
 WITHOUT_TORCH = {
     *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
-    *("download", "config", "tokenizer"),
+    *("download", "config", "tokenizer", "significance"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
 SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")])
