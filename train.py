@@ -9,13 +9,14 @@ import argparse
 import math
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ner import corpus, runtime
+from ner import corpus, runtime, series
 from ner.config import Config, load_config
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
@@ -39,7 +40,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--model_dir", type=Path, default=Path("experiments/base_model"), help="holds params.json"
     )
-    parser.add_argument("--seed", type=int, default=2019)
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=2019)
+    seeds.add_argument(
+        "--seeds", type=int, nargs="+", metavar="N", help="an experiment each, in <model_dir>/seed-N"
+    )
     parser.add_argument("--restore_file", metavar="NAME", help="go on from last, best or checkpoints/step-N")
     parser.add_argument("--overwrite", action="store_true", help="remove the results of an earlier run first")
     parser.add_argument(
@@ -48,17 +53,21 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--multi_gpu", action="store_true", help="DataParallel over the visible GPUs")
     parser.add_argument("--loss_scale", type=float, default=0, help="with --fp16: a fixed scale; 0: dynamic")
     runtime.add_device_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    args.argv = sys.argv[1:] if argv is None else argv
+    args.params = args.model_dir / "params.json"
+    return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace, after_epoch: Callable[[int, float], None] | None = None) -> None:
+    if args.seeds:
+        return run_series(args)
     device, precision = runtime.device_and_precision(args)
-    params = args.model_dir / "params.json"
-    config = load_config(params, args.set)
+    config = load_config(args.params, args.set)
     if config.schedule not in SCHEDULES:
         known = ", ".join(SCHEDULES)
-        raise DataError(f"{params}: schedule: got {config.schedule!r}, expected one of {known}")
-    check_objective(config, args, precision, str(params))
+        raise DataError(f"{args.params}: schedule: got {config.schedule!r}, expected one of {known}")
+    check_objective(config, args, precision, str(args.params))
     check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
     train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
     runtime.set_seed(args.seed)
@@ -90,6 +99,7 @@ def main(args: argparse.Namespace) -> None:
         fixed_scale=args.loss_scale,
         replicas=replicate(model.tagger, report) if args.multi_gpu else None,
         show_progress=sys.stderr.isatty(),
+        after_epoch=after_epoch,
     )
     resolved = resolve(args, config, experiment, precision)
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
@@ -98,6 +108,7 @@ def main(args: argparse.Namespace) -> None:
         report.append(experiment.restore(args.restore_file))
     else:
         clear_directory(args.model_dir)
+        series.copy_params(args.params, args.model_dir)
         write_resolved(args.model_dir, resolved)
     runtime.start_log(args.model_dir / "train.log")
     for line in (resolved["command"], *illegal_gold(args.data_dir, train, val), *report):
@@ -107,6 +118,16 @@ def main(args: argparse.Namespace) -> None:
         f"{experiment.steps_an_epoch} steps an epoch of {budget} pieces each, {precision} on {device}"
     )
     experiment.run()
+
+
+def run_series(args: argparse.Namespace) -> None:
+    """An ordinary experiment for each of `--seeds`, one after another; all are checked before one begins."""
+    config = load_config(args.params, args.set)
+    runs = series.plan(args.params, args.seeds, config, restore=args.restore_file, overwrite=args.overwrite)
+    for run in runs:
+        main(argparse.Namespace(**{**vars(args), **run, "seeds": None}))
+    runtime.start_log()
+    log.info(series.summary([run["model_dir"] for run in runs]))
 
 
 def read_annotated(data_dir: Path, split: str) -> corpus.Split:
@@ -131,7 +152,7 @@ def build_model(
     args: argparse.Namespace, config: Config, train: corpus.Split
 ) -> tuple[Model, Examples, list[str]]:
     """The tagger with its encoder, published or fresh; the train split in its pieces; a report in words."""
-    where = str(args.model_dir / "params.json")
+    where = str(args.params)
     if args.bert_model_dir:
         encoder, tokenizer, report = open_encoder(args.bert_model_dir)
         if config.encoder:
@@ -174,7 +195,7 @@ def fresh_encoder(
     args: argparse.Namespace, config: Config, train: corpus.Split
 ) -> tuple[nn.Module, Tokenizer, Examples, list[str]]:
     """An encoder without published weights, and what it learns from train before training begins."""
-    where = str(args.model_dir / "params.json")
+    where = str(args.params)
     if not config.encoder:
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
     if args.restore_file:
@@ -273,7 +294,7 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
         "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),
         "batch_tokens": experiment.train.batch_tokens,
         "steps_an_epoch": experiment.steps_an_epoch,
-        "command": shlex.join(["train.py", *sys.argv[1:]]),
+        "command": shlex.join(["train.py", *args.argv]),
         "environment": runtime.environment(),
     }
 

@@ -62,6 +62,8 @@ class Experiment:
     progress: engine.Progress = field(default_factory=engine.Progress)
     patience: Patience = field(default_factory=Patience)
     show_progress: bool = False
+    after_epoch: Callable[[int, float], None] | None = None
+    "told of each epoch that is saved, from 1, and its val F1; what it raises ends the run"
 
     @property
     def steps_an_epoch(self) -> int:
@@ -166,6 +168,8 @@ class Experiment:
         self._report(line, scores, predicted, is_best, time_left=whole * share * (config.epoch_num - number))
         self.progress.next_epoch()
         self._save(is_best)
+        if self.after_epoch:
+            self.after_epoch(number, line["val_f1"])
 
     def _on_step(self, bar: "ProgressBar") -> Callable[[engine.Progress], None]:
         every = self.config.save_steps

@@ -19,6 +19,7 @@ ORDER = {
     "metrics": {"tags"},
     "significance": {"tags"},
     "report": {"tags", "metrics"},
+    "results": {"corpus"},
     "heads": {"tags", "batch"},
     "features": {"encoders"},
     "formats": {"tags", "encodings", "corpus", "text"},
@@ -40,6 +41,7 @@ ORDER = {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
         *("engine", "checkpoint", "runtime"),
     },
+    "series": {"corpus", "config", "experiment", "results", "runtime", "significance"},
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
         *("engine", "checkpoint", "runtime"),
@@ -59,7 +61,7 @@ EXTRAS = {
 }
 WITHOUT_TORCH = {
     *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
-    *("download", "config", "tokenizer", "significance"),
+    *("download", "config", "tokenizer", "significance", "results"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
 SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")])
