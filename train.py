@@ -59,7 +59,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     return args
 
 
-def main(args: argparse.Namespace, after_epoch: Callable[[int, float], None] | None = None) -> None:
+def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None) -> None:
     if args.seeds:
         return run_series(args)
     device, precision = runtime.device_and_precision(args)
@@ -277,15 +277,12 @@ def build_scaler(device: torch.device, precision: str, loss_scale: float) -> tor
 def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, precision: str) -> dict:
     """What goes into resolved.json."""
     model = experiment.model
-    files = [
-        args.data_dir / split / name for split in ("train", "val") for name in ("sentences.txt", "tags.txt")
-    ]
     return {
         "params": asdict(config),
         "data": {
             "labels": list(model.tag_set.labels),
             "unit": model.unit,
-            **{f"{file.parent.name}/{file.name}": runtime.sha256(file) for file in files},
+            **data_hashes(args.data_dir),
         },
         "seed": args.seed,
         "precision": precision,
@@ -297,6 +294,12 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
         "command": shlex.join(["train.py", *args.argv]),
         "environment": runtime.environment(),
     }
+
+
+def data_hashes(data_dir: Path) -> dict[str, str]:
+    """The files that a run is trained and chosen on -> SHA-256."""
+    names = [f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", "tags.txt")]
+    return {name: runtime.sha256(data_dir / name) for name in names}
 
 
 if __name__ == "__main__":

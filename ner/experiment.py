@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,8 +62,8 @@ class Experiment:
     progress: engine.Progress = field(default_factory=engine.Progress)
     patience: Patience = field(default_factory=Patience)
     show_progress: bool = False
-    after_epoch: Callable[[int, float], None] | None = None
-    "told of each epoch that is saved, from 1, and its val F1; what it raises ends the run"
+    after_epoch: Callable[[], None] | None = None
+    "called when an epoch is saved; what it raises ends the run"
 
     @property
     def steps_an_epoch(self) -> int:
@@ -169,7 +169,7 @@ class Experiment:
         self.progress.next_epoch()
         self._save(is_best)
         if self.after_epoch:
-            self.after_epoch(number, line["val_f1"])
+            self.after_epoch()
 
     def _on_step(self, bar: "ProgressBar") -> Callable[[engine.Progress], None]:
         every = self.config.save_steps
@@ -305,12 +305,18 @@ def write_resolved(directory: Path, resolved: dict) -> None:
 
 def check_unchanged(directory: Path, resolved: dict) -> None:
     """A resumed run must be the same run: DataError names what changed in params, data or labels."""
-    before = read_json(directory / "resolved.json")
-    for part in ("params", "data", "seed", "precision", "encoder", "tokenizer"):
-        old, new = before.get(part), json.loads(json.dumps(resolved.get(part)))
+    parts = ("params", "data", "seed", "precision", "encoder", "tokenizer")
+    check_same(directory / "resolved.json", resolved, parts, "the run")
+
+
+def check_same(path: Path, values: dict, parts: Sequence[str], what: str) -> None:
+    """DataError names the first of the parts that is not as the file has it, written when `what` began."""
+    before = read_json(path)
+    for part in parts:
+        old, new = before.get(part), json.loads(json.dumps(values.get(part)))
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             name = next(key for key in {**old, **new} if old.get(key) != new.get(key))
             part, old, new = f"{part}.{name}", old.get(name), new.get(name)
-        raise DataError(f"{directory}: {part} is {new!r}, expected {old!r} as when the run began")
+        raise DataError(f"{path.parent}: {part} is {new!r}, expected {old!r} as when {what} began")

@@ -19,7 +19,7 @@ ORDER = {
     "metrics": {"tags"},
     "significance": {"tags"},
     "report": {"tags", "metrics"},
-    "results": {"corpus"},
+    "results": {"tags", "corpus", "significance"},
     "heads": {"tags", "batch"},
     "features": {"encoders"},
     "formats": {"tags", "encodings", "corpus", "text"},
