@@ -42,6 +42,7 @@ ORDER = {
         *("engine", "checkpoint", "runtime"),
     },
     "series": {"corpus", "config", "experiment", "results", "runtime", "significance"},
+    "search": {"corpus", "config", "experiment", "results", "runtime"},
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
         *("engine", "checkpoint", "runtime"),
