@@ -165,10 +165,11 @@ def described(values: dict) -> str:
 
 def ranking(trials: list[Trial]) -> str:
     """All trials, the best first."""
-    rows = [("trial", "val F1", "epochs", "state", "values")]
+    rows = [("trial", "val F1", "epochs", "state")]
     for trial in sorted(trials, key=lambda trial: max(trial.f1s, default=-1), reverse=True):
         best = f"{100 * max(trial.f1s):.2f}" if trial.f1s else "-"
-        rows.append((trial.directory.name, best, str(len(trial.f1s)), trial.state, described(trial.values)))
+        name = f"{trial.directory.name}  {described(trial.values)}"
+        rows.append((name, best, str(len(trial.f1s)), trial.state))
     return table(rows)
 
 

@@ -104,7 +104,7 @@ def test_each_trial_is_an_ordinary_experiment(study, data, find, run_main, tmp_p
     assert run_main(train, "--data_dir", data, "--model_dir", alone, "--seed", 5).code == 0
     assert metrics_of(alone) == metrics_of(study / "trial-4")
     best = {f"trial-{i}": max(m["val_f1"] for m in metrics_of(study / f"trial-{i}")) for i in (1, 2, 3, 4)}
-    listed = [line.split()[:2] for line in ended.out.splitlines()[1:]]
+    listed = [(line.split()[0], line.split()[-3]) for line in ended.out.splitlines()[1:]]
     assert sorted(name for name, _ in listed) == sorted(best)
     assert [f1 for _, f1 in listed] == [f"{100 * best[name]:.2f}" for name, _ in listed]
     assert [f1 for _, f1 in listed] == sorted((f1 for _, f1 in listed), key=float, reverse=True)
@@ -155,9 +155,9 @@ def test_a_trial_that_falls_behind_is_stopped(study, find, told, monkeypatch):
     assert states == ["finished", "finished", "pruned", "finished", "pruned"]
     assert [line["val_f1"] for line in metrics_of(study / "trial-3")] == [0.4]
     assert "stopped: behind the median of 2 other trials" in ended.err
-    assert [line.split()[:4] for line in ended.out.splitlines()[1:3]] == [
-        ["trial-2", "70.00", "2", "finished"],
-        ["trial-1", "60.00", "2", "finished"],
+    assert [line.split() for line in ended.out.splitlines()[1:3]] == [
+        ["trial-2", "learning_rate=0.02", "70.00", "2", "finished"],
+        ["trial-1", "learning_rate=0.01", "60.00", "2", "finished"],
     ]
     for path in study.glob("trial-*"):
         shutil.rmtree(path)
@@ -215,7 +215,7 @@ def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch):
     assert ended.code == 0, ended.err
     assert [trial(study, number)["state"] for number in (1, 2)] == ["failed", "finished"]
     assert "failed: the loss is nan" in (study / "trial-1" / "train.log").read_text()
-    assert ended.out.splitlines()[2].split()[:4] == ["trial-1", "-", "0", "failed"]
+    assert ended.out.splitlines()[2].split() == ["trial-1", "learning_rate=0.01", "-", "0", "failed"]
 
 
 @pytest.mark.parametrize(
