@@ -13,11 +13,12 @@ import torch
 
 from ner import runtime
 from ner.corpus import UNITS, DataError, read_split
-from ner.model import load, resolve_model_dir
+from ner.model import Model, load, resolve_model_dir
 from ner.predictions import CHUNK_TEXTS, tag_sentences, tag_texts
 from ner.pretraining.fill_mask import fill_texts
 from ner.pretraining.mlm import load_mlm
 from ner.runtime import log
+from ner.vectors import POOLINGS, TextVectors, as_json, open_for_vectors, vectors_of, width_of, write_npy
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -44,14 +45,27 @@ def parse_args(argv=None) -> argparse.Namespace:
         action="store_true",
         help="guess each [MASK] of the texts instead, with a model of pretrain.py",
     )
+    parser.add_argument(
+        "--vectors",
+        choices=POOLINGS,
+        help="vectors instead, of the texts or, with `tokens`, of their tokens; .npy where --output ends so",
+    )
+    parser.add_argument(
+        "--layers",
+        default="last",
+        help="of the encoder, for --vectors: last, concat4, max4 or a number from 1",
+    )
     runtime.add_device_arguments(parser)
     args = parser.parse_args(argv)
     if sum(x is not None for x in (args.input, args.text, args.data_dir)) > 1:
         parser.error("a file, --text and --data_dir: expected one of them")
     if (args.data_dir is None) != (args.split is None):
         parser.error("--data_dir and --split go together")
-    if args.fill_mask and args.data_dir is not None:
-        parser.error("--fill_mask: expected texts, not --data_dir")
+    for name in ("fill_mask", "vectors"):
+        if getattr(args, name) and args.data_dir is not None:
+            parser.error(f"--{name}: expected texts, not --data_dir")
+    if args.fill_mask and args.vectors:
+        parser.error("--fill_mask and --vectors: expected one of them")
     return args
 
 
@@ -65,7 +79,14 @@ def main(args: argparse.Namespace) -> None:
     for text in args.text or ():
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise DataError(f"--text: not utf-8, got {text!a}")
-    answers = (fill if args.fill_mask else tag)(args, device, precision)
+    if args.vectors and args.output is not None and args.output.suffix == ".npy":
+        model = open_vectors(args, device, precision)
+        found = read_vectors(args, model, device)
+        n_texts = write_npy(args.output, found, width_of(model.tagger), tokens=args.vectors == "tokens")
+        log.info(f"{n_texts} texts written to {args.output}")
+        return
+    answer = vectors if args.vectors else fill if args.fill_mask else tag
+    answers = answer(args, device, precision)
     if args.output is None:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         write(answers, sys.stdout)
@@ -93,6 +114,32 @@ def fill(args: argparse.Namespace, device: torch.device, precision: str) -> Iter
     model = load_mlm(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit or "")
     model.lm.to(device).precision = precision
     return fill_texts(model, read_texts(args))
+
+
+def open_vectors(args: argparse.Namespace, device: torch.device, precision: str) -> Model:
+    """The encoder of the model directory and what is taken of it."""
+    layers = int(args.layers) if args.layers.isdecimal() else args.layers
+    model_dir = resolve_model_dir(args.model_dir, args.restore_file)
+    model = open_for_vectors(model_dir, layers=layers, unit=args.unit, max_len=args.max_len)
+    model.tagger.to(device).precision = precision
+    model.tagger.max_cells = args.batch_tokens
+    return model
+
+
+def read_vectors(args: argparse.Namespace, model: Model, device: torch.device) -> Iterator[TextVectors]:
+    return vectors_of(
+        model,
+        read_texts(args),
+        pooling=args.vectors,
+        device=device,
+        batch_tokens=args.batch_tokens,
+        chunk_texts=args.chunk,
+    )
+
+
+def vectors(args: argparse.Namespace, device: torch.device, precision: str) -> Iterator[dict]:
+    """The vector of every text, or those of its tokens."""
+    return map(as_json, read_vectors(args, open_vectors(args, device, precision), device))
 
 
 def read_texts(args: argparse.Namespace) -> Iterable[str]:

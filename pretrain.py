@@ -17,11 +17,12 @@ from pathlib import Path
 import torch
 
 from ner import runtime
+from ner.checkpoint import find_checkpoint
 from ner.config import from_mapping
 from ner.corpus import DataError
 from ner.encoders import Bert
 from ner.encoders.bert import BertConfig
-from ner.experiment import check_directory, check_unchanged, clear_directory, write_resolved
+from ner.integrity import check_model
 from ner.optim import build_optimizer, parameter_groups
 from ner.pretraining.loop import Pretraining
 from ner.pretraining.mlm import MODEL_FILES, MaskedLm, Pretrained, load_mlm, set_dropout
@@ -29,6 +30,7 @@ from ner.pretraining.params import PretrainConfig, load_pretrain_config
 from ner.pretraining.plaintext import Text, guess_unit, open_text, read_tagged, read_tokens, sources
 from ner.pretraining.rows import MaskedLoader, split_lines
 from ner.report import duration
+from ner.run_dir import check_directory, check_unchanged, clear_directory, only_trainer, write_resolved
 from ner.runtime import log
 from ner.tokenizer import Normalisation, learn_vocabulary
 
@@ -67,7 +69,18 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     device, precision = runtime.device_and_precision(args)
     config = load_pretrain_config(find_params(args), args.set)
-    check_out_dir(args)
+    if args.out_dir.exists() and not args.out_dir.is_dir():
+        raise DataError(f"{args.out_dir}: is a file, expected a folder")
+    with only_trainer(args.out_dir):
+        check_out_dir(args)
+        run(args, config, device, precision)
+
+
+def run(args: argparse.Namespace, config: PretrainConfig, device: torch.device, precision: str) -> None:
+    """Builds the run, from its beginning or from a checkpoint, and trains."""
+    checkpoint, damages = None, []
+    if args.restore_file:
+        checkpoint, damages = find_checkpoint(args.out_dir, args.restore_file)
     if not args.text and not args.tagged_text:
         raise DataError("no text: expected --text, --tagged_text or both")
     texts = [(name, size) for name, size, _ in sources([*args.text, *args.tagged_text])]
@@ -75,7 +88,7 @@ def main(args: argparse.Namespace) -> None:
         raise DataError(f"--seed {args.seed}: expected 0 or more")
     runtime.set_seed(args.seed)
     runtime.start_log()
-    model = build_model(args, config)
+    model = build_model(args, config, checkpoint)
     started = time.perf_counter()
     text = open_text(args.text, model.tokenizer, model.unit, args.out_dir / "cache", args.tagged_text)
     report = [*model.report, f"text opened in {duration(time.perf_counter() - started)}"]
@@ -87,7 +100,7 @@ def main(args: argparse.Namespace) -> None:
     model.lm.to(device)
     rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
     groups = parameter_groups(model.lm, weight_decay=config.weight_decay, **rates)
-    run = Pretraining(
+    pretraining = Pretraining(
         directory=args.out_dir,
         config=config,
         model=model,
@@ -98,11 +111,11 @@ def main(args: argparse.Namespace) -> None:
         device=device,
         show_progress=sys.stderr.isatty(),
     )
-    resolved = resolve(args, run, texts, precision)
+    resolved = resolve(args, pretraining, {"texts": texts, "sha256": text.sha256}, precision)
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
-    if args.restore_file:
+    if checkpoint:
         check_unchanged(args.out_dir, resolved)
-        report.append(run.restore(args.restore_file))
+        report += [*damages, pretraining.restore(checkpoint)]
     else:
         clear_directory(args.out_dir)
         for name in MODEL_FILES:
@@ -116,7 +129,7 @@ def main(args: argparse.Namespace) -> None:
         f"{len(model.tokenizer)}, {len(val.stream.lengths)} lines held out; {resolved['n_parameters']} "
         f"parameters, {len(train.epoch(0))} batches an epoch, {precision} on {device}"
     )
-    run.run()
+    pretraining.run()
 
 
 def find_params(args: argparse.Namespace) -> Path | None:
@@ -127,8 +140,6 @@ def find_params(args: argparse.Namespace) -> Path | None:
 
 def check_out_dir(args: argparse.Namespace) -> None:
     """Makes sure that no results and no other model are overwritten by accident."""
-    if args.out_dir.exists() and not args.out_dir.is_dir():
-        raise DataError(f"{args.out_dir}: is a file, expected a folder")
     if args.bert_model_dir and args.bert_model_dir.resolve() == args.out_dir.resolve():
         raise DataError(f"--out_dir {args.out_dir}: is --bert_model_dir, expected another folder")
     check_directory(args.out_dir, overwrite=args.overwrite, restore=args.restore_file)
@@ -137,11 +148,12 @@ def check_out_dir(args: argparse.Namespace) -> None:
         raise DataError(f"{args.out_dir / stands[0]}: a model stands here, --overwrite replaces it")
 
 
-def build_model(args: argparse.Namespace, config: PretrainConfig) -> Pretrained:
+def build_model(args: argparse.Namespace, config: PretrainConfig, checkpoint: Path | None) -> Pretrained:
     """The model to be trained: from the checkpoint, from --bert_model_dir, or with random weights."""
-    if args.restore_file:
-        model = load_mlm(args.out_dir / args.restore_file, unit=config.unit)
+    if checkpoint:
+        model = load_mlm(checkpoint, unit=config.unit)
     elif args.bert_model_dir:
+        check_model(args.bert_model_dir)
         model = load_mlm(args.bert_model_dir, unit=config.unit, new_head=True)
     else:
         return fresh_model(args, config)
@@ -199,13 +211,13 @@ def build_loaders(
         raise DataError(f"{', '.join(map(str, [*args.text, *args.tagged_text]))}: {error}") from None
 
 
-def resolve(args: argparse.Namespace, run: Pretraining, texts: list, precision: str) -> dict:
+def resolve(args: argparse.Namespace, run: Pretraining, text: dict, precision: str) -> dict:
     """What goes into resolved.json."""
     encoder, tokenizer = run.model.lm.encoder, run.model.tokenizer
     return {
         "params": asdict(run.config),
         "data": {
-            "texts": texts,
+            **text,
             "unit": run.model.unit,
             "vocab_size": len(tokenizer),
             "tag_names": list(run.model.lm.tag_names),

@@ -17,15 +17,20 @@ import torch
 from torch import nn
 
 from ner import corpus, runtime, series
-from ner.config import Config, load_config
+from ner.checkpoint import find_checkpoint
+from ner.config import Config, load_config, to_json
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
-from ner.experiment import Experiment, check_directory, check_unchanged, clear_directory, write_resolved
+from ner.distillation import Lesson, check_pair, comparison, comparison_table, prepare
+from ner.experiment import Experiment
 from ner.features import build_features
 from ner.heads.losses import LOSSES, build_loss
-from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
+from ner.integrity import check_model
+from ner.model import Model, Tagger, build_encoder, build_head, load, open_encoder, resolve_model_dir
 from ner.objectives import ADVERSARIES
 from ner.optim import SCHEDULES, build_optimizer, n_layers_of, parameter_groups, train_from
+from ner.pretraining.plaintext import read_lines
+from ner.run_dir import check_directory, check_unchanged, clear_directory, only_trainer, write_resolved
 from ner.runtime import log
 from ner.tags import TagSet
 from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
@@ -50,10 +55,21 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of params.json"
     )
+    parser.add_argument(
+        "--teacher", type=Path, metavar="DIR", help="a fine-tuned model to learn from as well"
+    )
+    parser.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="FILE",
+        help="with --teacher: more text, tagged by it; .txt, .gz, .xz",
+    )
     parser.add_argument("--multi_gpu", action="store_true", help="DataParallel over the visible GPUs")
     parser.add_argument("--loss_scale", type=float, default=0, help="with --fp16: a fixed scale; 0: dynamic")
     runtime.add_device_arguments(parser)
     args = parser.parse_args(argv)
+    if args.unlabelled and not args.teacher:
+        parser.error("--unlabelled: expected --teacher with it")
     args.argv = sys.argv[1:] if argv is None else argv
     args.params = args.model_dir / "params.json"
     return args
@@ -68,12 +84,30 @@ def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None
         known = ", ".join(SCHEDULES)
         raise DataError(f"{args.params}: schedule: got {config.schedule!r}, expected one of {known}")
     check_objective(config, args, precision, str(args.params))
-    check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
+    with only_trainer(args.model_dir):
+        check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
+        run(args, config, device, precision, after_epoch)
+
+
+def run(
+    args: argparse.Namespace,
+    config: Config,
+    device: torch.device,
+    precision: str,
+    after_epoch: Callable[[], None] | None,
+) -> None:
+    """Builds the experiment, from its beginning or from a checkpoint, and trains."""
+    checkpoint, damages = None, []
+    if args.restore_file:
+        checkpoint, damages = find_checkpoint(args.model_dir, args.restore_file)
     train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
     runtime.set_seed(args.seed)
-    model, examples, report = build_model(args, config, train)
+    model, examples, report = build_model(args, config, train, checkpoint)
     model.tagger.precision = precision
     model.tagger.to(device)
+    lesson = ask_teacher(args, config, model, examples) if args.teacher else None
+    if lesson:
+        examples, report = lesson.examples, [*report, lesson.said]
     windows = Windows(config.max_len)
     budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
     model.tagger.max_cells = max(budget, config.max_len)
@@ -93,7 +127,7 @@ def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None
         model=model,
         optimizer=build_optimizer(groups),
         scaler=build_scaler(device, precision, args.loss_scale),
-        train=DataLoader(examples, seed=args.seed, **loading),
+        train=DataLoader(examples, seed=args.seed, soft=lesson and lesson.soft, **loading),
         val=DataLoader(encode(val.sentences, model.tokenizer), **loading),
         device=device,
         fixed_scale=args.loss_scale,
@@ -102,10 +136,11 @@ def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None
         after_epoch=after_epoch,
     )
     resolved = resolve(args, config, experiment, precision)
+    resolved["teacher"] = lesson and lesson.fingerprint
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
-    if args.restore_file:
+    if checkpoint:
         check_unchanged(args.model_dir, resolved)
-        report.append(experiment.restore(args.restore_file))
+        report += [*damages, experiment.restore(checkpoint)]
     else:
         clear_directory(args.model_dir)
         series.copy_params(args.params, args.model_dir)
@@ -118,16 +153,18 @@ def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None
         f"{experiment.steps_an_epoch} steps an epoch of {budget} pieces each, {precision} on {device}"
     )
     experiment.run()
+    if lesson:
+        compare(args, lesson.teacher, val)
 
 
 def run_series(args: argparse.Namespace) -> None:
     """An ordinary experiment for each of `--seeds`, one after another; all are checked before one begins."""
     config = load_config(args.params, args.set)
     runs = series.plan(args.params, args.seeds, config, restore=args.restore_file, overwrite=args.overwrite)
-    for run in runs:
-        main(argparse.Namespace(**{**vars(args), **run, "seeds": None}))
+    for one in runs:
+        main(argparse.Namespace(**{**vars(args), **one, "seeds": None}))
     runtime.start_log()
-    log.info(series.summary([run["model_dir"] for run in runs]))
+    log.info(series.summary([one["model_dir"] for one in runs]))
 
 
 def read_annotated(data_dir: Path, split: str) -> corpus.Split:
@@ -149,17 +186,18 @@ def illegal_gold(data_dir: Path, train: corpus.Split, val: corpus.Split) -> list
 
 
 def build_model(
-    args: argparse.Namespace, config: Config, train: corpus.Split
+    args: argparse.Namespace, config: Config, train: corpus.Split, checkpoint: Path | None
 ) -> tuple[Model, Examples, list[str]]:
     """The tagger with its encoder, published or fresh; the train split in its pieces; a report in words."""
     where = str(args.params)
     if args.bert_model_dir:
+        check_model(args.bert_model_dir)
         encoder, tokenizer, report = open_encoder(args.bert_model_dir)
         if config.encoder:
             report.append(f"the `encoder` key of params.json is not used: {args.bert_model_dir} decides")
         examples = encode(train.sentences, tokenizer)
     else:
-        encoder, tokenizer, examples, report = fresh_encoder(args, config, train)
+        encoder, tokenizer, examples, report = fresh_encoder(args, config, train, checkpoint)
     limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
     if config.max_len > limit:
         raise DataError(
@@ -191,15 +229,38 @@ def build_model(
     return Model(tagger, tokenizer, unit, config.max_len), examples, report
 
 
+def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples: Examples) -> Lesson:
+    """What the teacher says of train and of the unlabelled text."""
+    teacher = load(resolve_model_dir(args.teacher))
+    teacher.tagger.to(model.tagger.device).precision = model.tagger.precision
+    lines = (line for _, line in read_lines(args.unlabelled)) if args.unlabelled else ()
+    temperature = config.distillation_temperature
+    try:
+        check_pair(teacher, model)
+    except ValueError as error:
+        raise DataError(f"--teacher {args.teacher}: {error}") from None
+    return prepare(teacher, model, examples, lines, directory=args.model_dir, temperature=temperature)
+
+
+def compare(args: argparse.Namespace, teacher: Model, val: corpus.Split) -> None:
+    """Says what the student is beside its teacher, in the log and in distillation.json."""
+    student, tagger = load(args.model_dir / "best"), teacher.tagger
+    student.tagger.to(tagger.device).precision = tagger.precision
+    rows = comparison({"teacher": teacher, "student": student}, val.sentences)
+    log.info(f"\n{comparison_table(rows)}")
+    with runtime.whole_file(args.model_dir / "distillation.json") as file:
+        file.write(to_json(rows))
+
+
 def fresh_encoder(
-    args: argparse.Namespace, config: Config, train: corpus.Split
+    args: argparse.Namespace, config: Config, train: corpus.Split, checkpoint: Path | None
 ) -> tuple[nn.Module, Tokenizer, Examples, list[str]]:
     """An encoder without published weights, and what it learns from train before training begins."""
     where = str(args.params)
     if not config.encoder:
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
-    if args.restore_file:
-        tokenizer = load_tokenizer(args.model_dir / args.restore_file)
+    if checkpoint:
+        tokenizer = load_tokenizer(checkpoint)
     else:
         tokens = (token for sentence in train.sentences for token in sentence.tokens)
         # capital letters tell names from words
@@ -207,7 +268,7 @@ def fresh_encoder(
     encoder = build_encoder(config.encoder, vocab_size=len(tokenizer), where=where)
     examples = encode(train.sentences, tokenizer)
     report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
-    if hasattr(encoder, "prepare") and not args.restore_file:
+    if hasattr(encoder, "prepare") and not checkpoint:
         try:
             report += encoder.prepare(tokenizer, examples.pieces)
         except ValueError as error:  # a file of vectors
@@ -228,6 +289,9 @@ def check_objective(config: Config, args: argparse.Namespace, precision: str, wh
         value = getattr(config, name)
         if args.multi_gpu and value not in (0, "none"):
             raise DataError(f"{where}: {name}: got {value!r} with --multi_gpu, which cannot run it")
+    for name in ("rdrop", "multi_dropout"):
+        if args.teacher and (value := getattr(config, name)):
+            raise DataError(f"{where}: {name}: got {value!r} with --teacher, expected 0: one of them")
 
 
 def set_loss(head: nn.Module, config: Config, where: str) -> None:
@@ -286,6 +350,7 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
         },
         "seed": args.seed,
         "precision": precision,
+        "loss_scale": args.loss_scale,
         "encoder": asdict(model.tagger.encoder.config) | {"vocab_size": len(model.tokenizer)},
         "tokenizer": model.tokenizer.sha256,
         "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),

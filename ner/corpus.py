@@ -111,8 +111,9 @@ def once(pairs: list[tuple[str, object]]) -> dict:
     """A JSON object whose keys are all different; ValueError where one stands twice."""
     values = dict(pairs)
     if len(values) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} twice, expected it once")
+        seen: set[str] = set()
+        again = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"key {again!r} twice, expected it once")
     return values
 
 

@@ -4,15 +4,21 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
+from ner.batch import Batch
 from ner.data_loader import DataLoader
 from ner.model import Tagger
 from ner.objectives import Objective, likelihood
 from ner.optim import set_rates
 from ner.runtime import TrainingError
 from ner.tags import ScoredSpan
+
+MAX_SKIPPED = 20  # steps in a row in which fp16 may overflow; from 2^16 the scale has then sunk to 2^-4
+# called with sentence numbers, the batch on its device, its scores, losses (B,) or None, spans found
+OnBatch = Callable[[np.ndarray, Batch, torch.Tensor, torch.Tensor | None, list[list[ScoredSpan]]], None]
 
 
 @dataclass
@@ -29,6 +35,10 @@ class Progress:
     "of the batches done in this epoch, nats"
     n_tokens: int = 0
     "in the batches done in this epoch"
+    n_taken: int = 0
+    "with fp16: steps that changed weights; the others overflowed and were skipped"
+    last_taken: int = 0
+    "with fp16: the last of them, counted as `step`"
 
     @property
     def loss(self) -> float:
@@ -67,7 +77,7 @@ def train_epoch(
     and shards weigh right.  `replicas` is the tagger wrapped for several devices, `objective` what is
     minimised.
 
-    Raises TrainingError where the loss is not finite.
+    Raises TrainingError where the loss is not finite, or fp16 overflows in step after step.
     """
     model = replicas or tagger
     model.train()
@@ -79,13 +89,14 @@ def train_epoch(
         set_rates(optimizer, rate(progress.step))
         optimizer.zero_grad(set_to_none=True)
         loss_sum = 0.0
-        for batch in group:
+        for number, batch in enumerate(group, start=first + 1):
             loss = objective(model, batch.to(device))
             scaler.scale(loss / n_tokens).backward()
-            loss_sum += loss.item()
-        if not math.isfinite(loss_sum):
-            where = f"epoch {progress.epoch + 1}, batch {first + 1}, step {progress.step + 1}"
-            raise TrainingError(f"the loss is {loss_sum} ({where}); a lower learning_rate may help")
+            value = loss.item()
+            check_finite(value, f"epoch {progress.epoch + 1}, batch {number}, step {progress.step + 1}")
+            loss_sum += value
+        if scaler.is_enabled():  # of the steps before: the device has done them
+            count_skipped(progress, optimizer)
         if clip_grad:
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(tagger.parameters(), clip_grad)
@@ -96,6 +107,40 @@ def train_epoch(
         progress.loss_sum += loss_sum
         progress.n_tokens += n_tokens
         on_step(progress)
+    if scaler.is_enabled():
+        count_skipped(progress, optimizer)
+
+
+def check_finite(loss: float, where: str) -> None:
+    """TrainingError where a loss is not a number to go on with."""
+    if not math.isfinite(loss):
+        raise TrainingError(f"the loss is {loss} ({where}); a lower learning_rate may help")
+
+
+def count_skipped(progress: Progress, optimizer: torch.optim.Optimizer) -> None:
+    """Notes how many steps so far were not skipped; TrainingError where they were MAX_SKIPPED in a row.
+
+    A step is skipped where its scaled gradient is not finite in float16; Adam then does not count it.  The
+    last parameter is the head's, which learns in every step; others may be frozen for a time.
+    """
+    state = optimizer.state.get(optimizer.param_groups[-1]["params"][-1], {})
+    if "step" not in state:  # not one step taken, or an optimiser that does not count
+        return
+    n_taken = int(state["step"])
+    if n_taken > progress.n_taken:
+        progress.n_taken, progress.last_taken = n_taken, progress.step
+    n_in_a_row = progress.step - progress.last_taken
+    if n_in_a_row >= MAX_SKIPPED:
+        raise TrainingError(
+            f"fp16 overflowed in {n_in_a_row} steps in a row (epoch {progress.epoch + 1}, batch "
+            f"{progress.batch}, step {progress.step}); --bf16 has a wider range"
+        )
+
+
+def skipped_steps(progress: Progress, scaler: torch.amp.GradScaler) -> str:
+    """What a line of the log says of them."""
+    n_skipped = progress.step - progress.n_taken if scaler.is_enabled() else 0
+    return f"  {n_skipped} steps skipped as fp16 overflowed" if n_skipped else ""
 
 
 @torch.inference_mode()
@@ -105,10 +150,11 @@ def predict(
     *,
     device: torch.device,
     replicas: nn.Module | None = None,
+    on_batch: OnBatch = lambda indices, batch, scores, losses, spans: None,
 ) -> tuple[list[list[ScoredSpan]], float | None]:
     """Spans of every sentence, in the order of the loader's examples, and the loss in nats a token.
 
-    The loss is None where the loader gives no gold.
+    The loss is None where the loader gives no gold.  `on_batch` sees what became of every batch.
     """
     model = replicas or tagger
     model.eval()
@@ -117,7 +163,9 @@ def predict(
     for indices, batch in loader.batches():
         moved = batch.to(device)
         scores, losses = model(moved)
-        for i, spans in zip(indices, tagger.head.decode(scores, moved), strict=True):
+        decoded = tagger.head.decode(scores, moved)
+        on_batch(indices, moved, scores, losses, decoded)
+        for i, spans in zip(indices, decoded, strict=True):
             found[i] = spans
         if losses is not None:
             loss_sum += losses.sum().item()

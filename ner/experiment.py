@@ -1,10 +1,9 @@
 """One experiment: the loop over epochs, when it stops, and what it leaves in its directory."""
 
-import json
+import contextlib
 import math
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,20 +12,18 @@ from torch import nn
 from tqdm import tqdm
 
 from ner import engine
+from ner.averaging import WeightAverage
 from ner.checkpoint import resume, save_checkpoint
-from ner.config import Config, to_json
-from ner.corpus import DataError, read_json
+from ner.config import Config
 from ner.data_loader import DataLoader
 from ner.metrics import Scores, score, tag_counts
 from ner.model import Model, restore_weights, save
 from ner.objectives import build_objective
 from ner.optim import n_layers_of, rate_factor, train_from, unfrozen_depth
 from ner.report import duration, per_type_table
-from ner.runtime import log
+from ner.run_dir import add_metrics, cut_metrics
+from ner.runtime import Stopped, StopRequest, log
 from ner.tags import Span
-
-OURS = ("train.log", "metrics.jsonl", "resolved.json", "checkpoints", "last", "best")
-SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl")  # evaluate.py's, of the same model
 
 
 @dataclass
@@ -64,6 +61,11 @@ class Experiment:
     show_progress: bool = False
     after_epoch: Callable[[], None] | None = None
     "called when an epoch is saved; what it raises ends the run"
+    stop: StopRequest = field(default_factory=StopRequest)
+    average: WeightAverage | None = field(init=False)
+
+    def __post_init__(self):
+        self.average = WeightAverage(self.model.tagger, self.config.ema) if self.config.ema else None
 
     @property
     def steps_an_epoch(self) -> int:
@@ -75,36 +77,37 @@ class Experiment:
         n_steps = self.steps_an_epoch * config.epoch_num
         return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
 
-    def restore(self, name: str) -> str:
-        """Goes back to the checkpoint that `name` (last, best, or checkpoints/step-N) stands for.
-
-        Says in words what it did.
-        """
+    def restore(self, folder: Path) -> str:
+        """Goes back to a checkpoint from `find_checkpoint`; says in words what it did."""
         self.progress, self.patience = resume(
             self.directory,
-            name,
+            folder,
             record_type=Patience,
-            read_model=lambda checkpoint: restore_weights(checkpoint, self.model.tagger),
+            read_model=self._read_model,
             optimizer=self.optimizer,
             scaler=self.scaler,
         )
-        self._cut_metrics(self.progress.epoch)
+        cut_metrics(self.directory, lambda line: line["epoch"] <= self.progress.epoch)
         at = f", batch {self.progress.batch}" if self.progress.batch else ""
-        return f"restored {self.directory / name}: going on with epoch {self.progress.epoch + 1}{at}"
-
-    def _cut_metrics(self, n_epochs: int) -> None:
-        path = self.directory / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        path.write_text("".join(lines[:n_epochs]), encoding="utf-8")
+        return f"restored {folder}: going on with epoch {self.progress.epoch + 1}{at}"
 
     def run(self) -> None:
-        """Trains until the last epoch, or until patience is at its end."""
+        """Trains until the last epoch, or until patience is at its end.
+
+        Raises Stopped after a signal, with everything saved.
+        """
         epoch_num = self.config.epoch_num
-        while self.progress.epoch < epoch_num and not self._out_of_patience():
-            self._epoch()
+        with self.stop:
+            while self.progress.epoch < epoch_num and not self._out_of_patience():
+                self._check_stop()
+                self._epoch()
         if self.progress.epoch < epoch_num:
             log.info(f"stopped early: {self.patience.n_without_gain} epochs without gain")
         log.info(f"best val F1 {100 * self.patience.best_f1:.2f}; the model is {self.directory / 'best'}")
+
+    def _check_stop(self) -> None:
+        if self.stop.number:
+            raise Stopped(self.stop.number, f"saved after step {self.progress.step}")
 
     def _unfreeze(self) -> None:
         """Lets the layers learn whose turn it is."""
@@ -140,13 +143,15 @@ class Experiment:
                 scaler=self.scaler,
                 fixed_scale=self.fixed_scale,
                 replicas=self.replicas,
-                objective=build_objective(config),
+                objective=build_objective(config, teacher=self.train.soft is not None),
                 on_step=self._on_step(bar),
             )
         seconds = time.perf_counter() - started
-        scores, val_loss, predicted = evaluate(
-            self.model, self.val, device=self.device, replicas=self.replicas
-        )
+        with self._averaged():
+            scores, val_loss, predicted = evaluate(
+                self.model, self.val, device=self.device, replicas=self.replicas
+            )
+        engine.check_finite(val_loss, f"on val, epoch {number}, step {self.progress.step}")
         is_best = self.patience.update(scores.total.f1, config.patience / 100)
         line = {
             "epoch": number,
@@ -161,8 +166,7 @@ class Experiment:
             "seconds": round(seconds, 2),
             "tokens_per_second": round((self.progress.n_tokens - first_tokens) / seconds, 1),
         }
-        with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        add_metrics(self.directory, line)
         whole = time.perf_counter() - started
         share = self.steps_an_epoch / max(1, self.progress.step - first_step)
         self._report(line, scores, predicted, is_best, time_left=whole * share * (config.epoch_num - number))
@@ -176,21 +180,39 @@ class Experiment:
 
         def on_step(progress: engine.Progress) -> None:
             bar.step(progress.loss)
-            if every and progress.step % every == 0 and progress.batch < len(self.train):
+            if self.average:
+                self.average.update(progress.step)
+            is_due = every and progress.step % every == 0 and progress.batch < len(self.train)
+            if is_due or self.stop.number:
                 self._save(is_best=False)
+            self._check_stop()
 
         return on_step
 
     def _save(self, is_best: bool) -> None:
         save_checkpoint(
             self.directory,
-            write_model=lambda folder: save(folder, self.model),
+            write_model=self._write_model,
             optimizer=self.optimizer,
             scaler=self.scaler,
             progress=self.progress,
             record={"best_f1": self.patience.best_f1, "n_without_gain": self.patience.n_without_gain},
             is_best=is_best,
         )
+
+    def _averaged(self):
+        return self.average.in_place() if self.average else contextlib.nullcontext()
+
+    def _write_model(self, folder: Path) -> None:
+        with self._averaged():
+            save(folder, self.model)
+        if self.average:
+            self.average.save(folder)
+
+    def _read_model(self, folder: Path) -> None:
+        restore_weights(folder, self.model.tagger)
+        if self.average:
+            self.average.restore(folder)
 
     def _report(
         self, line: dict, scores: Scores, predicted: list[list[Span]], is_best: bool, time_left: float
@@ -203,6 +225,7 @@ class Experiment:
             f"  accuracy {100 * line['val_accuracy']:.2f} (all O: {100 * line['val_accuracy_all_o']:.2f})"
             f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
             f"  {duration(line['seconds'])}, {duration(time_left)} left"
+            f"{engine.skipped_steps(self.progress, self.scaler)}"
         )
         if scores.total.f1 == 0:
             log.info(self._why_nothing(predicted))
@@ -258,65 +281,14 @@ class ProgressBar:
 
 
 def evaluate(
-    model: Model, loader: DataLoader, *, device: torch.device, replicas: nn.Module | None = None
+    model: Model, loader: DataLoader, *, device: torch.device, **options
 ) -> tuple[Scores, float, list[list[Span]]]:
-    """Scores of a model on annotated examples, its loss in nats a token, and the spans it predicts."""
-    found, loss = engine.predict(model.tagger, loader, device=device, replicas=replicas)
+    """Scores of a model on annotated examples, its loss in nats a token, and the spans it predicts.
+
+    `options` are those of `engine.predict`.
+    """
+    found, loss = engine.predict(model.tagger, loader, device=device, **options)
     sentences = loader.examples.sentences
     predicted = [[scored.span for scored in spans] for spans in found]
     scores = score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences])
     return scores, loss, predicted
-
-
-def check_directory(directory: Path, *, overwrite: bool, restore: str | None) -> None:
-    """Makes sure that nothing is overwritten by accident, and that what is to be restored is there."""
-    if restore and overwrite:
-        raise DataError("--restore_file and --overwrite: expected one of them")
-    known = restore in ("last", "best") or str(restore).startswith("checkpoints/step-")
-    if restore and not (known and (directory / restore).is_dir()):
-        raise DataError(
-            f"{directory / restore}: no such checkpoint, expected last, best or checkpoints/step-N"
-        )
-    stands = _results(directory)
-    if stands and not restore and not overwrite:
-        goes_on = "--restore_file last goes on with it, " if (directory / "last").is_dir() else ""
-        raise DataError(
-            f"{directory}: results of an earlier run stand here ({', '.join(stands)}); "
-            f"{goes_on}--overwrite begins anew"
-        )
-
-
-def clear_directory(directory: Path) -> None:
-    """Removes an earlier run's files."""
-    for name in _results(directory):
-        path = directory / name
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def _results(directory: Path) -> list[str]:
-    stands = [name for name in OURS if (directory / name).exists() or (directory / name).is_symlink()]
-    return stands + sorted(path.name for pattern in SCORES for path in directory.glob(pattern))
-
-
-def write_resolved(directory: Path, resolved: dict) -> None:
-    """`resolved.json`: what was asked for and what it came to."""
-    (directory / "resolved.json").write_text(to_json(resolved), encoding="utf-8")
-
-
-def check_unchanged(directory: Path, resolved: dict) -> None:
-    """A resumed run must be the same run: DataError names what changed in params, data or labels."""
-    parts = ("params", "data", "seed", "precision", "encoder", "tokenizer")
-    check_same(directory / "resolved.json", resolved, parts, "the run")
-
-
-def check_same(path: Path, values: dict, parts: Sequence[str], what: str) -> None:
-    """DataError names the first of the parts that is not as the file has it, written when `what` began."""
-    before = read_json(path)
-    for part in parts:
-        old, new = before.get(part), json.loads(json.dumps(values.get(part)))
-        if old == new:
-            continue
-        if isinstance(old, dict) and isinstance(new, dict):
-            name = next(key for key in {**old, **new} if old.get(key) != new.get(key))
-            part, old, new = f"{part}.{name}", old.get(name), new.get(name)
-        raise DataError(f"{path.parent}: {part} is {new!r}, expected {old!r} as when {what} began")

@@ -1,7 +1,7 @@
 """The tagger, and model directories: the one place where an encoder and a head meet."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from ner.encoders.weights import (
 )
 from ner.features import Features, build_features
 from ner.heads import HEADS
+from ner.integrity import check_model, check_sizes
 from ner.runtime import autocast
 from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
 from ner.tokenizer import Tokenizer, load_tokenizer
@@ -34,6 +35,7 @@ from ner.tokenizer import Tokenizer, load_tokenizer
 _BILOU = str.maketrans("LU", "ES")
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
+MAX_TAGS = 2000  # a table of all pairs is made
 FEATURES = "features."  # what the names of its tensors begin with in a file
 # what a published config calls the dropout before the classifier, where not `classifier_dropout`
 DROPOUT_KEYS = {"albert": "classifier_dropout_prob"}
@@ -78,6 +80,10 @@ class Tagger(nn.Module):
         if self.features is None:
             return self.encoder(ids, mask)
         return self.features.pick(self.encoder(ids, mask, layers=True))
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
 
     def freeze_encoder(self) -> None:
         """Leaves the encoder as it is, dropout off, while the head is trained."""
@@ -144,12 +150,15 @@ def open_encoder(model_dir: str | Path) -> tuple[nn.Module, Tokenizer, list[str]
 
 
 def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
-    """A model directory as it is, or the checkpoint `name` of an experiment directory."""
+    """A model directory as it is, or the checkpoint `name` of an experiment directory.
+
+    DataError where there is neither, or where a manifest says that a file is damaged.
+    """
     directory = Path(directory)
-    if config_path(directory).is_file():
-        return directory
-    if (directory / name).is_dir():
-        return directory / name
+    model_dir = directory if config_path(directory).is_file() else directory / name
+    if model_dir.is_dir():
+        check_model(model_dir)
+        return model_dir
     missing = "no such directory" if not directory.is_dir() else f"no config.json and no {name}/"
     raise DataError(f"{directory}: {missing}, expected a trained experiment or a model directory")
 
@@ -161,13 +170,13 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     `open_encoder`, and where the directory has no tags or no classifier or the window does not fit.
     """
     encoder, tokenizer, config, weights, report = _open(model_dir)
-    own = config.get("ner", {})
-    if not isinstance(own, dict):
-        raise DataError(f"{config_path(model_dir)}: ner: got {own!r}, expected an object")
+    own = _own(config, model_dir)
     tag_set = _tag_set(config, own, model_dir)
     dropout = config.get(DROPOUT_KEYS.get(encoder.file_prefix, "classifier_dropout"))
     dropout = 0.1 if dropout is None else dropout
     where = str(config_path(model_dir))
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise DataError(f"{where}: classifier_dropout: got {dropout!r:.40}, expected 0 <= p < 1")
     try:
         features = build_features(encoder, own.get("layers", "last"), own.get("context", "none"))
     except ValueError as error:
@@ -181,16 +190,37 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
             load_encoder(features, own_part, where=model_dir)
     except ValueError as error:
         raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
-    unit = unit or own.get("unit") or guess_unit_of(tokenizer)
-    if unit not in UNITS:
-        raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
-    max_len = _max_len(own.get("max_len") if max_len is None else max_len, encoder)
+    unit, max_len = unit_and_window(model_dir, encoder, tokenizer, unit=unit, max_len=max_len)
     tagger = Tagger(encoder, head, features).eval()
     upper = set(_upper_tensors(tagger))
     unused = [name for name in report.unused if name not in upper]
     report = report._replace(loaded=[*report.loaded, *upper], unused=unused)
     sentences = (*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir)))
     return Model(tagger, tokenizer, unit, max_len, sentences)
+
+
+def unit_and_window(
+    model_dir: str | Path,
+    encoder: nn.Module,
+    tokenizer: Tokenizer,
+    *,
+    unit: str | None = None,
+    max_len: int | None = None,
+) -> tuple[str, int]:
+    """How raw text is cut and the pieces a window: as stated, as the directory says, or guessed."""
+    own = _own(read_config(model_dir), model_dir)
+    unit = unit or own.get("unit") or guess_unit_of(tokenizer)
+    if unit not in UNITS:
+        raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
+    return unit, _max_len(own.get("max_len") if max_len is None else max_len, encoder)
+
+
+def _own(config: Mapping, model_dir: str | Path) -> dict:
+    """What a config says that only our programs know."""
+    own = config.get("ner", {})
+    if not isinstance(own, dict):
+        raise DataError(f"{config_path(model_dir)}: ner: got {own!r}, expected an object")
+    return own
 
 
 def save(model_dir: str | Path, model: Model) -> None:
@@ -236,17 +266,44 @@ def guess_unit_of(tokenizer: Tokenizer) -> str:
 def _open(model_dir: str | Path):
     """Encoder, tokenizer, config, all tensors under published names, and what was loaded."""
     try:
+        check_sizes(Path(model_dir))
         config = read_config(model_dir)
         kind, options = _encoder_of(config, config_path(model_dir))
         tokenizer = load_tokenizer(model_dir)
-        encoder = kind(options, vocab_size=_n_rows(config, tokenizer, model_dir))
+        weights = read_weights(model_dir)
+        build = partial(kind, options, vocab_size=_n_rows(config, tokenizer, model_dir))
+        _check_numbers(build, options, weights, config_path(model_dir))
+        encoder = build()
         prefixes = (f"{encoder.file_prefix}.", "ernie.")
         use_task_id = bool(config.get("use_task_id"))
-        weights = published_names(read_weights(model_dir), prefixes, use_task_id=use_task_id)
+        weights = published_names(weights, prefixes, use_task_id=use_task_id)
         report = load_encoder(encoder, weights, where=model_dir)
     except ValueError as error:
         raise DataError(str(error)) from None
+    except RecursionError:
+        raise DataError(f"{config_path(model_dir)}: not JSON that can be read, nested too deeply") from None
     return encoder, tokenizer, config, weights, report
+
+
+def _check_numbers(
+    build: Callable[[], nn.Module], options: Any, weights: Mapping[str, torch.Tensor], where: Path
+) -> None:
+    """ValueError where the config promises more numbers than the weights hold: before memory is asked for."""
+    for name in ("num_hidden_layers", "n_layers", "num_hidden_groups", "inner_group_num"):
+        if getattr(options, name, 1) > len(weights):
+            raise ValueError(
+                f"{where}: {name}: got {getattr(options, name)}, the weights have {len(weights)} tensors"
+            )
+    try:
+        with torch.device("meta"):
+            empty = build()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{where}: sizes that no encoder can have, {reason}") from None
+    n_promised = sum(tensor.numel() for tensor in empty.state_dict().values())
+    n_there = sum(tensor.numel() for tensor in weights.values())
+    if n_promised > 2 * n_there:  # what is less wrong is told apart tensor by tensor
+        raise ValueError(f"{where}: an encoder of {n_promised:,} numbers, the weights have {n_there:,}")
 
 
 def _encoder_of(config: Mapping, where: Path) -> tuple[type, Any]:
@@ -310,6 +367,8 @@ def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
     names = config.get("id2label")
     if not isinstance(names, dict) or not names:
         raise DataError(f"{config_path(model_dir)}: no id2label, expected a model trained for tagging")
+    if len(names) > MAX_TAGS or not all(isinstance(name, str) for name in names.values()):
+        raise DataError(f"{config_path(model_dir)}: id2label: expected names, {MAX_TAGS} at most")
     try:
         tags = published_tags([names[str(i)] for i in range(len(names))])
         return TagSet(tags, own.get("scheme") or guess_scheme(set(tags) - set(NON_TAGS)))

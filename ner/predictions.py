@@ -52,7 +52,7 @@ def tag_texts(
     `text[start:end]` the entity.  Texts are read in chunks of at most `chunk_texts`, sorted by length
     inside, and a chunk is answered before the next is read.
     """
-    for chunk in _chunks(texts, chunk_texts):
+    for chunk in chunks(texts, chunk_texts):
         cut = [tokenize(text, model.unit) for text in chunk]
         yield from tag_tokens(model, chunk, cut, device=device, batch_tokens=batch_tokens)
 
@@ -102,7 +102,8 @@ def tag_sentences(
         yield from tag_tokens(model, texts, cut, device=device, batch_tokens=batch_tokens)
 
 
-def _chunks(texts: Iterable[str], chunk_texts: int) -> Iterator[list[str]]:
+def chunks(texts: Iterable[str], chunk_texts: int) -> Iterator[list[str]]:
+    """The texts, `chunk_texts` or CHUNK_CHARACTERS at a time."""
     chunk: list[str] = []
     n_characters = 0
     for text in texts:

@@ -10,8 +10,10 @@ import io
 import logging
 import os
 import platform
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +30,63 @@ class TrainingError(RuntimeError):
     """Training cannot go on.  One line that says where and why."""
 
 
+class Stopped(Exception):
+    """A signal asked for the end of a run, and what it had done is saved.  One line that says so."""
+
+    def __init__(self, number: int, where: str):
+        super().__init__(f"stopped by {signal.Signals(number).name}, {where}; --restore_file last goes on")
+        self.number = number
+
+
+class StopRequest:
+    """Notes the first Ctrl-C or SIGTERM inside `with`, so that the step under way can be finished and saved.
+
+    The second one stops at once.  `number` is 0 until there was one.
+    """
+
+    def __init__(self):
+        self.number = 0
+        self._before: dict = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _note(self, number: int, frame) -> None:
+        self.number = number
+        self.__exit__()
+        with contextlib.suppress(OSError):  # written as it is: the signal may have come inside print
+            os.write(2, b"\nstopping after this step; once more stops at once\n")
+
+
 def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None) -> int:
     """Runs a program: 0 when it ends well; after one line on standard error 2 for a user's error, a file
-    that cannot be read or written included, 1 for training that cannot go on."""
+    that cannot be read or written included, 1 for training that cannot go on, 128 + its number for a
+    signal that stopped a run."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows its number
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    try:
+        return _run(main, parse_args, argv)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+    finally:
+        stop_log()
+
+
+def _run(main: Callable, parse_args: Callable, argv: Sequence[str] | None) -> int:
     try:
         main(parse_args(argv))
     except DataError as error:
@@ -42,18 +95,12 @@ def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None)
     except TrainingError as error:
         log.error(f"error: {error}")
         return 1
-    except BrokenPipeError:  # the reader of a pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+    except Stopped as stopped:
+        log.info(str(stopped))
+        return 128 + stopped.number
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    finally:
-        stop_log()
     return 0
 
 
@@ -152,11 +199,27 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def binary(path: Path, mode: str, **text_options):
+    """An opener of `whole_file` for bytes."""
+    return open(path, mode.replace("t", "b"))
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError in it bears the file's name: the system names none where writing fails (a full disk)."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 @contextlib.contextmanager
 def whole_file(path: Path, opener=open):
     """A text file that appears under its name only when it is whole; a device or a pipe is written to.
 
-    `opener` is one that compresses: gzip.open, lzma.open.
+    `opener` is one that compresses, gzip.open or lzma.open, or `binary`.
     """
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8", newline="\n") as file:
@@ -173,6 +236,14 @@ def whole_file(path: Path, opener=open):
         draft.unlink(missing_ok=True)
 
 
+class LogFile(logging.FileHandler):
+    """A line that cannot be written is an error like any other, not a traceback among the messages."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        with naming(Path(self.baseFilename)):
+            raise
+
+
 def start_log(path: Path | None = None) -> logging.Logger:
     """Messages go to standard error as they are, and with the time to the end of the file."""
     log.setLevel(logging.INFO)
@@ -182,7 +253,7 @@ def start_log(path: Path | None = None) -> logging.Logger:
     console.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(console)
     if path is not None:
-        file = logging.FileHandler(path, encoding="utf-8")
+        file = LogFile(path, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(file)
     return log
@@ -191,5 +262,6 @@ def start_log(path: Path | None = None) -> logging.Logger:
 def stop_log() -> None:
     """Closes what `start_log` opened."""
     for handler in list(log.handlers):
-        handler.close()
         log.removeHandler(handler)
+        with contextlib.suppress(OSError):  # every line was flushed, or its error told
+            handler.close()

@@ -16,8 +16,8 @@ from typing import Any
 
 from ner.config import to_json
 from ner.corpus import DataError, read_json
-from ner.experiment import check_same
 from ner.results import read_epochs
+from ner.run_dir import check_same
 from ner.runtime import whole_file
 
 N_RIVALS = 4  # trials that must have come as far before one is stopped

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ner.config import Config
 from ner.corpus import DataError, read_json
-from ner.experiment import check_directory, check_unchanged
 from ner.results import best_f1, read_epochs
+from ner.run_dir import check_directory, check_unchanged
 from ner.runtime import check_seed
 from ner.significance import mean_and_deviation
 
@@ -58,7 +58,6 @@ def check_params(params: Path, directory: Path) -> None:
 def copy_params(params: Path, directory: Path) -> None:
     """Each run of a series has the file of the series."""
     if params.parent != directory:
-        directory.mkdir(exist_ok=True)
         shutil.copyfile(params, directory / "params.json")
 
 

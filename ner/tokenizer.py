@@ -102,9 +102,11 @@ def load_tokenizer(model_dir: str | Path) -> Tokenizer:
         raise DataError(f"{model_dir}: no vocab.txt and no tokenizer.json, expected {expected}")
     published = read_json(fast) if fast.exists() else {}
     switches = _fast_switches(published) | (read_json(config) if config.exists() else {})
-    normalisation = Normalisation(
-        **{name: switches[name] for name in Normalisation._fields if switches.get(name) is not None}
-    )
+    switches = {name: switches[name] for name in Normalisation._fields if switches.get(name) is not None}
+    for name, value in switches.items():
+        if not isinstance(value, bool):
+            raise DataError(f"{model_dir}: {name}: got {value!r:.40}, expected true or false")
+    normalisation = Normalisation(**switches)
     pieces = _read_vocabulary(vocab) if vocab.exists() else _fast_vocabulary(published, fast)
     try:
         return Tokenizer(pieces, normalisation)
@@ -123,8 +125,8 @@ def _read_vocabulary(path: Path) -> list[str]:
 
 
 def _fast_switches(published: dict) -> dict:
-    normalizer = published.get("normalizer") or {}
-    if normalizer.get("type") != "BertNormalizer":
+    normalizer = published.get("normalizer")
+    if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
         return {}
     return {
         "do_lower_case": normalizer.get("lowercase"),
@@ -134,12 +136,14 @@ def _fast_switches(published: dict) -> dict:
 
 
 def _fast_vocabulary(published: dict, path: Path) -> list[str]:
-    model = published.get("model") or {}
-    vocabulary = model.get("vocab")
-    if not isinstance(vocabulary, dict) or model.get("type", "WordPiece") != "WordPiece":
-        raise DataError(f"{path}: model type {model.get('type')!r}, expected a WordPiece vocabulary")
-    pieces = sorted(vocabulary, key=vocabulary.get)
-    if [vocabulary[piece] for piece in pieces] != list(range(len(pieces))):
+    model = published.get("model")
+    kind = model.get("type", "WordPiece") if isinstance(model, dict) else None
+    vocabulary = model.get("vocab") if kind == "WordPiece" else None
+    if not isinstance(vocabulary, dict):
+        raise DataError(f"{path}: model type {kind!r}, expected a WordPiece vocabulary")
+    numbers = vocabulary.values()
+    pieces = sorted(vocabulary, key=vocabulary.get) if all(type(n) is int for n in numbers) else []
+    if not pieces or [vocabulary[piece] for piece in pieces] != list(range(len(pieces))):
         raise DataError(f"{path}: piece numbers with gaps, expected 0 to {len(pieces) - 1}")
     return pieces
 

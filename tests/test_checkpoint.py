@@ -2,18 +2,22 @@
 
 import json
 import os
+import random
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
 import ner.checkpoint
-from ner.checkpoint import N_KEPT, discard_after, restore_checkpoint, save_checkpoint
+from ner.checkpoint import N_KEPT, discard_after, find_checkpoint, restore_checkpoint, resume, save_checkpoint
 from ner.corpus import DataError, Sentence
 from ner.data_loader import DataLoader, Windows, encode
 from ner.engine import Progress, train_epoch
 from ner.model import Model, Tagger, build_encoder, build_head, load, restore_weights, save
 from ner.optim import build_optimizer, parameter_groups
+from ner.runtime import TrainingError
 from ner.tags import Span, TagSet
 from ner.tokenizer import learn_vocabulary
 
@@ -98,7 +102,7 @@ class Run:
         )
 
     def restore(self, folder) -> dict:
-        self.progress, record = restore_checkpoint(folder, read_model=self.read_model, **self.parts())
+        self.progress, _, record = restore_checkpoint(folder, read_model=self.read_model, **self.parts())
         return record
 
 
@@ -149,7 +153,9 @@ def test_the_next_steps_are_the_same_bit_for_bit(tmp_path, encoder, head, precis
     epochs_end = Run(tmp_path, encoder=encoder, head=head, precision=precision, seed=6)
     folder = tmp_path / "checkpoints" / f"step-{len(first.loader)}"
     assert epochs_end.restore(folder) == {"best_f1": 0.25, "note": "北"}
-    assert epochs_end.progress == Progress(epoch=1, step=len(first.loader))
+    progress = epochs_end.progress
+    assert (progress.epoch, progress.batch, progress.step) == (1, 0, len(first.loader))
+    assert (progress.loss_sum, progress.n_tokens) == (0.0, 0)
     epochs_end.epoch()
     assert epochs_end.steps[0][1] == all_steps[len(first.loader)][1]
 
@@ -159,7 +165,7 @@ def test_a_checkpoint_is_a_model_directory(run):
     folder = run.save()
     assert folder == run.directory / "checkpoints" / f"step-{run.progress.step}"
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("config.json", "model.safetensors", "tokenizer_config.json"),
+        *("config.json", "manifest.json", "model.safetensors", "tokenizer_config.json"),
         *("training_state.json", "training_state.safetensors", "vocab.txt"),
     ]
     loaded = load(folder)
@@ -232,19 +238,21 @@ def test_later_checkpoints_are_discarded(run):
     save_at(run, 9, is_best=True)
     save_at(run, 10)
     save_at(run, 20, is_best=True)
-    (run.directory / "checkpoints" / "step-9").mkdir(exist_ok=True)
-    discard_after(run.directory, 20)
+    (run.directory / "checkpoints" / "step-9").mkdir()  # as if it were the best of an earlier time
+    discard_after(run.directory, 20, 20)
     assert names(run) == ["step-10", "step-20", "step-9"]
-    discard_after(run.directory, 10)
+    assert target(run, "best") == "step-20"
+    discard_after(run.directory, 10, 9)
     assert names(run) == ["step-10", "step-9"]
+    assert (target(run, "best"), target(run, "last")) == ("step-9", "step-10")
+    discard_after(run.directory, 10, 8)  # the best of that time is gone
     assert not (run.directory / "best").is_symlink()
-    assert target(run, "last") == "step-10"
 
 
 def test_a_link_to_an_earlier_checkpoint_survives(run):
     save_at(run, 1, is_best=True)
     save_at(run, 2)
-    discard_after(run.directory, 1)
+    discard_after(run.directory, 1, 1)
     assert names(run) == ["step-1"]
     assert target(run, "best") == target(run, "last") == "step-1"
 
@@ -291,3 +299,134 @@ def test_a_damaged_or_foreign_checkpoint_is_one_line(run, spoil, expected):
         run.restore(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
+
+
+def files_of(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def flip(path, byte, bit):
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def test_one_bit_anywhere_is_noticed(run):
+    folder = save_at(run, 1)
+    choose = random.Random(0)
+    for name in files_of(folder):
+        size = (folder / name).stat().st_size
+        for byte in {0, size - 1, *(choose.randrange(size) for _ in range(10))}:
+            bit = choose.randrange(8)
+            flip(folder / name, byte, bit)
+            with pytest.raises(DataError, match="step-1") as caught:
+                find_checkpoint(run.directory, "last")
+            assert "\n" not in str(caught.value)
+            flip(folder / name, byte, bit)
+    assert find_checkpoint(run.directory, "last") == (folder, [])
+
+
+def test_what_was_added_later_is_no_damage(run):
+    folder = save_at(run, 1)
+    (folder / "metrics_test.json").write_text("{}")
+    assert find_checkpoint(run.directory, "last") == (folder, [])
+
+
+def test_a_damaged_last_gives_way_to_the_one_before(run):
+    for step, is_best in ((1, True), (2, False), (3, True)):
+        save_at(run, step, is_best=is_best)
+    assert names(run) == ["step-2", "step-3"]
+    flip(run.directory / "last" / "model.safetensors", -1, 0)
+    folder, said = find_checkpoint(run.directory, "last")
+    assert folder.name == "step-2"
+    damaged = run.directory / "checkpoints" / "step-3" / "model.safetensors"
+    takes_over = "its sha256 is not the one in manifest.json; the checkpoint before it takes over"
+    assert said == [f"{damaged}: damaged, {takes_over}"]
+    with pytest.raises(DataError, match="step-3"):  # what was asked for by name is not replaced
+        find_checkpoint(run.directory, "best")
+    progress, _ = resume(run.directory, folder, record_type=dict, read_model=run.read_model, **run.parts())
+    assert progress.step == 2
+    assert (names(run), target(run, "last")) == (["step-2"], "step-2")
+    assert not (run.directory / "best").is_symlink()  # step 1, the best of that time, is gone
+    flip(run.directory / "last" / "vocab.txt", 0, 0)
+    with pytest.raises(DataError, match=r"vocab.txt: damaged"):
+        find_checkpoint(run.directory, "last")
+
+
+def test_the_best_of_that_time_is_the_best_again(run, monkeypatch):
+    save_at(run, 1, is_best=True)
+    save_at(run, 2)
+    with monkeypatch.context() as patch:  # as if killed before the best of before is removed
+        patch.setattr(ner.checkpoint, "_prune", lambda directory: None)
+        save_at(run, 3, is_best=True)
+    parts = {"record_type": dict, "read_model": run.read_model, **run.parts()}
+    resume(run.directory, run.directory / "checkpoints" / "step-2", **parts)
+    assert (names(run), target(run, "best")) == (["step-1", "step-2"], "step-1")
+
+
+def test_what_a_killed_program_left_is_removed(run):
+    folder = save_at(run, 1)
+    for name in (".step-1.removed", ".step-1.replaced", ".step-2.unfinished"):
+        (folder.parent / name).mkdir()
+        (folder.parent / name / "config.json").write_text("{}")
+    assert find_checkpoint(run.directory, "last") == (folder, [])
+    assert names(run) == ["step-1"]
+
+
+@pytest.mark.parametrize("link", ["gone", "dangling"])
+def test_without_its_link_the_newest_is_the_last(run, link):
+    save_at(run, 1)
+    folder = save_at(run, 2)
+    (run.directory / "last").unlink()
+    if link == "dangling":
+        (run.directory / "last").symlink_to("checkpoints/step-3")
+    assert find_checkpoint(run.directory, "last") == (folder, [])
+
+
+@pytest.mark.parametrize("n_done", [0, 1])
+def test_a_checkpoint_that_is_replaced_is_never_gone(run, monkeypatch, n_done):
+    save_at(run, 1)
+    folder = save_at(run, 2)
+    done = []
+
+    def cut_off(path, other, rename=Path.rename):
+        if len(done) == n_done:
+            raise KeyboardInterrupt
+        done.append(other)
+        return rename(path, other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            save_at(run, 2)
+    assert folder.exists() == (n_done == 0)
+    assert find_checkpoint(run.directory, "last") == (folder, [])
+    save_at(run, 2)
+    assert names(run) == ["step-1", "step-2"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(run):
+    save_at(run, 1, is_best=True)
+    with torch.no_grad():
+        run.model.tagger.head.classifier.weight[0, 0] = float("nan")
+    with pytest.raises(TrainingError, match="weights are not finite after step 2"):
+        save_at(run, 2, is_best=True)
+    assert names(run) == ["step-1"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), SafetensorError("os error 28")])
+def test_a_full_disk_is_one_line_and_leaves_the_old_ones_whole(run, monkeypatch, error):
+    folder = save_at(run, 1, is_best=True)
+
+    def full(path):
+        (path / "config.json").write_text("half")
+        raise error
+
+    monkeypatch.setattr(run, "write_model", full)
+    with pytest.raises(
+        DataError, match=r"step-2: cannot be saved, .*; checkpoints before it are whole"
+    ) as caught:
+        save_at(run, 2)
+    assert "\n" not in str(caught.value)
+    assert names(run) == ["step-1"]
+    assert find_checkpoint(run.directory, "last") == (folder, [])

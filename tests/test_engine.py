@@ -9,7 +9,7 @@ import torch
 
 from ner.corpus import Sentence
 from ner.data_loader import DataLoader, Windows, encode
-from ner.engine import Progress, n_steps_an_epoch, predict, train_epoch
+from ner.engine import MAX_SKIPPED, Progress, n_steps_an_epoch, predict, skipped_steps, train_epoch
 from ner.model import Tagger, build_encoder, build_head
 from ner.optim import build_optimizer, parameter_groups
 from ner.runtime import TrainingError, random_state, set_random_state
@@ -164,7 +164,7 @@ def test_the_last_step_of_an_epoch_takes_what_is_left(make_tagger, make_loader):
     progress.next_epoch()
     assert dataclasses.asdict(progress) == {
         **{"epoch": 1, "batch": 0, "step": len(steps)},
-        **{"loss_sum": 0.0, "n_tokens": 0},
+        **{"loss_sum": 0.0, "n_tokens": 0, "n_taken": 0, "last_taken": 0},
     }
 
 
@@ -285,6 +285,47 @@ def test_a_scale_that_overflows_skips_the_step_and_shrinks(make_tagger, make_loa
     train(tagger, loader, adamw(tagger), scaler=scaler, clip_grad=1.0)
     assert scaler.get_scale() == 2.0**59
     assert change(before, weights(tagger)).norm() == 0
+
+
+@pytest.mark.parametrize("clip_grad", [0.0, 1.0])
+@pytest.mark.parametrize("fixed", [0.0, 1e30])
+def test_steps_that_overflow_are_counted_and_bounded(make_tagger, make_loader, clip_grad, fixed):
+    tagger, loader = make_tagger(), make_loader(batch_tokens=100_000)
+    tagger.precision = "fp16"
+    before, optimizer, progress = weights(tagger), adamw(tagger), Progress()
+    scaler = torch.amp.GradScaler("cpu", init_scale=fixed or 2.0**100)
+    options = {"scaler": scaler, "clip_grad": clip_grad, "fixed_scale": fixed}
+    for n_skipped in range(1, MAX_SKIPPED):
+        train(tagger, loader, optimizer, progress, **options)
+        progress.next_epoch()
+        assert (progress.step, progress.n_taken) == (n_skipped, 0)
+        assert skipped_steps(progress, scaler) == f"  {n_skipped} steps skipped as fp16 overflowed"
+    with pytest.raises(
+        TrainingError, match=r"fp16 overflowed in 20 steps in a row \(epoch 20, batch 1, step 20\)"
+    ):
+        train(tagger, loader, optimizer, progress, **options)
+    assert change(before, weights(tagger)).norm() == 0
+
+
+def test_a_step_that_is_taken_ends_the_row(make_tagger, make_loader):
+    tagger, loader = make_tagger(), make_loader(batch_tokens=100_000)
+    tagger.precision = "fp16"
+    optimizer, progress, scaler = adamw(tagger), Progress(), torch.amp.GradScaler("cpu", init_scale=1.0)
+    for step in range(1, 3 * MAX_SKIPPED + 1):
+        scale = 1.0 if step % MAX_SKIPPED == 0 else 1e30
+        scaler.load_state_dict(scaler.state_dict() | {"scale": scale})
+        train(tagger, loader, optimizer, progress, scaler=scaler)
+        progress.next_epoch()
+    assert (progress.n_taken, progress.last_taken) == (3, 3 * MAX_SKIPPED)
+
+
+def test_the_batch_whose_loss_is_not_finite_is_named(make_tagger, make_loader, monkeypatch):
+    tagger = make_tagger()
+    factors = iter([1.0, 1.0, 1.0, math.nan])
+    loss = tagger.head.loss
+    monkeypatch.setattr(tagger.head, "loss", lambda *given: loss(*given) * next(factors))
+    with pytest.raises(TrainingError, match=r"the loss is nan \(epoch 1, batch 4, step 2\)"):
+        train(tagger, make_loader(), adamw(tagger), accumulation=2)
 
 
 @BOTH_HEADS

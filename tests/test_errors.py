@@ -352,8 +352,11 @@ def test_what_stands_is_not_overwritten_by_accident_or_by_a_mistake(place, refus
         (nothing, ["--overwrite"], "--restore_file and --overwrite: expected one of them"),
         (nothing, ["--restore_file", "../experiment/last"], "no such checkpoint, expected last, best or"),
         (remove("experiment/resolved.json"), [], "experiment/resolved.json: no such file"),
-        (remove("experiment/last/training_state.json"), [], "no training_state.json, expected a checkpoint"),
-        (write("experiment/last/training_state.safetensors", b"x"), [], "not a checkpoint of this run"),
+        (nothing, ["--fp16", "--loss_scale", "8"], "precision is 'fp16', expected 'fp32' as when the run"),
+        (edit("experiment/resolved.json", loss_scale=8), [], "loss_scale is 0, expected 8 as when the run"),
+        (remove("experiment/last/training_state.json"), [], "training_state.json: no such file, expected as"),
+        (remove("experiment/last/manifest.json"), [], "manifest.json: no such file"),
+        (write("experiment/last/training_state.safetensors", b"x"), [], "safetensors: damaged, got 1 bytes"),
         (
             nothing,
             ["--restore_file", "checkpoints/step-7"],

@@ -25,27 +25,39 @@ ORDER = {
     "formats": {"tags", "encodings", "corpus", "text"},
     "dataset": {"tags", "corpus", "formats"},
     "dataset_dir": {"tags", "corpus", "dataset"},
+    "audit": {"tags", "corpus", "formats", "dataset"},
     "download": {"corpus"},
     "config": {"corpus"},
     "runtime": {"corpus"},
+    "integrity": {"corpus", "runtime"},
+    "run_dir": {"corpus", "config", "runtime"},
     "tokenizer": {"corpus"},
     "data_loader": {"corpus", "batch", "tokenizer"},
     "model": {
-        *("tags", "corpus", "batch", "tokenizer", "encoders", "features", "heads", "config", "runtime"),
+        *("tags", "corpus", "batch", "tokenizer", "encoders", "features", "heads", "config", "integrity"),
+        "runtime",
     },
     "objectives": {"batch", "config", "runtime"},
     "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
-    "checkpoint": {"corpus", "encoders", "engine", "runtime"},
+    "checkpoint": {"corpus", "encoders", "engine", "integrity", "runtime"},
+    "vectors": {
+        *("corpus", "text", "batch", "data_loader", "features", "model", "predictions", "runtime"),
+    },
+    "suspicious": {"tags", "corpus", "batch", "data_loader", "model", "runtime"},
+    "averaging": {"encoders"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
-        *("engine", "checkpoint", "runtime"),
+        *("engine", "averaging", "checkpoint", "run_dir", "runtime"),
     },
-    "series": {"corpus", "config", "experiment", "results", "runtime", "significance"},
-    "search": {"corpus", "config", "experiment", "results", "runtime"},
+    "distillation": {
+        *("tags", "corpus", "text", "data_loader", "heads", "model", "report", "experiment", "runtime"),
+    },
+    "series": {"corpus", "config", "run_dir", "results", "runtime", "significance"},
+    "search": {"corpus", "config", "run_dir", "results", "runtime"},
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
-        *("engine", "checkpoint", "runtime"),
+        *("engine", "checkpoint", "run_dir", "runtime"),
     },
 }
 REQUIRED = {"torch", "torchcrf", "seqeval", "tqdm", "numpy", "safetensors", "tokenizers"}
@@ -60,9 +72,10 @@ EXTRAS = {
     "onnxruntime",
     "onnxscript",
 }
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WITHOUT_TORCH = {
     *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
-    *("download", "config", "tokenizer", "significance", "results"),
+    *("audit", "download", "config", "tokenizer", "significance", "results"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
 SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")])
@@ -175,6 +188,20 @@ def test_a_program_is_made_of_the_package(path):
     assert packages(imports(ast.walk(tree))) - known <= REQUIRED | EXTRAS
     functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert {"parse_args", "main"} <= functions
+
+
+@pytest.mark.parametrize("path", [*FILES, *SCRIPTS], ids=named)
+def test_data_never_becomes_code(path):
+    """No pickle is opened but by torch's reader of tensors alone, and no text is run."""
+    tree = make_tree(path)
+    assert not UNPICKLERS & packages(imports(ast.walk(tree)))
+    assert not {"eval", "exec", "compile", "__import__"} & called(tree)
+    assert not {"importlib.import_module", "torch.hub.load", "torch.jit.load"} & attributes(tree)
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        options = {option.arg: ast.unparse(option.value) for option in call.keywords}
+        if ast.unparse(call.func) == "torch.load":
+            assert options.get("weights_only") == "True", f"line {call.lineno}"
+        assert options.get("allow_pickle", "False") == "False", f"line {call.lineno}"
 
 
 def test_nothing_heavy_is_imported_by_the_package_itself():

@@ -1,6 +1,5 @@
 """The loop over optimiser steps, evaluation on the held-out lines, and what a run leaves."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -12,14 +11,15 @@ from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ner.checkpoint import resume, save_checkpoint
-from ner.engine import Progress
+from ner.checkpoint import resume, save_checkpoint, saving
+from ner.engine import Progress, check_finite, count_skipped, skipped_steps
 from ner.optim import rate_factor, set_rates
 from ner.pretraining.mlm import MaskedLm, Pretrained, restore_mlm, save_mlm
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.rows import MaskedBatch, MaskedLoader
 from ner.report import duration
-from ner.runtime import TrainingError, log
+from ner.run_dir import add_metrics, cut_metrics
+from ner.runtime import Stopped, StopRequest, log
 
 READ_EVERY = 20  # steps between readings of the loss, each of which waits for the device
 FINE = 1_000_000  # parts of a run that is measured in time
@@ -66,10 +66,11 @@ class Pretraining:
     clock: Callable[[], float] = time.perf_counter
     progress: Progress = field(default_factory=Progress)
     account: Account = field(default_factory=Account)
+    stop: StopRequest = field(default_factory=StopRequest)
     _evaluated: dict = field(default_factory=dict)
     "the last line of metrics.jsonl"
-    _pending: list[torch.Tensor] = field(default_factory=list)
-    "losses of steps that have not been read from the device"
+    _pending: list[tuple[str, torch.Tensor]] = field(default_factory=list)
+    "where and how large: losses of steps that have not been read from the device"
     _lap_began: float = 0.0
 
     def share_done(self) -> float:
@@ -85,38 +86,35 @@ class Pretraining:
             n_steps, step = FINE, int(FINE * self.share_done())
         return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
 
-    def restore(self, name: str) -> str:
-        """Goes back to the checkpoint that `name` (last, best, or checkpoints/step-N) stands for.
-
-        Says in words what it did.
-        """
+    def restore(self, folder: Path) -> str:
+        """Goes back to a checkpoint from `find_checkpoint`; says in words what it did."""
         self.progress, self.account = resume(
             self.directory,
-            name,
+            folder,
             record_type=Account,
             read_model=lambda path: restore_mlm(path, self.model.lm),
             optimizer=self.optimizer,
             scaler=self.scaler,
         )
-        self._cut_metrics()
-        return f"restored {self.directory / name}: going on after step {self.progress.step}"
-
-    def _cut_metrics(self) -> None:
-        path = self.directory / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.progress.step]
-        path.write_text("".join(kept), encoding="utf-8")
+        cut_metrics(self.directory, lambda line: line["step"] <= self.progress.step)
+        return f"restored {folder}: going on after step {self.progress.step}"
 
     def run(self) -> None:
-        """Trains to the end of the run and leaves the model in the directory itself."""
+        """Trains to the end of the run and leaves the model in the directory itself.
+
+        Raises Stopped after a signal, with everything saved.
+        """
         config, progress = self.config, self.progress
         begun = self._lap_began = self.clock()
         saved_step, groups = progress.step, self._groups()
         self.model.lm.train()
-        with self._bar() as bar, logging_redirect_tqdm([log]):
+        with self.stop, self._bar() as bar, logging_redirect_tqdm([log]):
             while self.share_done() < 1:
+                self._check_stop(is_saved=saved_step == progress.step)
                 rate = self.rate()
-                self._pending.append(self._step(next(groups), rate))
+                group = next(groups)
+                where = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}, step {progress.step + 1}"
+                self._pending.append((where, self._step(group, rate)))
                 self.account.interval_seconds += self._lap()
                 self._advance(bar)
                 if progress.step % config.save_steps == 0:
@@ -126,9 +124,18 @@ class Pretraining:
                     self._evaluate(rate)
             if saved_step < progress.step:
                 self._save(rate)
-        save_mlm(self.directory, self.model, getattr(torch, config.save_dtype))
+        with saving(self.directory):
+            save_mlm(self.directory, self.model, getattr(torch, config.save_dtype))
         took = duration(self.clock() - begun)
         log.info(f"{took} for {progress.step} steps; the model is {self.directory}")
+
+    def _check_stop(self, is_saved: bool) -> None:
+        """After a signal: a checkpoint that is not evaluated, as the run without a break has none here."""
+        if self.stop.number:
+            self._read_losses()
+            if not is_saved:
+                self._write(is_best=False)
+            raise Stopped(self.stop.number, f"saved after step {self.progress.step}")
 
     def _lap(self) -> float:
         """Seconds since it was last asked, which count as part of the run."""
@@ -179,22 +186,21 @@ class Pretraining:
     def _read_losses(self) -> float:
         """Adds up the losses of the last steps; the mean since the last evaluation, nats a hidden piece."""
         account = self.account
-        for loss, tag_loss in map(torch.Tensor.tolist, self._pending):
+        for where, losses in self._pending:
+            loss, tag_loss = losses.tolist()
+            check_finite(loss + tag_loss, where)
             account.interval_loss += loss
             account.interval_tag_loss += tag_loss
         self._pending.clear()
-        total = account.interval_loss + account.interval_tag_loss
-        if not math.isfinite(total):
-            raise TrainingError(
-                f"the loss is {total} (step {self.progress.step} or up to {READ_EVERY - 1} "
-                f"before); a lower learning_rate may help"
-            )
+        if self.scaler.is_enabled():
+            count_skipped(self.progress, self.optimizer)
         return account.interval_loss / max(1, account.interval_masked)
 
     def _evaluate(self, rate: float) -> None:
         """Writes a line of metrics.jsonl and of the log."""
         account, train_loss = self.account, self._read_losses()
         held_out = evaluate(self.model.lm, self.val, device=self.device)
+        check_finite(held_out["loss"] + held_out["tag_loss"], f"held-out lines, step {self.progress.step}")
         self._lap()
         line = self._evaluated = {
             "step": self.progress.step,
@@ -211,8 +217,7 @@ class Pretraining:
             line["train_tag_loss"] = account.interval_tag_loss / max(1, account.interval_tags)
             line["val_tag_loss"] = held_out["tag_loss"]
             line["val_tag_accuracy"] = held_out["tag_accuracy"]
-        with (self.directory / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        add_metrics(self.directory, line)
         self.account = Account(account.seconds, account.n_pieces, account.best_loss)
         tags = f"  of tags {100 * held_out['tag_accuracy']:.2f}" if self.model.lm.tag_head else ""
         left = account.seconds / max(self.share_done(), 1e-9) - account.seconds
@@ -222,6 +227,7 @@ class Pretraining:
             f"{tags}"
             f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
             f"  {duration(account.seconds)}, {duration(max(0.0, left))} left"
+            f"{skipped_steps(self.progress, self.scaler)}"
         )
 
     def _save(self, rate: float) -> None:
@@ -231,6 +237,9 @@ class Pretraining:
         val_loss = self._evaluated["val_loss"]
         is_best = val_loss < self.account.best_loss
         self.account.best_loss = min(val_loss, self.account.best_loss)
+        self._write(is_best)
+
+    def _write(self, is_best: bool) -> None:
         save_checkpoint(
             self.directory,
             write_model=lambda path: save_mlm(path, self.model),

@@ -56,6 +56,14 @@ class Text(NamedTuple):
     def n_lines(self) -> int:
         return len(self.line_ends) - 1
 
+    @property
+    def sha256(self) -> str:
+        """Hex digest of all that training sees of the text."""
+        digest = hashlib.sha256()
+        for array_ in (self.pieces, self.line_ends, self.tags):
+            digest.update(b"" if array_ is None else array_)
+        return digest.hexdigest()
+
 
 class Line(NamedTuple):
     """One line's tokens, and the tag of each where the file is tagged."""

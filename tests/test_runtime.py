@@ -1,0 +1,83 @@
+"""How a program ends: signals, full disks, what its exit code says."""
+
+import argparse
+import os
+import signal
+
+import pytest
+
+from ner import runtime
+from ner.runtime import Stopped, StopRequest, TrainingError, naming
+
+
+def end_of(main, tmp_path, *, log=None) -> int:
+    def logging_main(args):
+        runtime.start_log(log)
+        main()
+
+    return runtime.run(logging_main, argparse.ArgumentParser().parse_args, [])
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_first_signal_is_noted_and_the_second_obeyed(tmp_path, capfd, number, code):
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+
+    def main():
+        with StopRequest() as stop:
+            assert stop.number == 0
+            os.kill(os.getpid(), number)
+            assert stop.number == number
+            assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+        raise Stopped(stop.number, "saved after step 7")
+
+    assert end_of(main, tmp_path, log=tmp_path / "log") == code
+    assert "stopping after this step; once more stops at once" in capfd.readouterr().err
+    said = f"stopped by {signal.Signals(number).name}, saved after step 7; --restore_file last goes on\n"
+    assert (tmp_path / "log").read_text().endswith(said)
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopRequest() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+        assert stop.number == 0
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_full_disk_is_one_line(tmp_path, capsys, named):
+    def main():
+        with open("/dev/full", "w") as file:
+            file.write("x")
+
+    def main_named():
+        with naming(tmp_path / "scores.json"):
+            main()
+
+    assert end_of(main_named if named else main, tmp_path) == 2
+    where = f"{tmp_path / 'scores.json'}: " if named else ""
+    assert capsys.readouterr().err == f"error: {where}No space left on device\n"
+
+
+def test_so_is_one_after_training_has_ended_badly(tmp_path, capsys):
+    (tmp_path / "train.log").symlink_to("/dev/full")
+
+    def main():
+        raise TrainingError("the loss is nan")
+
+    assert end_of(main, tmp_path, log=tmp_path / "train.log") == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith("train.log: No space left on device")
+
+
+def test_a_log_that_cannot_be_written_is_one_line(tmp_path, capsys):
+    (tmp_path / "train.log").symlink_to("/dev/full")
+
+    def main():
+        runtime.log.info("a line")
+
+    assert end_of(main, tmp_path, log=tmp_path / "train.log") == 2
+    assert capsys.readouterr().err == f"a line\nerror: {tmp_path / 'train.log'}: No space left on device\n"
