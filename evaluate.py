@@ -50,9 +50,10 @@ def main(args: argparse.Namespace) -> None:
     if not split.annotated:
         raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
     model = load(resolve_model_dir(args.model_dir, args.restore_file), max_len=args.max_len)
-    if args.audit and not isinstance(head := model.tagger.head, FlatHead):
+    if args.audit and not isinstance(model.tagger.head, FlatHead):
+        got = type(model.tagger.head).__name__
         raise DataError(
-            f"--audit: head {type(head).__name__} gives no probability of a whole tagging, expected softmax, crf"
+            f"--audit: head {got} gives no probability of a whole tagging, expected softmax or crf"
         )
     out_dir.mkdir(parents=True, exist_ok=True)
     for line in (*model.report, *missed_gold(model.tagger.head, split)):
