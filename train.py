@@ -9,13 +9,14 @@ import argparse
 import math
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ner import corpus, runtime
+from ner import corpus, runtime, series
 from ner.checkpoint import find_checkpoint
 from ner.config import Config, load_config, to_json
 from ner.corpus import DataError
@@ -44,7 +45,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--model_dir", type=Path, default=Path("experiments/base_model"), help="holds params.json"
     )
-    parser.add_argument("--seed", type=int, default=2019)
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=2019)
+    seeds.add_argument(
+        "--seeds", type=int, nargs="+", metavar="N", help="an experiment each, in <model_dir>/seed-N"
+    )
     parser.add_argument("--restore_file", metavar="NAME", help="go on from last, best or checkpoints/step-N")
     parser.add_argument("--overwrite", action="store_true", help="remove the results of an earlier run first")
     parser.add_argument(
@@ -65,23 +70,32 @@ def parse_args(argv=None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.unlabelled and not args.teacher:
         parser.error("--unlabelled: expected --teacher with it")
+    args.argv = sys.argv[1:] if argv is None else argv
+    args.params = args.model_dir / "params.json"
     return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None) -> None:
+    if args.seeds:
+        return run_series(args)
     device, precision = runtime.device_and_precision(args)
-    params = args.model_dir / "params.json"
-    config = load_config(params, args.set)
+    config = load_config(args.params, args.set)
     if config.schedule not in SCHEDULES:
         known = ", ".join(SCHEDULES)
-        raise DataError(f"{params}: schedule: got {config.schedule!r}, expected one of {known}")
-    check_objective(config, args, precision, str(params))
+        raise DataError(f"{args.params}: schedule: got {config.schedule!r}, expected one of {known}")
+    check_objective(config, args, precision, str(args.params))
     with only_trainer(args.model_dir):
         check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
-        run(args, config, device, precision)
+        run(args, config, device, precision, after_epoch)
 
 
-def run(args: argparse.Namespace, config: Config, device: torch.device, precision: str) -> None:
+def run(
+    args: argparse.Namespace,
+    config: Config,
+    device: torch.device,
+    precision: str,
+    after_epoch: Callable[[], None] | None,
+) -> None:
     """Builds the experiment, from its beginning or from a checkpoint, and trains."""
     checkpoint, damages = None, []
     if args.restore_file:
@@ -120,6 +134,7 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         fixed_scale=args.loss_scale,
         replicas=replicate(model.tagger, report) if args.multi_gpu else None,
         show_progress=sys.stderr.isatty(),
+        after_epoch=after_epoch,
     )
     resolved = resolve(args, config, experiment, precision)
     resolved["teacher"] = lesson and lesson.fingerprint
@@ -129,6 +144,7 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         report += [*damages, experiment.restore(checkpoint)]
     else:
         clear_directory(args.model_dir)
+        series.copy_params(args.params, args.model_dir)
         write_resolved(args.model_dir, resolved)
     runtime.start_log(args.model_dir / "train.log")
     report += missed_gold(model.tagger.head, val)
@@ -142,6 +158,16 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
     experiment.run()
     if lesson:
         compare(args, lesson.teacher, val)
+
+
+def run_series(args: argparse.Namespace) -> None:
+    """An ordinary experiment for each of `--seeds`, one after another; all are checked before one begins."""
+    config = load_config(args.params, args.set)
+    runs = series.plan(args.params, args.seeds, config, restore=args.restore_file, overwrite=args.overwrite)
+    for one in runs:
+        main(argparse.Namespace(**{**vars(args), **one, "seeds": None}))
+    runtime.start_log()
+    log.info(series.summary([one["model_dir"] for one in runs]))
 
 
 def read_annotated(data_dir: Path, split: str) -> corpus.Split:
@@ -166,7 +192,7 @@ def build_model(
     args: argparse.Namespace, config: Config, train: corpus.Split, checkpoint: Path | None
 ) -> tuple[Model, Examples, list[str]]:
     """The tagger with its encoder, published or fresh; the train split in its pieces; a report in words."""
-    where = str(args.model_dir / "params.json")
+    where = str(args.params)
     if args.bert_model_dir:
         check_model(args.bert_model_dir)
         encoder, tokenizer, report = open_encoder(args.bert_model_dir)
@@ -236,7 +262,7 @@ def fresh_encoder(
     args: argparse.Namespace, config: Config, train: corpus.Split, checkpoint: Path | None
 ) -> tuple[nn.Module, Tokenizer, Examples, list[str]]:
     """An encoder without published weights, and what it learns from train before training begins."""
-    where = str(args.model_dir / "params.json")
+    where = str(args.params)
     if not config.encoder:
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
     if checkpoint:
@@ -342,18 +368,12 @@ def build_scaler(device: torch.device, precision: str, loss_scale: float) -> tor
 def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, precision: str) -> dict:
     """What goes into resolved.json."""
     model = experiment.model
-    files = [
-        file
-        for split in ("train", "val")
-        for name in ("sentences.txt", *corpus.GOLD)
-        if (file := args.data_dir / split / name).exists()
-    ]
     return {
         "params": asdict(config),
         "data": {
             "labels": list(model.tag_set.labels),
             "unit": model.unit,
-            **{f"{file.parent.name}/{file.name}": runtime.sha256(file) for file in files},
+            **data_hashes(args.data_dir),
         },
         "seed": args.seed,
         "precision": precision,
@@ -363,9 +383,15 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
         "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),
         "batch_tokens": experiment.train.batch_tokens,
         "steps_an_epoch": experiment.steps_an_epoch,
-        "command": shlex.join(["train.py", *sys.argv[1:]]),
+        "command": shlex.join(["train.py", *args.argv]),
         "environment": runtime.environment(),
     }
+
+
+def data_hashes(data_dir: Path) -> dict[str, str]:
+    """The files that a run is trained and chosen on -> SHA-256."""
+    names = [f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", *corpus.GOLD)]
+    return {name: runtime.sha256(data_dir / name) for name in names if (data_dir / name).exists()}
 
 
 if __name__ == "__main__":

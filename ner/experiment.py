@@ -60,6 +60,8 @@ class Experiment:
     progress: engine.Progress = field(default_factory=engine.Progress)
     patience: Patience = field(default_factory=Patience)
     show_progress: bool = False
+    after_epoch: Callable[[], None] | None = None
+    "called when an epoch is saved; what it raises ends the run"
     stop: StopRequest = field(default_factory=StopRequest)
     average: WeightAverage | None = field(init=False)
 
@@ -171,6 +173,8 @@ class Experiment:
         self._report(line, scores, predicted, is_best, time_left=whole * share * (config.epoch_num - number))
         self.progress.next_epoch()
         self._save(is_best)
+        if self.after_epoch:
+            self.after_epoch()
 
     def _on_step(self, bar: "ProgressBar") -> Callable[[engine.Progress], None]:
         every = self.config.save_steps

@@ -104,10 +104,15 @@ def _run(main: Callable, parse_args: Callable, argv: Sequence[str] | None) -> in
     return 0
 
 
-def set_seed(seed: int) -> None:
-    """Seeds torch on every device; the order of data has a seed of its own in `DataLoader`."""
+def check_seed(seed: int) -> None:
+    """DataError where torch has no such seed."""
     if not 0 <= seed < 2**63:
         raise DataError(f"--seed {seed}: expected 0 to {2**63 - 1}")
+
+
+def set_seed(seed: int) -> None:
+    """Seeds torch on every device; the order of data has a seed of its own in `DataLoader`."""
+    check_seed(seed)
     torch.manual_seed(seed)
 
 

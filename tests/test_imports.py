@@ -17,7 +17,9 @@ ORDER = {
     "corpus": {"tags"},
     "text": {"tags"},
     "metrics": {"tags"},
+    "significance": {"tags"},
     "report": {"tags", "metrics"},
+    "results": {"tags", "corpus", "significance"},
     "heads": {"tags", "batch"},
     "features": {"encoders"},
     "formats": {"tags", "encodings", "corpus", "text"},
@@ -62,6 +64,8 @@ ORDER = {
     "distillation": {
         *("tags", "corpus", "text", "data_loader", "heads", "model", "report", "experiment", "runtime"),
     },
+    "series": {"corpus", "config", "run_dir", "results", "runtime", "significance"},
+    "search": {"corpus", "config", "run_dir", "results", "runtime"},
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
         *("engine", "checkpoint", "run_dir", "runtime"),
@@ -82,7 +86,7 @@ EXTRAS = {
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WITHOUT_TORCH = {
     *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
-    *("audit", "download", "config", "tokenizer", "truncation"),
+    *("audit", "download", "config", "tokenizer", "truncation", "significance", "results"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
 SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")])
