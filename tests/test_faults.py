@@ -19,7 +19,7 @@ def table() -> list[list[str]]:
 
 
 def test_every_trial_ends_as_promised(table):
-    assert len(table) == 2 * 15 + 4 + 3
+    assert len(table) == 14 + 5 + 4 + 3
     assert [row for row in table if row[1] != row[2]] == []
 
 
