@@ -10,12 +10,14 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from ner.audit import audit, corpus_of_build, corpus_of_folder
+from ner.audit.report import as_files, summary
 from ner.corpus import SPLITS, UNITS, DataError
 from ner.dataset import build, findings, refuse_illegal, table
 from ner.dataset_dir import check_out_dir, write_dataset
 from ner.download import SOURCES, fetch
 from ner.formats import FORMATS, Document, read
-from ner.runtime import run
+from ner.runtime import run, whole_file
 from ner.tags import SCHEMES
 
 
@@ -35,6 +37,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add_reading_arguments(parser)
     parser.add_argument("--unit", choices=UNITS, help="what a token is (default: guessed)")
     parser.add_argument("--strict", action="store_true", help="refuse illegal gold tags")
+    parser.add_argument(
+        "--audit",
+        action="store_true",
+        help="write audit.md and audit.json; without --train or --download of what stands in --out_dir",
+    )
     parser.add_argument("--download", choices=SOURCES, help="in place of --train and --test")
     parser.add_argument("--download_url", metavar="URL", help="a mirror of the archive")
     return parser.parse_args(argv)
@@ -79,6 +86,9 @@ def reading_options(args: argparse.Namespace) -> dict:
 def main(args: argparse.Namespace) -> None:
     given = {split: getattr(args, split) for split in SPLITS if getattr(args, split)}
     _check_options(args, given)
+    if "train" not in given and not args.download:
+        audit_folder(args)
+        return
     check_out_dir(args.out_dir, given.values())
     documents = _read(args, given)
     if args.strict:
@@ -91,13 +101,28 @@ def main(args: argparse.Namespace) -> None:
         seed=args.seed,
         unit=args.unit,
     )
-    write_dataset(args.out_dir, dataset)
+    corpus = corpus_of_build(documents, dataset)
+    found = audit(corpus)
+    write_dataset(args.out_dir, dataset, as_files(corpus, found) if args.audit else None)
     if args.format is None:
         for document in documents.values():
             print(f"{document.path.name}: format {document.format}, guessed (--format states it)")
-    for line in findings(dataset.facts):
+    for line in [*findings(dataset.facts), *summary(corpus, found | {"illegal_tags": []})]:
         print(line)
     print(f"\n{table(dataset.facts)}\n\nwritten to {args.out_dir}")
+
+
+def audit_folder(args: argparse.Namespace) -> None:
+    """Audits a built set as it stands, and writes what was found beside it."""
+    alone = vars(parse_args(["--audit", f"--out_dir={args.out_dir}"]))
+    if options := [name for name, value in vars(args).items() if value != alone[name]]:
+        raise DataError(f"--{options[0]} is of a build; --audit without --train takes --out_dir alone")
+    corpus = corpus_of_folder(args.out_dir)
+    found = audit(corpus)
+    for name, text in as_files(corpus, found).items():
+        with whole_file(args.out_dir / name) as file:
+            file.write(text)
+    print(*summary(corpus, found), f"\nwritten to {args.out_dir}: audit.md, audit.json", sep="\n")
 
 
 def _check_options(args: argparse.Namespace, given: dict[str, Path]) -> None:
@@ -105,7 +130,7 @@ def _check_options(args: argparse.Namespace, given: dict[str, Path]) -> None:
         raise DataError(
             f"--download {args.download} stands in place of --train and --test; expected one of them"
         )
-    if not args.download and "train" not in given:
+    if not args.download and "train" not in given and not args.audit:
         raise DataError(f"no --train, expected --train FILE or --download {'|'.join(SOURCES)}")
     if args.download_url and not args.download:
         raise DataError(f"--download_url without --download, expected --download {'|'.join(SOURCES)} too")

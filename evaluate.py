@@ -7,7 +7,7 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ner import runtime
@@ -20,6 +20,9 @@ from ner.model import load, resolve_model_dir
 from ner.predictions import write_predictions
 from ner.report import per_type_table
 from ner.runtime import log
+from ner.suspicious import Margins, describe, suspicious, write_suspicious
+
+N_SHOWN = 10  # suspicious sentences that are printed
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -33,6 +36,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--out_dir", type=Path, help="where results go (default: --model_dir)")
     parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
     parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch")
+    parser.add_argument("--audit", action="store_true", help="rank the sentences whose gold the model doubts")
     runtime.add_device_arguments(parser)
     return parser.parse_args(argv)
 
@@ -56,7 +60,9 @@ def main(args: argparse.Namespace) -> None:
         batch_tokens=args.batch_tokens,
         label_ids=model.label_ids,
     )
-    scores, loss, predicted = evaluate(model, loader, device=device)
+    margins = Margins(model, len(split.sentences))
+    options = {"on_batch": margins} if args.audit else {}
+    scores, loss, predicted = evaluate(model, loader, device=device, **options)
     if scores.total.n_gold != split.n_entities or scores.n_sentences != len(split.sentences):
         raise DataError(f"{scores.total.n_gold} entities scored, expected {split.n_entities} as in the file")
     summary = scores.summary() | {"loss": loss}
@@ -67,6 +73,10 @@ def main(args: argparse.Namespace) -> None:
         file.write(to_json(summary))
     write_predictions(out_dir, args.split, split.sentences, predicted)
     log.info(f"written to {path} and predictions_{args.split}.txt, .jsonl beside it")
+    if args.audit:
+        report_suspicious(
+            args.split, out_dir, *suspicious(split.sentences, predicted, margins, unit=model.unit)
+        )
 
 
 def seqeval_strict(split: Split, predicted: Sequence) -> dict:
@@ -108,6 +118,16 @@ def report(
             f"{len(split.illegal)} gold tags are illegal; their entities count above as they read, "
             f"but not in seqeval's strict mode: F1 {100 * strict['f1']:.2f} on {strict['n_gold']} gold"
         )
+
+
+def report_suspicious(split: str, out_dir: Path, objects: Sequence[dict], others: Mapping[str, int]) -> None:
+    """Writes what the audit found, and shows the first of it."""
+    path = write_suspicious(out_dir, split, objects)
+    log.info(f"\nsentences whose gold the model doubts, the widest margins first: {len(objects):,} in {path}")
+    for values in objects[:N_SHOWN]:
+        log.info(f"  {describe(split, values)}")
+    for reason, n in others.items():
+        log.info(f"  not ranked, {reason}: {n:,}")
 
 
 if __name__ == "__main__":

@@ -17,16 +17,18 @@ from torch import nn
 
 from ner import corpus, runtime
 from ner.checkpoint import find_checkpoint
-from ner.config import Config, load_config
+from ner.config import Config, load_config, to_json
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
+from ner.distillation import Lesson, check_pair, comparison, comparison_table, prepare
 from ner.experiment import Experiment
 from ner.features import build_features
 from ner.heads.losses import LOSSES, build_loss
 from ner.integrity import check_model
-from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
+from ner.model import Model, Tagger, build_encoder, build_head, load, open_encoder, resolve_model_dir
 from ner.objectives import ADVERSARIES
 from ner.optim import SCHEDULES, build_optimizer, n_layers_of, parameter_groups, train_from
+from ner.pretraining.plaintext import read_lines
 from ner.run_dir import check_directory, check_unchanged, clear_directory, only_trainer, write_resolved
 from ner.runtime import log
 from ner.tags import TagSet
@@ -48,10 +50,22 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of params.json"
     )
+    parser.add_argument(
+        "--teacher", type=Path, metavar="DIR", help="a fine-tuned model to learn from as well"
+    )
+    parser.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="FILE",
+        help="with --teacher: more text, tagged by it; .txt, .gz, .xz",
+    )
     parser.add_argument("--multi_gpu", action="store_true", help="DataParallel over the visible GPUs")
     parser.add_argument("--loss_scale", type=float, default=0, help="with --fp16: a fixed scale; 0: dynamic")
     runtime.add_device_arguments(parser)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.unlabelled and not args.teacher:
+        parser.error("--unlabelled: expected --teacher with it")
+    return args
 
 
 def main(args: argparse.Namespace) -> None:
@@ -77,6 +91,9 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
     model, examples, report = build_model(args, config, train, checkpoint)
     model.tagger.precision = precision
     model.tagger.to(device)
+    lesson = ask_teacher(args, config, model, examples) if args.teacher else None
+    if lesson:
+        examples, report = lesson.examples, [*report, lesson.said]
     windows = Windows(config.max_len)
     budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
     model.tagger.max_cells = max(budget, config.max_len)
@@ -96,7 +113,7 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         model=model,
         optimizer=build_optimizer(groups),
         scaler=build_scaler(device, precision, args.loss_scale),
-        train=DataLoader(examples, seed=args.seed, **loading),
+        train=DataLoader(examples, seed=args.seed, soft=lesson and lesson.soft, **loading),
         val=DataLoader(encode(val.sentences, model.tokenizer), **loading),
         device=device,
         fixed_scale=args.loss_scale,
@@ -104,6 +121,7 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         show_progress=sys.stderr.isatty(),
     )
     resolved = resolve(args, config, experiment, precision)
+    resolved["teacher"] = lesson and lesson.fingerprint
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
     if checkpoint:
         check_unchanged(args.model_dir, resolved)
@@ -119,6 +137,8 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         f"{experiment.steps_an_epoch} steps an epoch of {budget} pieces each, {precision} on {device}"
     )
     experiment.run()
+    if lesson:
+        compare(args, lesson.teacher, val)
 
 
 def read_annotated(data_dir: Path, split: str) -> corpus.Split:
@@ -183,6 +203,29 @@ def build_model(
     return Model(tagger, tokenizer, unit, config.max_len), examples, report
 
 
+def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples: Examples) -> Lesson:
+    """What the teacher says of train and of the unlabelled text."""
+    teacher = load(resolve_model_dir(args.teacher))
+    teacher.tagger.to(model.tagger.device).precision = model.tagger.precision
+    lines = (line for _, line in read_lines(args.unlabelled)) if args.unlabelled else ()
+    temperature = config.distillation_temperature
+    try:
+        check_pair(teacher, model)
+    except ValueError as error:
+        raise DataError(f"--teacher {args.teacher}: {error}") from None
+    return prepare(teacher, model, examples, lines, directory=args.model_dir, temperature=temperature)
+
+
+def compare(args: argparse.Namespace, teacher: Model, val: corpus.Split) -> None:
+    """Says what the student is beside its teacher, in the log and in distillation.json."""
+    student, tagger = load(args.model_dir / "best"), teacher.tagger
+    student.tagger.to(tagger.device).precision = tagger.precision
+    rows = comparison({"teacher": teacher, "student": student}, val.sentences)
+    log.info(f"\n{comparison_table(rows)}")
+    with runtime.whole_file(args.model_dir / "distillation.json") as file:
+        file.write(to_json(rows))
+
+
 def fresh_encoder(
     args: argparse.Namespace, config: Config, train: corpus.Split, checkpoint: Path | None
 ) -> tuple[nn.Module, Tokenizer, Examples, list[str]]:
@@ -220,6 +263,9 @@ def check_objective(config: Config, args: argparse.Namespace, precision: str, wh
         value = getattr(config, name)
         if args.multi_gpu and value not in (0, "none"):
             raise DataError(f"{where}: {name}: got {value!r} with --multi_gpu, which cannot run it")
+    for name in ("rdrop", "multi_dropout"):
+        if args.teacher and (value := getattr(config, name)):
+            raise DataError(f"{where}: {name}: got {value!r} with --teacher, expected 0: one of them")
 
 
 def set_loss(head: nn.Module, config: Config, where: str) -> None:

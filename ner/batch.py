@@ -1,6 +1,6 @@
 """What a model needs to know of data, and nothing more.
 
-Axes: B sentences, N windows a sentence, P pieces a window, T tokens of whole sentences, S gold spans.
+Axes: B sentences, N windows a sentence, P pieces a window, T tokens of whole sentences, S gold spans, K tags.
 """
 
 from typing import NamedTuple
@@ -17,6 +17,7 @@ class Batch(NamedTuple):
     mask        (B, T) bool, True = real, contiguous from 0, at least one a sentence
     spans       (B, S, 3) int64, gold as (start, end, label number), padded by the empty span (0, 0, 0);
                 None where there is no annotation
+    soft        (B, T, K) float32, a teacher's probabilities of the tags; padding holds 0; None without one
     """
 
     piece_ids: torch.Tensor
@@ -24,6 +25,7 @@ class Batch(NamedTuple):
     token_piece: torch.Tensor
     mask: torch.Tensor
     spans: torch.Tensor | None
+    soft: torch.Tensor | None = None
 
     @property
     def n_tokens(self) -> int:

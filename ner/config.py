@@ -62,6 +62,12 @@ class Config:
     "weight of the divergence of two passes that differ by dropout; 0: one pass"
     multi_dropout: int = 0
     "dropouts before the classifier whose losses are averaged; 0: one"
+    ema: float = 0.0
+    "decay of a moving average of the weights, which is scored and saved in their place; 0: none"
+    distillation_weight: float = 0.5
+    "with --teacher: the share of its soft labels in the loss, gold has the rest"
+    distillation_temperature: float = 1.0
+    "with --teacher: what scores are divided by before they are compared"
     head_learning_rate: float = 0.0
     "peak rate of the head; 0: learning_rate"
     transition_learning_rate: float = 0.0
@@ -103,6 +109,10 @@ class Config:
         _require(0 <= self.head_dropout < 1, "head_dropout", self.head_dropout, "0 <= p < 1")
         _require(0 <= self.layer_decay <= 1, "layer_decay", self.layer_decay, "0 <= share <= 1")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "0 <= share < 1")
+        _require(0 <= self.ema < 1, "ema", self.ema, "0 <= decay < 1")
+        weight, temperature = self.distillation_weight, self.distillation_temperature
+        _require(0 <= weight <= 1, "distillation_weight", weight, "a share, 0 to 1")
+        _require(temperature > 0, "distillation_temperature", temperature, "above 0")
         _require(self.adversarial_epsilon > 0, "adversarial_epsilon", self.adversarial_epsilon, "above 0")
         if self.rdrop:
             _require(not self.multi_dropout, "multi_dropout", self.multi_dropout, "0 with rdrop: one of them")

@@ -124,7 +124,8 @@ class DataLoader:
 
     Sentences of like length travel together.  With a `seed`, sentences and batches are shuffled anew
     each epoch; without one they come sorted by length, for prediction.  Every sentence comes exactly
-    once, and the number of batches is the same in every epoch.
+    once, and the number of batches is the same in every epoch.  `soft` are a teacher's probabilities,
+    (all tokens, K), for training.
     """
 
     def __init__(
@@ -135,12 +136,14 @@ class DataLoader:
         batch_tokens: int,
         label_ids: dict[str, int] | None = None,
         seed: int | None = None,
+        soft: np.ndarray | None = None,
     ):
         self.examples = examples
         self.windows = windows
         self.batch_tokens = batch_tokens
         self.label_ids = label_ids
         self.seed = seed
+        self.soft = soft
         self._n_windows = windows.count(examples.n_pieces)
         window = np.minimum(examples.n_pieces + 2, windows.max_len)
         self._length = np.minimum(rounded(window), windows.max_len)
@@ -212,6 +215,7 @@ class DataLoader:
             token_piece=torch.from_numpy(token_piece),
             mask=torch.from_numpy(np.arange(n_tokens) < lengths[:, None]),
             spans=self._gold(indices) if self.label_ids is not None else None,
+            soft=self._soft(indices, n_tokens) if self.soft is not None else None,
         )
 
     def _gold(self, indices: Sequence[int]) -> torch.Tensor:
@@ -221,11 +225,23 @@ class DataLoader:
             [(s.start, s.end, ids[s.label]) for s in self.examples.sentences[i].spans if s.label in ids]
             for i in indices
         ]
-        gold = torch.zeros(len(rows), max(map(len, rows)), 3, dtype=torch.int64)
-        for row, spans in enumerate(rows):
-            if spans:
-                gold[row, : len(spans)] = torch.tensor(spans)
-        return gold
+        return pad_spans(rows)
+
+
+def pad_spans(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
+    """(B, S, 3) int64: (start, end, label number) of each sentence's spans, padded by the empty span."""
+    padded = torch.zeros(len(rows), max(map(len, rows)), 3, dtype=torch.int64)
+    for row, spans in enumerate(rows):
+        if spans:
+            padded[row, : len(spans)] = torch.tensor(spans)
+    return padded
+
+    def _soft(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
+        soft = torch.zeros(len(indices), n_tokens, self.soft.shape[1])
+        for row, i in enumerate(indices):
+            own = self.soft[self.examples.token_ends[i] : self.examples.token_ends[i + 1]]
+            soft[row, : len(own)] = torch.from_numpy(own.astype(np.float32))
+        return soft
 
 
 def token_budget(examples: Examples, windows: Windows, batch_size: int) -> int:

@@ -19,10 +19,14 @@ N_LISTED = 10  # illegal tags, or entities left out, that are printed; dataset.j
 
 
 class Dataset(NamedTuple):
-    """`splits` in the order of `SPLITS`; `facts` is what `dataset.json` holds."""
+    """`splits` in the order of `SPLITS`; `facts` is what `dataset.json` holds.
+
+    `places[split][i]` is `file:line`, where sentence i starts in its source.
+    """
 
     splits: dict[str, list[Sentence]]
     facts: dict
+    places: dict[str, list[str]]
 
 
 class _Part(NamedTuple):
@@ -100,7 +104,9 @@ def build(
         choices.append(f"unit: {unit}, guessed from the {what} of train (--unit states it)")
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
     facts |= {} if train_size is None else {"train_size": train_size}
-    return Dataset(splits, facts | {"choices": choices} | _describe(documents, parts, splits))
+    facts |= {"choices": choices} | _describe(documents, parts, splits)
+    places = {name: [documents[p.source].place(row) for row in p.rows] for name, p in parts.items()}
+    return Dataset(splits, facts, places)
 
 
 def _parts(
@@ -194,12 +200,12 @@ def _counts(sentences: list[Sentence]) -> dict:
         "tokens": sum(lengths),
         "entities": dict(sorted(entities.items())) if annotated else None,
         "without_entity": sum(not sentence.spans for sentence in sentences) if annotated else None,
-        "length": {"p50": _percentile(lengths, 50), "p95": _percentile(lengths, 95), "max": lengths[-1]},
+        "length": {"p50": percentile(lengths, 50), "p95": percentile(lengths, 95), "max": lengths[-1]},
         "duplicate_texts": len(sentences) - len({sentence.tokens for sentence in sentences}),
     }
 
 
-def _percentile(ordered: list[int], percent: int) -> int:
+def percentile(ordered: list[int], percent: int) -> int:
     """Nearest rank: the smallest value that at least `percent` in a hundred do not exceed."""
     return ordered[-(-percent * len(ordered) // 100) - 1]
 

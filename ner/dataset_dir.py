@@ -2,14 +2,14 @@
 
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ner.corpus import SPLITS, DataError, write_split
 from ner.dataset import Dataset
 from ner.tags import TagSet
 
-OWNED = (*SPLITS, "tags.txt", "dataset.json")
+OWNED = (*SPLITS, "tags.txt", "dataset.json", "audit.json", "audit.md")
 SPLIT_FILES = {"sentences.txt", "tags.txt", "entities.jsonl"}
 
 
@@ -40,10 +40,11 @@ def _check(out_dir: Path, inputs: Iterable[str | Path]) -> None:
             raise DataError(f"{folder}: holds {strange[0]!r}, expected only {', '.join(sorted(SPLIT_FILES))}")
 
 
-def write_dataset(out_dir: str | Path, dataset: Dataset) -> None:
-    """Writes `tags.txt`, `dataset.json` and the splits; other files of the folder stay as they are.
+def write_dataset(out_dir: str | Path, dataset: Dataset, audit: Mapping[str, str] | None = None) -> None:
+    """Writes `tags.txt`, `dataset.json`, the splits and the texts of an audit, by file name.
 
-    Splits of an earlier build are replaced, and removed where this one has none such.
+    Splits and audits of an earlier build are replaced, and removed where this one has none such; other
+    files of the folder stay as they are.
     """
     out_dir = Path(out_dir)
     parent = _existing(out_dir)  # on the same file system as the folder to be, so that a move is a rename
@@ -60,6 +61,8 @@ def write_dataset(out_dir: str | Path, dataset: Dataset) -> None:
                 "".join(f"{tag}\n" for tag in TagSet.from_labels(dataset.facts["labels"]).tags),
             )
             _write(built / "dataset.json", json.dumps(dataset.facts, ensure_ascii=False, indent=2) + "\n")
+            for name, text in (audit or {}).items():
+                _write(built / name, text)
             _swap(built, out_dir, replaced)
     except OSError as error:
         raise DataError(f"{out_dir}: cannot be written, {error.strerror or error}") from None

@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
+from ner.batch import Batch
 from ner.data_loader import DataLoader
 from ner.model import Tagger
 from ner.objectives import Objective, likelihood
@@ -15,6 +17,8 @@ from ner.runtime import TrainingError
 from ner.tags import ScoredSpan
 
 MAX_SKIPPED = 20  # steps in a row in which fp16 may overflow; from 2^16 the scale has then sunk to 2^-4
+# called with sentence numbers, the batch on its device, its scores, losses (B,) or None, spans found
+OnBatch = Callable[[np.ndarray, Batch, torch.Tensor, torch.Tensor | None, list[list[ScoredSpan]]], None]
 
 
 @dataclass
@@ -146,10 +150,11 @@ def predict(
     *,
     device: torch.device,
     replicas: nn.Module | None = None,
+    on_batch: OnBatch = lambda indices, batch, scores, losses, spans: None,
 ) -> tuple[list[list[ScoredSpan]], float | None]:
     """Spans of every sentence, in the order of the loader's examples, and the loss in nats a token.
 
-    The loss is None where the loader gives no gold.
+    The loss is None where the loader gives no gold.  `on_batch` sees what became of every batch.
     """
     model = replicas or tagger
     model.eval()
@@ -158,7 +163,9 @@ def predict(
     for indices, batch in loader.batches():
         moved = batch.to(device)
         scores, losses = model(moved)
-        for i, spans in zip(indices, tagger.head.decode(scores, moved), strict=True):
+        decoded = tagger.head.decode(scores, moved)
+        on_batch(indices, moved, scores, losses, decoded)
+        for i, spans in zip(indices, decoded, strict=True):
             found[i] = spans
         if losses is not None:
             loss_sum += losses.sum().item()

@@ -1,5 +1,6 @@
 """One experiment: the loop over epochs, when it stops, and what it leaves in its directory."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from ner import engine
+from ner.averaging import WeightAverage
 from ner.checkpoint import resume, save_checkpoint
 from ner.config import Config
 from ner.data_loader import DataLoader
@@ -58,6 +60,10 @@ class Experiment:
     patience: Patience = field(default_factory=Patience)
     show_progress: bool = False
     stop: StopRequest = field(default_factory=StopRequest)
+    average: WeightAverage | None = field(init=False)
+
+    def __post_init__(self):
+        self.average = WeightAverage(self.model.tagger, self.config.ema) if self.config.ema else None
 
     @property
     def steps_an_epoch(self) -> int:
@@ -75,7 +81,7 @@ class Experiment:
             self.directory,
             folder,
             record_type=Patience,
-            read_model=lambda checkpoint: restore_weights(checkpoint, self.model.tagger),
+            read_model=self._read_model,
             optimizer=self.optimizer,
             scaler=self.scaler,
         )
@@ -135,13 +141,14 @@ class Experiment:
                 scaler=self.scaler,
                 fixed_scale=self.fixed_scale,
                 replicas=self.replicas,
-                objective=build_objective(config),
+                objective=build_objective(config, teacher=self.train.soft is not None),
                 on_step=self._on_step(bar),
             )
         seconds = time.perf_counter() - started
-        scores, val_loss, predicted = evaluate(
-            self.model, self.val, device=self.device, replicas=self.replicas
-        )
+        with self._averaged():
+            scores, val_loss, predicted = evaluate(
+                self.model, self.val, device=self.device, replicas=self.replicas
+            )
         engine.check_finite(val_loss, f"on val, epoch {number}, step {self.progress.step}")
         is_best = self.patience.update(scores.total.f1, config.patience / 100)
         line = {
@@ -169,6 +176,8 @@ class Experiment:
 
         def on_step(progress: engine.Progress) -> None:
             bar.step(progress.loss)
+            if self.average:
+                self.average.update(progress.step)
             is_due = every and progress.step % every == 0 and progress.batch < len(self.train)
             if is_due or self.stop.number:
                 self._save(is_best=False)
@@ -179,13 +188,27 @@ class Experiment:
     def _save(self, is_best: bool) -> None:
         save_checkpoint(
             self.directory,
-            write_model=lambda folder: save(folder, self.model),
+            write_model=self._write_model,
             optimizer=self.optimizer,
             scaler=self.scaler,
             progress=self.progress,
             record={"best_f1": self.patience.best_f1, "n_without_gain": self.patience.n_without_gain},
             is_best=is_best,
         )
+
+    def _averaged(self):
+        return self.average.in_place() if self.average else contextlib.nullcontext()
+
+    def _write_model(self, folder: Path) -> None:
+        with self._averaged():
+            save(folder, self.model)
+        if self.average:
+            self.average.save(folder)
+
+    def _read_model(self, folder: Path) -> None:
+        restore_weights(folder, self.model.tagger)
+        if self.average:
+            self.average.restore(folder)
 
     def _report(
         self, line: dict, scores: Scores, predicted: list[list[Span]], is_best: bool, time_left: float
@@ -254,10 +277,13 @@ class ProgressBar:
 
 
 def evaluate(
-    model: Model, loader: DataLoader, *, device: torch.device, replicas: nn.Module | None = None
+    model: Model, loader: DataLoader, *, device: torch.device, **options
 ) -> tuple[Scores, float, list[list[Span]]]:
-    """Scores of a model on annotated examples, its loss in nats a token, and the spans it predicts."""
-    found, loss = engine.predict(model.tagger, loader, device=device, replicas=replicas)
+    """Scores of a model on annotated examples, its loss in nats a token, and the spans it predicts.
+
+    `options` are those of `engine.predict`.
+    """
+    found, loss = engine.predict(model.tagger, loader, device=device, **options)
     sentences = loader.examples.sentences
     predicted = [[scored.span for scored in spans] for spans in found]
     scores = score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences])

@@ -81,6 +81,10 @@ class Tagger(nn.Module):
             return self.encoder(ids, mask)
         return self.features.pick(self.encoder(ids, mask, layers=True))
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
     def freeze_encoder(self) -> None:
         """Leaves the encoder as it is, dropout off, while the head is trained."""
         self.encoder.requires_grad_(False)

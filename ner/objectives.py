@@ -37,6 +37,14 @@ def rdrop(model: nn.Module, batch: Batch, *, weight: float) -> Tensor:
     return (losses + other_losses).sum() / 2 + weight / 4 * divergence[batch.mask].sum()
 
 
+def distil(model: nn.Module, batch: Batch, *, weight: float, temperature: float) -> Tensor:
+    """The head's own loss, and `weight` of it given to the teacher's tags (Hinton, Vinyals and Dean 2015)."""
+    scores, losses = model(batch)
+    head = getattr(model, "module", model).head  # of DataParallel's replicas, the one they copy
+    soft = head.soft_loss(scores, batch, temperature=temperature)
+    return ((1 - weight) * losses + weight * soft).sum()
+
+
 def multi_dropout(model: nn.Module, batch: Batch, *, n_samples: int) -> Tensor:
     """Multi-sample dropout (Inoue 2019): the mean loss of several dropouts before one classifier."""
     with autocast(batch.piece_ids.device.type, model.precision):
@@ -106,10 +114,13 @@ def within(move: Tensor, radius: float) -> Tensor:
     return move * (radius / norm(move)).clamp_max(1.0)
 
 
-def build_objective(config: Config) -> Objective:
-    """The objective that params.json asks for."""
+def build_objective(config: Config, *, teacher: bool = False) -> Objective:
+    """The objective that params.json asks for; `teacher`: where batches hold a teacher's probabilities."""
     objective: Objective = likelihood
-    if config.rdrop:
+    if teacher:
+        options = {"weight": config.distillation_weight, "temperature": config.distillation_temperature}
+        objective = partial(distil, **options)
+    elif config.rdrop:
         objective = partial(rdrop, weight=config.rdrop)
     elif config.multi_dropout:
         objective = partial(multi_dropout, n_samples=config.multi_dropout)

@@ -14,7 +14,7 @@ from ner.runtime import naming, whole_file
 
 LOCK = "train.lock"
 METRICS = "metrics.jsonl"
-OURS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best")
+OURS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best", "distillation.json")
 SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl")  # evaluate.py's, of the same model
 
 
@@ -89,7 +89,7 @@ def write_resolved(directory: Path, resolved: dict) -> None:
 def check_unchanged(directory: Path, resolved: dict) -> None:
     """A resumed run must be the same run: DataError names what changed in params, data or labels."""
     before = read_json(directory / "resolved.json")
-    for part in ("params", "data", "seed", "precision", "loss_scale", "encoder", "tokenizer"):
+    for part in ("params", "data", "seed", "precision", "loss_scale", "encoder", "tokenizer", "teacher"):
         old, new = before.get(part), json.loads(json.dumps(resolved.get(part)))
         if old == new:
             continue

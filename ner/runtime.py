@@ -194,6 +194,11 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def binary(path: Path, mode: str, **text_options):
+    """An opener of `whole_file` for bytes."""
+    return open(path, mode.replace("t", "b"))
+
+
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
     """An OSError in it bears the file's name: the system names none where writing fails (a full disk)."""
@@ -209,7 +214,7 @@ def naming(path: Path) -> Iterator[None]:
 def whole_file(path: Path, opener=open):
     """A text file that appears under its name only when it is whole; a device or a pipe is written to.
 
-    `opener` is one that compresses: gzip.open, lzma.open.
+    `opener` is one that compresses, gzip.open or lzma.open, or `binary`.
     """
     if path.exists() and not path.is_file():
         with path.open("w", encoding="utf-8", newline="\n") as file:

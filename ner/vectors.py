@@ -18,7 +18,7 @@ from ner.data_loader import DataLoader, Windows, encode
 from ner.features import build_features
 from ner.model import Model, Tagger, open_encoder, unit_and_window
 from ner.predictions import CHUNK_TEXTS, chunks
-from ner.runtime import autocast, whole_file
+from ner.runtime import autocast, binary, whole_file
 from ner.text import tokenize
 
 POOLINGS = {
@@ -117,7 +117,7 @@ def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: b
     """
     lengths: list[int] = []
     n_rows = 0
-    with whole_file(path, _binary) as file:
+    with whole_file(path, binary) as file:
         _write_header(file, 0, width)
         for item in found:
             rows = np.atleast_2d(item.vectors) if item.vectors.size else item.vectors.reshape(-1, width)
@@ -127,13 +127,9 @@ def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: b
         file.seek(0)
         _write_header(file, n_rows, width)
     if tokens:
-        with whole_file(path.with_suffix(".lengths.npy"), _binary) as file:
+        with whole_file(path.with_suffix(".lengths.npy"), binary) as file:
             np.save(file, np.array(lengths, np.int64))
     return len(lengths)
-
-
-def _binary(path, mode, **options):
-    return open(path, mode.replace("t", "") + "b")
 
 
 def _write_header(file, n_rows: int, width: int) -> None:

@@ -23,6 +23,7 @@ ORDER = {
     "formats": {"tags", "encodings", "corpus", "text"},
     "dataset": {"tags", "corpus", "formats"},
     "dataset_dir": {"tags", "corpus", "dataset"},
+    "audit": {"tags", "corpus", "formats", "dataset"},
     "download": {"corpus"},
     "config": {"corpus"},
     "runtime": {"corpus"},
@@ -41,9 +42,14 @@ ORDER = {
     "vectors": {
         *("corpus", "text", "batch", "data_loader", "features", "model", "predictions", "runtime"),
     },
+    "suspicious": {"tags", "corpus", "batch", "data_loader", "model", "runtime"},
+    "averaging": {"encoders"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
-        *("engine", "checkpoint", "run_dir", "runtime"),
+        *("engine", "averaging", "checkpoint", "run_dir", "runtime"),
+    },
+    "distillation": {
+        *("tags", "corpus", "text", "data_loader", "heads", "model", "report", "experiment", "runtime"),
     },
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
@@ -65,7 +71,7 @@ EXTRAS = {
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WITHOUT_TORCH = {
     *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
-    *("download", "config", "tokenizer"),
+    *("audit", "download", "config", "tokenizer"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
 SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")])

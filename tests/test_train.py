@@ -18,6 +18,7 @@ import ner.experiment
 import predict
 import train
 from ner import runtime
+from ner.averaging import WeightAverage
 from ner.corpus import read_split
 from ner.experiment import Experiment, Patience
 from ner.metrics import Counts, Scores
@@ -351,8 +352,9 @@ def interrupt_after_saving(monkeypatch, n_saves):
         (["--fp16"], {"schedule": "cosine"}),
         (["--bf16"], {"layers": "mix", "context": "bilstm", "rdrop": 1.0}),
         ([], {"unfreeze_every": 1, "layer_decay": 0.8, "schedule": "triangular", "head_learning_rate": 1e-3}),
+        (["--bf16"], {"ema": 0.9, "unfreeze_every": 1}),
     ],
-    ids=["softmax", "crf bf16", "softmax fp16", "features", "unfreezing"],
+    ids=["softmax", "crf bf16", "softmax fp16", "features", "unfreezing", "ema"],
 )
 def test_a_run_goes_on_where_it_stopped(start, whole, data, run_main, monkeypatch, encoder, options, params):
     params = {"encoder": encoder, **params}
@@ -770,3 +772,67 @@ def test_labels_that_the_model_lacks_are_missed_gold(trained, data, tmp_path, ru
 def test_nothing_is_left_listening(start):
     start(epoch_num=1)
     assert logging.getLogger("ner").handlers == []
+
+
+@pytest.mark.parametrize("head", ["softmax", "crf"])
+def test_a_student_learns_from_a_teacher(trained, start, data, tmp_path, run_main, head):
+    """A BERT teaches an LSTM, by gold and by text that has none."""
+    text = tmp_path / "more.txt"
+    lines = (data / "test" / "sentences.txt").read_text(encoding="utf-8").splitlines()
+    text.write_text("\n".join(line.replace(" ", "") for line in lines), encoding="utf-8")
+    options = ["--teacher", trained, "--unlabelled", text]
+    params = {"encoder": LSTM, "head": head, "epoch_num": 2, "distillation_weight": 0.7}
+    folder, ended = start(*options, **params)
+    assert "10 of the sentences have no labels but its own" in ended.err
+    assert ended.err.splitlines()[0].startswith("train.py")
+    rows = json.loads((folder / "distillation.json").read_text())
+    assert rows["student"]["parameters"] < rows["teacher"]["parameters"]
+    for name, place in (("teacher", trained), ("student", folder)):
+        val = [line["val_f1"] for line in metrics_of(place)]
+        assert rows[name]["val_f1"] == pytest.approx(max(val))
+        resolved = json.loads((place / "resolved.json").read_text())
+        assert rows[name]["parameters"] == resolved["n_parameters"]
+    assert len(list(folder.glob("soft_labels-*.npy"))) == 1
+    again, _ = start(*options, name="again", **params)
+    assert same_weights(folder, again)
+    alone, _ = start(name="alone", **{**params, "distillation_weight": 0.5})
+    assert not same_weights(folder, alone)
+    other = ["--data_dir", data, "--model_dir", folder, "--restore_file", "last"]
+    ended = run_main(train, *other)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "teacher is None, expected" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("options", "params", "message"),
+    [
+        ([], {"scheme": "BIOES"}, "the teacher has no tag E-"),
+        ([], {"rdrop": 1.0}, "rdrop: got 1.0 with --teacher, expected 0"),
+        ([], {"distillation_weight": 1.5}, "distillation_weight: got 1.5, expected a share, 0 to 1"),
+        (["--unlabelled", "more.doc"], {}, "more.doc: got '.doc', expected .txt"),
+    ],
+)
+def test_a_lesson_that_cannot_be(trained, start, options, params, message):
+    _, ended = start("--teacher", trained, *options, code=2, **params)
+    assert ended.err.count("\n") == 1
+    assert message in ended.err
+
+
+def test_the_average_is_what_is_scored_and_saved(start, data, run_main, monkeypatch):
+    seen = []
+    update = WeightAverage.update
+
+    def watch(average, step):
+        update(average, step)
+        seen.append((average.weights[0].detach().clone(), average.means[0].clone()))
+
+    monkeypatch.setattr(WeightAverage, "update", watch)
+    folder, _ = start(epoch_num=2, ema=0.9)
+    learning, mean = seen[-1]
+    name = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(load_file(folder / "last" / "model.safetensors")[name], mean)
+    assert torch.equal(load_file(folder / "last" / "learning_weights.safetensors")["0"], learning)
+    assert not torch.equal(learning, mean)
+    assert run_main(evaluate, "--data_dir", data, "--model_dir", folder, "--split", "val").code == 0
+    best = max(metrics_of(folder), key=lambda line: line["val_f1"])
+    assert json.loads((folder / "metrics_val.json").read_text())["f1"] == pytest.approx(best["val_f1"])

@@ -42,7 +42,7 @@ def read_brat(path: str | Path, *, encoding: str = "utf-8") -> Texts:
                     found = _entity(ann_path, number, line.removesuffix("\r"), content.text)
                     (marks if isinstance(found, Mark) else misfits).append(found)
         where, marks = (text_path, None) if marks is None else (ann_path, tuple(marks))
-        texts.append(Text(where, 1, content.text, marks))
+        texts.append(Text(where, 1, content.text, marks, stands=(text_path, 1)))
     if n_others:
         notes.append(f"{count_of(n_others, 'line')} of .ann without an entity passed over")
     sha256 = hashlib.sha256("".join(digests).encode()).hexdigest()

@@ -35,13 +35,13 @@ def cut(source: Texts, *, unit: str | None = None, leave_out: bool = False) -> D
     """
     check_labels(source)
     unit = unit or guess_text_unit(text.text for text in source.texts)
-    sentences, first_lines, cutting, empty = [], [], [], []
+    sentences, places, cutting, empty = [], [], [], []
     for text in source.texts:
         tokens = tokenize(text.text, unit)
         spans = None if text.marks is None else tuple(_spans(text, tokens, cutting))
         if tokens:
             sentences.append(Sentence(tuple(text.text[start:end] for start, end in tokens), spans))
-            first_lines.append(text.line)
+            places.append(text.place)
         else:
             empty.append(text.line)
     remedy = "--misfits leave_out leaves them out, --unit char makes every character a token"
@@ -52,9 +52,10 @@ def cut(source: Texts, *, unit: str | None = None, leave_out: bool = False) -> D
     if empty:
         notes.append(f"{count_of(len(empty), 'text')} without a token left out: {named_lines(empty)}")
     return Document(
-        *(source.path, sentences, first_lines, [], notes, source.sha256, None),
+        *(source.path, sentences, [line for _, line in places], [], notes, source.sha256, None),
         unit=unit,
         left_out=tuple(f"{path.name}:{line}: {what}" for path, line, what in (*source.misfits, *cutting)),
+        files=tuple(path for path, _ in places),
     )
 
 

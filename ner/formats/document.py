@@ -17,7 +17,8 @@ class IllegalTag(NamedTuple):
 
 
 class Document(NamedTuple):
-    """A file as read.  `first_lines[i]` is the line, from 1, on which `sentences[i]` starts.
+    """A file as read.  `first_lines[i]` is the line, from 1, on which `sentences[i]` starts; `files[i]` is
+    the file that has this line, where it is not `path`.
 
     `scheme` is the one the tags were read under, None where the file has no tags; `notes` are plain
     sentences about what was understood or skipped; `sha256` is that of the file's bytes.  `unit` is what
@@ -35,10 +36,17 @@ class Document(NamedTuple):
     unit: str | None = None
     left_out: tuple[str, ...] = ()
     format: str = ""
+    files: tuple[Path, ...] = ()
 
     @property
     def annotated(self) -> bool:
         return self.sentences[0].spans is not None
+
+    def place(self, row: int) -> str:
+        """`file:line`, where a sentence starts; files of a folder are named from there."""
+        file = self.files[row] if self.files else self.path
+        name = file.relative_to(self.path) if self.path in file.parents else file.name
+        return f"{name}:{self.first_lines[row]}"
 
 
 class Content(NamedTuple):

@@ -25,12 +25,20 @@ class Mark(NamedTuple):
 
 
 class Text(NamedTuple):
-    """`marks` may nest; None where the text is not annotated.  `path` is the file that holds them."""
+    """`marks` may nest; None where the text is not annotated.  `path` is the file that holds them.
+
+    `stands` are file and line where the text itself starts, if a file has it as it is.
+    """
 
     path: Path
     line: int
     text: str
     marks: tuple[Mark, ...] | None
+    stands: tuple[Path, int] | None = None
+
+    @property
+    def place(self) -> tuple[Path, int]:
+        return self.stands or (self.path, self.line)
 
 
 class Misfit(NamedTuple):
@@ -106,14 +114,15 @@ def split_lines(source: Texts, *, leave_out: bool = False) -> Texts:
     for text in source.texts:
         marks = list(text.marks or ())
         start = 0
-        for line in text.text.split("\n"):
+        for number, line in enumerate(text.text.split("\n")):
             end = start + len(line.removesuffix("\r"))
             inside = [mark for mark in marks if start <= mark.start and mark.end <= end]
             marks = [mark for mark in marks if mark not in inside]
             moved = tuple(mark._replace(start=mark.start - start, end=mark.end - start) for mark in inside)
             if end > start:
                 moved = None if text.marks is None else moved
-                texts.append(text._replace(text=text.text[start:end], marks=moved))
+                stands = text.stands and (text.stands[0], text.stands[1] + number)
+                texts.append(text._replace(text=text.text[start:end], marks=moved, stands=stands))
             start += len(line) + 1
         over += [Misfit(text.path, mark.line, named_mark(text.text, mark)) for mark in marks]
     refuse(over, "going over a line end", leave_out=leave_out)

@@ -34,6 +34,17 @@ class FlatHead(nn.Module):
         """(B,) float32, nats a sentence."""
         raise NotImplementedError
 
+    def probabilities(self, scores: torch.Tensor, batch: Batch, *, temperature: float = 1.0) -> torch.Tensor:
+        """(B, T, K): of each tag at each token, the scores divided by the temperature; without a gradient."""
+        raise NotImplementedError
+
+    def soft_loss(self, scores: torch.Tensor, batch: Batch, *, temperature: float = 1.0) -> torch.Tensor:
+        """(B,): the cross-entropy of the teacher's probabilities `batch.soft`, in nats.
+
+        Times the temperature squared, which keeps the gradient's size (Hinton, Vinyals and Dean 2015).
+        """
+        raise NotImplementedError
+
     def transitions(self) -> np.ndarray | None:
         """(K+1, K+1) float: the score of tag j after tag i, edges in the last row and column; None: free."""
         return None

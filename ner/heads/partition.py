@@ -2,7 +2,8 @@
 
 Rabiner, "A tutorial on hidden Markov models" (1989), for the sums and their scaling; the derivative of
 log Z by a score is the probability of what it scores (Lafferty et al., 2001), so no graph through time
-is kept: what autograd would walk back through, the backward sums give at once.
+is kept: what autograd would walk back through, the backward sums give at once.  Transitions too far
+apart for these sums take the plain ones.
 Axes: B sentences, T tokens, K tags.
 """
 
@@ -13,7 +14,7 @@ MAX_SPREAD = 300.0  # nats between the largest and the smallest transition; see 
 
 
 def fits(transitions: Tensor, start: Tensor, end: Tensor) -> bool:
-    """Whether the sums below hold for these transitions: finite, and less than MAX_SPREAD apart.
+    """Whether `_LogPartition`'s sums hold for these transitions: finite, and less than MAX_SPREAD apart.
 
     What float64 loses of a sum is e^-700 of its largest term; through transitions this near to each other
     that is never missed, however peaked the emissions are.
@@ -30,7 +31,20 @@ def log_partition(emissions: Tensor, mask: Tensor, transitions: Tensor, start: T
     transitions     (K, K)    float, [i, j] the score of tag j after tag i
     start, end      (K,)      float, scores of the first and the last tag
     """
-    return _LogPartition.apply(emissions, mask, transitions, start, end)
+    sums = _LogPartition.apply if fits(transitions, start, end) else plain_log_partition
+    return sums(emissions, mask, transitions, start, end)
+
+
+def plain_log_partition(
+    emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor
+) -> Tensor:
+    """As `log_partition` for any transitions, step by step in logarithms; autograd walks back through it."""
+    emissions, transitions = emissions.double(), transitions.double()
+    state = start + emissions[:, 0]
+    for scores, real in zip(emissions.unbind(1)[1:], mask.unbind(1)[1:], strict=True):
+        onward = torch.logsumexp(state[..., None] + transitions, 1) + scores
+        state = onward.where(real[:, None], state)
+    return torch.logsumexp(state + end, -1)
 
 
 class _LogPartition(torch.autograd.Function):

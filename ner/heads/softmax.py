@@ -20,3 +20,10 @@ class SoftmaxHead(FlatHead):
         criterion = self.criterion if self.training else cross_entropy
         per_token = criterion(scores, self.gold_tags(batch))
         return (per_token * batch.mask).sum(dim=1)
+
+    def probabilities(self, scores: torch.Tensor, batch: Batch, *, temperature: float = 1.0) -> torch.Tensor:
+        return (scores.detach() / temperature).softmax(-1)
+
+    def soft_loss(self, scores: torch.Tensor, batch: Batch, *, temperature: float = 1.0) -> torch.Tensor:
+        per_token = -(batch.soft * (scores / temperature).log_softmax(-1)).sum(-1)
+        return temperature**2 * per_token.where(batch.mask, 0.0).sum(1)

@@ -263,7 +263,7 @@ def test_a_sentence_alone_is_as_in_a_batch(head, encoder):
     scores, loss = tagger(batch)
     together = tagger.head.decode(scores, batch)
     for row in range(6):
-        alone = Batch(*(tensor[row : row + 1] for tensor in batch))
+        alone = Batch(*(None if tensor is None else tensor[row : row + 1] for tensor in batch))
         n_windows = max(1, int(alone.piece_mask.any(dim=2).sum()))
         n_pieces, n_tokens = int(alone.piece_mask.sum(dim=2).max()), alone.n_tokens
         place, width = alone.token_piece[:, :n_tokens], alone.piece_ids.shape[2]

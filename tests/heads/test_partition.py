@@ -81,9 +81,25 @@ def test_gradients_have_the_types_of_what_they_belong_to():
     assert {p.grad.dtype for p in crf.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("far", [-MAX_SPREAD, -10_000.0, -torch.inf, torch.nan])
-def test_transitions_too_far_apart_are_left_to_pytorch_crf(far):
-    crf, *_ = make(1, 1, 3)
+@pytest.mark.parametrize("far", [MAX_SPREAD - 1, -MAX_SPREAD, -10_000.0, 1e6])
+def test_transitions_far_apart_have_the_loss_of_pytorch_crf(far):
+    crf, emissions, mask, tags = make(3, 7, 4)
     assert fits(*learned(crf))
+    crf.transitions.data[0, 1] = crf.end_transitions.data[2] = far
+    assert not fits(*learned(crf))
+    wanted = [emissions, *crf.parameters()]
+    expected, found = -crf(emissions, tags, mask=mask, reduction="none"), losses(crf, emissions, mask, tags)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-8)
+    pairs = (torch.autograd.grad(loss.sum(), wanted) for loss in (found, expected))
+    for one, other in zip(*pairs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-8)
+
+
+@pytest.mark.parametrize("far", [-torch.inf, torch.inf, torch.nan])
+def test_transitions_that_are_no_numbers_are_left_to_the_plain_sums(far):
+    crf, emissions, mask, tags = make(3, 7, 4)
     crf.transitions.data[0, 1] = far
     assert not fits(*learned(crf))
+    expected = -crf(emissions, tags, mask=mask, reduction="none")
+    found = losses(crf, emissions, mask, tags)
+    torch.testing.assert_close(found, expected, equal_nan=True)

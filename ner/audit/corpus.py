@@ -1,0 +1,89 @@
+"""What is audited, and what a check returns."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from ner.corpus import SPLITS, Sentence, read_split, read_unit
+from ner.dataset import Dataset
+from ner.formats import Document
+
+N_SHOWN = 60  # characters of a text in `Finding.what`
+
+
+class Finding(NamedTuple):
+    """`what` is for people; `values` hold the same for programs; `places` are all of them."""
+
+    what: str
+    places: list[str]
+    values: dict
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """What is audited: `places[split][i]` is where sentence i starts; `illegal` are (place, which tag)."""
+
+    splits: Mapping[str, Sequence[Sentence]]
+    places: Mapping[str, Sequence[str]]
+    illegal: Sequence[tuple[str, str]]
+    unit: str
+
+    @property
+    def gap(self) -> str:
+        return "" if self.unit == "char" else " "
+
+    @property
+    def annotated(self) -> list[str]:
+        return [name for name, sentences in self.splits.items() if sentences[0].spans is not None]
+
+    def placed(self) -> Iterator[tuple[str, Sentence]]:
+        """(place, sentence), split by split."""
+        for name, sentences in self.splits.items():
+            yield from zip(self.places[name], sentences, strict=True)
+
+    @cached_property
+    def distinct_tokens(self) -> set[str]:
+        tokens: set[str] = set()
+        for sentences in self.splits.values():
+            for sentence in sentences:
+                tokens.update(sentence.tokens)
+        return tokens
+
+    def text(self, tokens: Sequence[str]) -> str:
+        """The tokens as people may read them in a line."""
+        return shown(self.gap.join(tokens))
+
+
+def corpus_of_build(documents: Mapping[str, Document], dataset: Dataset) -> Corpus:
+    """The sentences of a build, at their places in the files they were read from."""
+    illegal = [
+        (f"{document.path.name}:{line}", tag)
+        for document in documents.values()
+        for line, tag in document.illegal
+    ]
+    return Corpus(dataset.splits, dataset.places, illegal, dataset.facts["unit"])
+
+
+def corpus_of_folder(data_dir: str | Path) -> Corpus:
+    """A built set as it stands; DataError where it has no train split or a split cannot be read."""
+    names = [name for name in SPLITS if name == "train" or (Path(data_dir) / name).is_dir()]
+    read = {name: read_split(data_dir, name) for name in names}
+    splits = {name: split.sentences for name, split in read.items()}
+    places = {
+        name: [f"{name}/sentences.txt:{line}" for line in range(1, len(sentences) + 1)]
+        for name, sentences in splits.items()
+    }
+    illegal = [
+        (f"{name}/tags.txt:{line}", f"tag {position + 1} of the line")
+        for name, split in read.items()
+        for line, position in split.illegal
+    ]
+    return Corpus(splits, places, illegal, read_unit(data_dir, splits["train"]))
+
+
+def shown(text: str) -> str:
+    r"""At most `N_SHOWN` characters of a text, those that show nothing as \uXXXX."""
+    cut = text if len(text) <= N_SHOWN else text[: N_SHOWN - 1] + "…"
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)

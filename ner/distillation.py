@@ -1,0 +1,205 @@
+"""A student learns what a fine-tuned teacher says of every token (Hinton, Vinyals and Dean 2015).
+
+The teacher's probabilities are computed once, into a flat file of float16, and meet the student by token and
+by the name of the tag: the two may differ in encoder, vocabulary, window and head.  A CRF speaks by its
+marginals.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ner.corpus import Sentence
+from ner.data_loader import DataLoader, Examples, Windows, encode
+from ner.experiment import evaluate
+from ner.heads import chain
+from ner.heads.flat import FlatHead
+from ner.model import Model
+from ner.report import table
+from ner.runtime import binary, whole_file
+from ner.tags import NON_TAGS, TagSet
+from ner.text import tokenize
+
+BATCH_TOKENS = 8192  # pieces a batch of the teacher
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a teacher says of the student's examples.
+
+    soft         (tokens of all examples, K) float16, probabilities of the student's tags
+    fingerprint  of all that they depend on
+    said         one line for the log
+    """
+
+    teacher: Model
+    examples: Examples
+    soft: np.ndarray
+    fingerprint: str
+    said: str
+
+
+def prepare(
+    teacher: Model,
+    student: Model,
+    examples: Examples,
+    texts: Iterable[str],
+    *,
+    directory: Path,
+    temperature: float = 1.0,
+) -> Lesson:
+    """Asks the teacher about annotated examples, and about raw texts, which become examples by its answer.
+
+    The answer is kept in `directory`.
+    """
+    tag_set, unlabelled = student.tag_set, sentences_of(texts, student.unit)
+    sentences = [*examples.sentences, *unlabelled]
+    key = fingerprint(teacher, sentences, tag_set.tags, temperature)
+    path = directory / f"soft_labels-{key}.npy"
+    soft = soft_labels(path, teacher, sentences, tag_set, temperature=temperature)
+    if unlabelled:
+        annotated = with_best_spans(unlabelled, soft[examples.token_ends[-1] :], tag_set)
+        examples = encode([*examples.sentences, *annotated], student.tokenizer)
+    said = f"learns from a teacher by {path}; {len(unlabelled)} of the sentences have no labels but its own"
+    return Lesson(teacher, examples, soft, key, said)
+
+
+def check_pair(teacher: Model, student: Model) -> None:
+    """ValueError where the two cannot be compared tag by tag."""
+    for name, head in (("teacher", teacher.tagger.head), ("student", student.tagger.head)):
+        if not isinstance(head, FlatHead):
+            raise ValueError(f"the {name} has a {type(head).__name__}, expected head softmax or crf")
+    columns(teacher.tag_set, student.tag_set)
+
+
+def columns(teacher: TagSet, student: TagSet) -> list[int]:
+    """For each of the student's tags the teacher's number of it; ValueError names one that either lacks."""
+    theirs = {tag: i for i, tag in enumerate(teacher.tags) if tag not in NON_TAGS}
+    ours = dict.fromkeys(student.tags)
+    for name, lacking in (
+        ("teacher", [t for t in ours if t not in theirs]),
+        ("student", [t for t in theirs if t not in ours]),
+    ):
+        if lacking:
+            raise ValueError(
+                f"the {name} has no tag {lacking[0]}, expected the same tags of both: "
+                f"{', '.join(theirs)} ({teacher.scheme}) and {', '.join(ours)} ({student.scheme})"
+            )
+    return [theirs[tag] for tag in student.tags]
+
+
+def sentences_of(texts: Iterable[str], unit: str) -> list[Sentence]:
+    """Raw texts as sentences without annotation; a text without a token is none."""
+    cut = ((text, tokenize(text, unit)) for text in texts)
+    return [Sentence(tuple(text[t.start : t.end] for t in tokens), None) for text, tokens in cut if tokens]
+
+
+def fingerprint(
+    teacher: Model, sentences: Sequence[Sentence], tags: Sequence[str], temperature: float
+) -> str:
+    """32 hexadecimal digits of all that soft labels depend on."""
+    digest = hashlib.sha256()
+    for name, tensor in teacher.tagger.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().cpu().numpy().tobytes())
+    facts = (teacher.tokenizer.sha256, teacher.max_len, teacher.tagger.precision, list(tags), temperature)
+    digest.update(repr(facts).encode())
+    for sentence in sentences:
+        digest.update("\t".join(sentence.tokens).encode() + b"\n")
+    return digest.hexdigest()[:32]
+
+
+def soft_labels(
+    path: Path,
+    teacher: Model,
+    sentences: Sequence[Sentence],
+    tag_set: TagSet,
+    *,
+    temperature: float = 1.0,
+) -> np.ndarray:
+    """(tokens of all sentences end to end, K) float16, memory-mapped from the .npy at `path`.
+
+    Computed where no whole file stands there.  The columns are the tags of `tag_set`; a row sums to 1.
+    """
+    shape = (sum(len(sentence.tokens) for sentence in sentences), len(tag_set))
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if (found.shape, found.dtype) == (shape, np.float16):
+            return found
+    except (FileNotFoundError, ValueError, EOFError):
+        pass
+    labels = np.empty(shape, np.float16)
+    _fill(labels, teacher, sentences, columns(teacher.tag_set, tag_set), temperature)
+    with whole_file(path, binary) as file:
+        np.save(file, labels)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+@torch.no_grad()
+def _fill(labels, teacher: Model, sentences, order: list[int], temperature: float) -> None:
+    examples = encode(sentences, teacher.tokenizer)
+    loader = DataLoader(examples, windows=Windows(teacher.max_len), batch_tokens=BATCH_TOKENS)
+    tagger, ends = teacher.tagger.eval(), examples.token_ends
+    for indices, batch in loader.batches():
+        moved = batch.to(tagger.device)
+        scores, _ = tagger(moved)
+        chances = tagger.head.probabilities(scores, moved, temperature=temperature)[..., order]
+        chances = (chances / chances.sum(-1, keepdim=True)).half().cpu().numpy()
+        for row, i in enumerate(indices):
+            labels[ends[i] : ends[i + 1]] = chances[row, : ends[i + 1] - ends[i]]
+
+
+def with_best_spans(sentences: Sequence[Sentence], labels: np.ndarray, tag_set: TagSet) -> list[Sentence]:
+    """Sentences annotated with the best legal tagging under soft labels, which are theirs end to end."""
+    transitions, annotated, start = chain.legal_transitions(tag_set), [], 0
+    for sentence in sentences:
+        end = start + len(sentence.tokens)
+        scores = np.log(labels[None, start:end].astype(np.float64) + 1e-8)
+        (path,) = chain.viterbi(scores, np.array([end - start]), transitions)
+        annotated.append(sentence._replace(spans=tuple(tag_set.spans(path.tolist()))))
+        start = end
+    return annotated
+
+
+def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[str, dict]:
+    """Parameters, megabytes of weights (float32), tokens a second and F1 of each model, on annotated text."""
+    n_tokens = sum(len(sentence.tokens) for sentence in sentences)
+    rows = {}
+    for name, model in models.items():
+        loader = DataLoader(
+            encode(sentences, model.tokenizer),
+            windows=Windows(model.max_len),
+            batch_tokens=BATCH_TOKENS,
+            label_ids=model.label_ids,
+        )
+        started = time.perf_counter()
+        scores, *_ = evaluate(model, loader, device=model.tagger.device)
+        n_parameters = sum(parameter.numel() for parameter in model.tagger.parameters())
+        rows[name] = {
+            "parameters": n_parameters,
+            "megabytes": round(4 * n_parameters / 1e6, 1),
+            "tokens_per_second": round(n_tokens / (time.perf_counter() - started)),
+            "val_f1": scores.total.f1,
+        }
+    return rows
+
+
+def comparison_table(rows: dict[str, dict]) -> str:
+    """`comparison` for a person."""
+    heading = ("model", "parameters", "MB", "tokens/s", "val F1")
+    cells = [
+        (
+            name,
+            f"{r['parameters']}",
+            f"{r['megabytes']}",
+            f"{r['tokens_per_second']}",
+            f"{100 * r['val_f1']:.2f}",
+        )
+        for name, r in rows.items()
+    ]
+    return table([heading, *cells])
