@@ -6,14 +6,14 @@
 
 Every trial is a process of its own, forked from this one, which has imported everything and computed nothing.
 Both trainers, train.py and pretrain.py, go through the same trials on a few lines of the sample: thirty
-optimiser steps of two batches in three epochs, with dropout.  "The same" means: the same sha256 of the last
-weights and of the optimiser's and random state, the same links, the same lines of metrics, times apart.
+optimiser steps of two batches in three epochs, with dropout; in train.py the layers join by and by, and an
+average of the weights is kept beside those that learn.  "The same" means: the same sha256 of the last weights
+and of the optimiser's and random state, the same links, the same lines of metrics, times apart.
 """
 
 import argparse
 import contextlib
 import functools
-import hashlib
 import itertools
 import json
 import os
@@ -139,11 +139,10 @@ def checkpoints(directory: Path) -> list[str]:
 
 def outcome(directory: Path) -> dict:
     """All that must be the same in two runs."""
-    weights = [directory / "last" / name for name in ("model.safetensors", "training_state.safetensors")]
-    weights += [path for path in (directory / "model.safetensors",) if path.exists()]
+    weights = [*(directory / "last").glob("*.safetensors"), *directory.glob("*.safetensors")]
     lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
     return {
-        "weights": [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights],
+        "weights": {str(p.relative_to(directory)): runtime.sha256(p) for p in weights},
         "links": [os.readlink(directory / name) for name in ("last", "best")],
         "metrics": [{key: v for key, v in line.items() if key not in OF_THE_CLOCK} for line in lines],
     }
@@ -526,6 +525,7 @@ def build_trainers(folder: Path) -> list[Trainer]:
     built = fork(lambda: runtime.run(build_dataset.main, build_dataset.parse_args, list(map(str, argv))))
     assert built.code == 0, built.said
     tagging = {"encoder": {"name": "bert", **BERT}, "max_len": 32, "batch_size": 2, "epoch_num": 3}
+    tagging |= {"unfreeze_every": 1, "ema": 0.9}
     guessing = {"encoder": BERT, "block_len": 32, "batch_tokens": 64, "max_steps": N_STEPS, "eval_steps": 2}
     return [
         Trainer(train, ("--data_dir", str(folder / "data")), "--model_dir", COMMON | tagging),
