@@ -14,7 +14,8 @@ from ner import runtime
 from ner.config import to_json
 from ner.corpus import DataError, Split, read_split
 from ner.data_loader import DataLoader, Windows, encode
-from ner.experiment import evaluate
+from ner.experiment import evaluate, missed_gold
+from ner.heads.flat import FlatHead
 from ner.metrics import Scores, score
 from ner.model import load, resolve_model_dir
 from ner.predictions import write_predictions
@@ -49,8 +50,13 @@ def main(args: argparse.Namespace) -> None:
     if not split.annotated:
         raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
     model = load(resolve_model_dir(args.model_dir, args.restore_file), max_len=args.max_len)
+    if args.audit and not isinstance(model.tagger.head, FlatHead):
+        got = type(model.tagger.head).__name__
+        raise DataError(
+            f"--audit: head {got} gives no probability of a whole tagging, expected softmax or crf"
+        )
     out_dir.mkdir(parents=True, exist_ok=True)
-    for line in model.report:
+    for line in (*model.report, *missed_gold(model.tagger.head, split)):
         log.info(line)
     model.tagger.to(device).precision = precision
     model.tagger.max_cells = args.batch_tokens
@@ -59,6 +65,7 @@ def main(args: argparse.Namespace) -> None:
         windows=Windows(model.max_len),
         batch_tokens=args.batch_tokens,
         label_ids=model.label_ids,
+        findable=model.tagger.head.findable,
     )
     margins = Margins(model, len(split.sentences))
     options = {"on_batch": margins} if args.audit else {}
@@ -71,8 +78,8 @@ def main(args: argparse.Namespace) -> None:
     path = out_dir / f"metrics_{args.split}.json"
     with runtime.whole_file(path) as file:
         file.write(to_json(summary))
-    write_predictions(out_dir, args.split, split.sentences, predicted)
-    log.info(f"written to {path} and predictions_{args.split}.txt, .jsonl beside it")
+    written = write_predictions(out_dir, args.split, split.sentences, predicted)
+    log.info(f"written to {path} and {' and '.join(written)} beside it")
     if args.audit:
         report_suspicious(
             args.split, out_dir, *suspicious(split.sentences, predicted, margins, unit=model.unit)

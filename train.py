@@ -21,7 +21,7 @@ from ner.config import Config, load_config, to_json
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
 from ner.distillation import Lesson, check_pair, comparison, comparison_table, prepare
-from ner.experiment import Experiment
+from ner.experiment import Experiment, missed_gold
 from ner.features import build_features
 from ner.heads.losses import LOSSES, build_loss
 from ner.integrity import check_model
@@ -31,7 +31,7 @@ from ner.optim import SCHEDULES, build_optimizer, n_layers_of, parameter_groups,
 from ner.pretraining.plaintext import read_lines
 from ner.run_dir import check_directory, check_unchanged, clear_directory, only_trainer, write_resolved
 from ner.runtime import log
-from ner.tags import TagSet
+from ner.tags import TagSet, span_facts
 from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
 
 
@@ -97,7 +97,8 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
     windows = Windows(config.max_len)
     budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
     model.tagger.max_cells = max(budget, config.max_len)
-    loading = {"windows": windows, "batch_tokens": budget, "label_ids": model.label_ids}
+    findable = model.tagger.head.findable
+    loading = {"windows": windows, "batch_tokens": budget, "label_ids": model.label_ids, "findable": findable}
     head_rate = config.head_learning_rate or config.learning_rate
     groups = parameter_groups(
         model.tagger,
@@ -130,6 +131,7 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         clear_directory(args.model_dir)
         write_resolved(args.model_dir, resolved)
     runtime.start_log(args.model_dir / "train.log")
+    report += missed_gold(model.tagger.head, val)
     for line in (resolved["command"], *illegal_gold(args.data_dir, train, val), *report):
         log.info(line)
     log.info(
@@ -145,7 +147,7 @@ def read_annotated(data_dir: Path, split: str) -> corpus.Split:
     """A split that training can use."""
     read = corpus.read_split(data_dir, split)
     if not read.annotated:
-        raise DataError(f"{data_dir / split}: no tags.txt, expected an annotated split")
+        raise DataError(f"{data_dir / split}: no {' or '.join(corpus.GOLD)}, expected an annotated split")
     return read
 
 
@@ -186,9 +188,12 @@ def build_model(
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
     width = features.width if features else encoder.width
-    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, where=where)
+    facts = span_facts(sentence.spans for sentence in train.sentences)
+    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, facts=facts, where=where)
+    check_findable(head, train, args.data_dir / "train", config.head)
     set_loss(head, config, where)
-    report.append(f"new, to be trained: the {config.head} head over {len(tag_set)} tags ({config.scheme})")
+    check_rate(head, config, where)
+    report.append(f"new, to be trained: the {config.head} head over {head.over()}")
     tagger = Tagger(encoder, head, features)
     if features:
         report.append(
@@ -282,6 +287,27 @@ def set_loss(head: nn.Module, config: Config, where: str) -> None:
     head.criterion = build_loss(config.loss, label_smoothing=config.label_smoothing)
 
 
+def check_findable(head: nn.Module, train: corpus.Split, folder: Path, name: str) -> None:
+    """DataError at the first sentence of train whose entities the head could not all find."""
+    for line, sentence in enumerate(train.sentences, start=1):
+        if lost := sorted(set(sentence.spans) - set(head.findable(sentence.spans))):
+            raise DataError(
+                f"{folder / 'entities.jsonl'}:{line}: entities overlap, such as {list(lost[0])}, which head "
+                f"{name!r} cannot learn; expected head 'global_pointer', or a set built with "
+                "build_dataset.py --nested keep_longest"
+            )
+
+
+def check_rate(head: nn.Module, config: Config, where: str) -> None:
+    """DataError where a rate is asked for transitions that the head has not."""
+    rate = config.transition_learning_rate
+    if rate and not any("transitions" in name for name, _ in head.named_parameters()):
+        raise DataError(
+            f"{where}: transition_learning_rate: got {rate}, expected 0 with head {config.head!r}, "
+            "which has no transitions"
+        )
+
+
 def freeze(tagger: Tagger, config: Config, where: str) -> str:
     """Leaves the lowest layers out of training, and says which."""
     n_layers = n_layers_of(tagger)
@@ -316,7 +342,10 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
     """What goes into resolved.json."""
     model = experiment.model
     files = [
-        args.data_dir / split / name for split in ("train", "val") for name in ("sentences.txt", "tags.txt")
+        file
+        for split in ("train", "val")
+        for name in ("sentences.txt", *corpus.GOLD)
+        if (file := args.data_dir / split / name).exists()
     ]
     return {
         "params": asdict(config),

@@ -45,13 +45,13 @@ class Config:
     context: str = "none"
     "between encoder and head: none, or bilstm over the tokens of the whole sentence"
     head: str = "softmax"
-    "a name in ner/heads: softmax, crf"
+    "a name in ner/heads: softmax, crf, span, global_pointer"
     scheme: str = "BIO"
-    "tags inside the model: BIO or BIOES"
+    "tags inside the model: BIO or BIOES; BIO with span and global_pointer, which have none"
     head_dropout: float = 0.1
     "dropout before the classifier"
     loss: str = "ce"
-    "a name in ner/heads/losses, of the softmax head: ce (cross-entropy), focal, dice"
+    "a name in ner/heads/losses, of the softmax and the span head: ce (cross-entropy), focal, dice"
     label_smoothing: float = 0.0
     "share of a token's target that goes to all tags alike, with the loss ce; 0: none"
     adversarial: str = "none"

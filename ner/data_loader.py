@@ -4,7 +4,7 @@ The order of an epoch is a pure function of (seed, epoch), so a run can be resum
 worker needs a random state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,6 +13,7 @@ import torch
 
 from ner.batch import Batch
 from ner.corpus import Sentence
+from ner.tags import Span
 from ner.tokenizer import Tokenizer
 
 
@@ -124,8 +125,9 @@ class DataLoader:
 
     Sentences of like length travel together.  With a `seed`, sentences and batches are shuffled anew
     each epoch; without one they come sorted by length, for prediction.  Every sentence comes exactly
-    once, and the number of batches is the same in every epoch.  `soft` are a teacher's probabilities,
-    (all tokens, K), for training.
+    once, and the number of batches is the same in every epoch.  With `label_ids` there is gold, of the spans
+    of each sentence those that `findable` gives back.  `soft` are a teacher's probabilities, (all tokens, K),
+    for training.
     """
 
     def __init__(
@@ -135,6 +137,7 @@ class DataLoader:
         windows: Windows,
         batch_tokens: int,
         label_ids: dict[str, int] | None = None,
+        findable: Callable[[Sequence[Span]], Sequence[Span]] = tuple,
         seed: int | None = None,
         soft: np.ndarray | None = None,
     ):
@@ -144,6 +147,7 @@ class DataLoader:
         self.label_ids = label_ids
         self.seed = seed
         self.soft = soft
+        self._gold_spans = [findable(s.spans) for s in examples.sentences] if label_ids is not None else []
         self._n_windows = windows.count(examples.n_pieces)
         window = np.minimum(examples.n_pieces + 2, windows.max_len)
         self._length = np.minimum(rounded(window), windows.max_len)
@@ -219,13 +223,19 @@ class DataLoader:
         )
 
     def _gold(self, indices: Sequence[int]) -> torch.Tensor:
-        """Gold spans; one whose label the model lacks is left to the scorer, which counts it as missed."""
+        """Gold spans; one that the model cannot find or whose label it lacks the scorer counts as missed."""
         ids = self.label_ids
-        rows = [
-            [(s.start, s.end, ids[s.label]) for s in self.examples.sentences[i].spans if s.label in ids]
-            for i in indices
-        ]
-        return pad_spans(rows)
+        gold_spans = [self._gold_spans[i] for i in indices]
+        return pad_spans(
+            [[(s.start, s.end, ids[s.label]) for s in spans if s.label in ids] for spans in gold_spans]
+        )
+
+    def _soft(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
+        soft = torch.zeros(len(indices), n_tokens, self.soft.shape[1])
+        for row, i in enumerate(indices):
+            own = self.soft[self.examples.token_ends[i] : self.examples.token_ends[i + 1]]
+            soft[row, : len(own)] = torch.from_numpy(own.astype(np.float32))
+        return soft
 
 
 def pad_spans(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
@@ -235,13 +245,6 @@ def pad_spans(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
         if spans:
             padded[row, : len(spans)] = torch.tensor(spans)
     return padded
-
-    def _soft(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
-        soft = torch.zeros(len(indices), n_tokens, self.soft.shape[1])
-        for row, i in enumerate(indices):
-            own = self.soft[self.examples.token_ends[i] : self.examples.token_ends[i + 1]]
-            soft[row, : len(own)] = torch.from_numpy(own.astype(np.float32))
-        return soft
 
 
 def token_budget(examples: Examples, windows: Windows, batch_size: int) -> int:

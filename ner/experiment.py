@@ -15,6 +15,7 @@ from ner import engine
 from ner.averaging import WeightAverage
 from ner.checkpoint import resume, save_checkpoint
 from ner.config import Config
+from ner.corpus import Split
 from ner.data_loader import DataLoader
 from ner.metrics import Scores, score, tag_counts
 from ner.model import Model, restore_weights, save
@@ -288,3 +289,14 @@ def evaluate(
     predicted = [[scored.span for scored in spans] for spans in found]
     scores = score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences])
     return scores, loss, predicted
+
+
+def missed_gold(head: nn.Module, split: Split) -> list[str]:
+    """What is to be said of gold that a head could never find."""
+    n_missed = sum(len(s.spans) - len(head.findable(s.spans)) for s in split.sentences)
+    if not n_missed:
+        return []
+    return [
+        f"{n_missed} of {split.n_entities} gold entities overlap others or are longer than any of train's; "
+        "this head cannot find them, they count as missed"
+    ]

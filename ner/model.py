@@ -116,8 +116,16 @@ class Model:
         return {label: i for i, label in enumerate(self.tag_set.labels)}
 
 
-def build_head(name: str, width: int, tag_set: TagSet, *, dropout: float, where: str = "params") -> nn.Module:
-    """A head by its name in `HEADS`; `where` begins the line of an error."""
+def build_head(
+    name: str,
+    width: int,
+    tag_set: TagSet,
+    *,
+    dropout: float,
+    facts: Mapping[str, Any] | None = None,
+    where: str = "params",
+) -> nn.Module:
+    """A head by its name in `HEADS`, from what of the `facts` it asks for; `where` begins an error's line."""
     if name not in list(HEADS):
         raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
     schemes = HEADS[name].schemes
@@ -125,7 +133,8 @@ def build_head(name: str, width: int, tag_set: TagSet, *, dropout: float, where:
         raise DataError(
             f"{where}: head {name!r}: got scheme {tag_set.scheme}, expected one of {', '.join(schemes)}"
         )
-    return HEADS[name](width, tag_set, dropout=dropout)
+    asked = {fact: value for fact, value in (facts or {}).items() if fact in HEADS[name].facts}
+    return HEADS[name](width, tag_set, dropout=dropout, **asked)
 
 
 def build_encoder(options: Mapping, *, vocab_size: int, where: str = "params") -> nn.Module:
@@ -182,7 +191,8 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
     width = features.width if features else encoder.width
-    head = build_head(own.get("head", "softmax"), width, tag_set, dropout=dropout, where=where)
+    facts = _facts(own, where)
+    head = build_head(own.get("head", "softmax"), width, tag_set, dropout=dropout, facts=facts, where=where)
     try:
         load_encoder(head, weights, where=model_dir)
         if features:
@@ -376,10 +386,21 @@ def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
         raise DataError(f"{config_path(model_dir)}: id2label: {error}") from None
 
 
+def _facts(own: Mapping, where: str) -> dict:
+    """What the head was told of train (`ner.tags.span_facts`), as `save` wrote it."""
+    facts = {name: own[name] for name in ("max_span_len", "nested") if name in own}
+    length, nested = facts.get("max_span_len", 1), facts.get("nested", False)
+    if type(length) is not int or length < 1:
+        raise DataError(f"{where}: max_span_len: got {length!r}, expected a whole number above 0")
+    if not isinstance(nested, bool):
+        raise DataError(f"{where}: nested: got {nested!r}, expected true or false")
+    return facts
+
+
 def _config_of(model: Model) -> dict:
     encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
     head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
-    own_head = "" if head_name == "softmax" else head_name.title()
+    own_head = "" if head_name == "softmax" else head_name.title().replace("_", "")
     features = model.tagger.features
     chosen = {"layers": features.layers, "context": features.kind} if features else {}
     return {
@@ -395,6 +416,7 @@ def _config_of(model: Model) -> dict:
         "label2id": dict(tag_set.index),
         "ner": {
             "head": head_name,
+            **{fact: getattr(head, fact) for fact in head.facts},
             **chosen,
             "scheme": tag_set.scheme,
             "unit": model.unit,

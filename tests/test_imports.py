@@ -30,7 +30,7 @@ ORDER = {
     "integrity": {"corpus", "runtime"},
     "run_dir": {"corpus", "config", "runtime"},
     "tokenizer": {"corpus"},
-    "data_loader": {"corpus", "batch", "tokenizer"},
+    "data_loader": {"tags", "corpus", "batch", "tokenizer"},
     "model": {
         *("tags", "corpus", "batch", "tokenizer", "encoders", "features", "heads", "config", "integrity"),
         "runtime",

@@ -43,10 +43,9 @@ class Document(NamedTuple):
         return self.sentences[0].spans is not None
 
     def place(self, row: int) -> str:
-        """`file:line`, where a sentence starts; files of a folder are named from there."""
+        """`file:line`, where a sentence starts; a file of a folder is named with the folder."""
         file = self.files[row] if self.files else self.path
-        name = file.relative_to(self.path) if self.path in file.parents else file.name
-        return f"{name}:{self.first_lines[row]}"
+        return f"{file.relative_to(self.path.parent)}:{self.first_lines[row]}"
 
 
 class Content(NamedTuple):
