@@ -107,7 +107,15 @@ OBJECTS = [
     Case(
         "nested entities",
         JSON + '{"text": "abc", "label": [[0, 3, "X"], [1, 2, "Y"]]}\n',
+        "train: 2 of its 3 entities overlap others",
+        (2, 3),
+    ),
+    Case(
+        "nested entities, --nested refuse",
+        JSON + '{"text": "abc", "label": [[0, 3, "X"], [1, 2, "Y"]]}\n',
         ":2: Y 1-2 'b' overlaps X 0-3 'abc'; 1 entity nested or overlapping",
+        None,
+        ("--nested", "refuse"),
     ),
     Case(
         "nested entities, --nested keep_longest",
@@ -192,7 +200,7 @@ REAL = [
     Case("an empty token", Path("btc/f.conll"), ":16302: empty token"),
     Case("empty tokens", Path("btc/h.conll"), ":22918: empty token"),
     Case("relations between TABs", Path("sanwen/valid.txt"), ":1: tag '然而"),
-    Case("more of them", Path("finre/valid.txt"), ":213: tag '北京"),
+    Case("more of them", Path("finre/valid.txt"), ":1: tag '近日"),
     Case("classes between TABs", Path("thucnews_title/dev.txt"), ":1: tag '8'"),
     Case(
         "comma-separated values", Path("waimai_10k/waimai_10k.csv"), ":1: 2 columns expected in train, got 1"
@@ -202,7 +210,11 @@ REAL = [
         "sentences and tags in two files", Path("msra/lemonhu_val_tags.txt"), ":2: 57 columns expected, got"
     ),
     Case(
-        "nested entities", Path("cluener/train.json"), ":1507: company 16-20 '招商银行' overlaps book 15-35"
+        "nested entities",
+        Path("cluener/train.json"),
+        ":1507: company 16-20 '招商银行' overlaps book 15-35",
+        None,
+        ("--nested", "refuse"),
     ),
     Case("no annotation", Path("cluener/test.json"), ":1: not annotated"),
     Case("CRLF", Path("youku/dev.txt"), "CRLF line ends in 17,346 of 17,346 lines", (1000, 1581)),
