@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ner.config import to_json
-from ner.corpus import DataError, read_json
+from ner.corpus import DataError, read_json, read_text
 from ner.runtime import naming, whole_file
 
 LOCK = "train.lock"
@@ -115,12 +115,18 @@ def add_metrics(directory: Path, line: dict) -> None:
 
 
 def cut_metrics(directory: Path, keeps: Callable[[dict], bool]) -> None:
-    """Leaves the lines up to the first that `keeps` refuses or that was cut off in writing."""
+    """Leaves the lines up to the first that `keeps` refuses or that was cut off in writing.
+
+    DataError where a whole line is none of metrics.
+    """
     path, kept = directory / METRICS, []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    for line in lines:
-        if not line.endswith("\n") or not keeps(json.loads(line)):
-            break
+    lines = read_text(path).splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if not line.endswith("\n") or not keeps(json.loads(line)):
+                break
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{path}:{number}: damaged, expected a line of metrics") from None
         kept.append(line)
     with naming(path), whole_file(path) as file:
         file.writelines(kept)
