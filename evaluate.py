@@ -15,7 +15,6 @@ from ner.config import to_json
 from ner.corpus import DataError, Split, read_split
 from ner.data_loader import DataLoader, encode
 from ner.experiment import evaluate, missed_gold, unread_gold
-from ner.heads.flat import FlatHead
 from ner.metrics import Scores, score
 from ner.model import load, resolve_model_dir
 from ner.predictions import write_predictions
@@ -55,10 +54,9 @@ def main(args: argparse.Namespace) -> None:
         raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
     options = {"max_len": args.max_len, "long_text": args.long_text}
     model = load(resolve_model_dir(args.model_dir, args.restore_file), **options)
-    if args.audit and not isinstance(model.tagger.head, FlatHead):
-        got = type(model.tagger.head).__name__
+    if args.audit and not model.tagger.head.is_likelihood:
         raise DataError(
-            f"--audit: head {got} gives no probability of a whole tagging, expected softmax or crf"
+            f"--audit: {args.model_dir} has a head whose loss is no probability, expected another"
         )
     if args.audit and model.long_text != "windows":
         raise DataError(f"--audit: long_text {model.long_text} leaves gold unread, expected windows")

@@ -161,8 +161,8 @@ class DataLoader:
         self.batch_tokens = batch_tokens
         self.label_ids = label_ids
         self.seed = seed
-        self.soft = soft
         self._gold_spans = [findable(s.spans) for s in examples.sentences] if label_ids is not None else []
+        self.soft = soft
         self._n_windows = windows.count(examples.n_pieces)
         window = np.minimum(examples.n_pieces + 2, windows.max_len)
         self._length = np.minimum(rounded(window), windows.max_len)
@@ -251,9 +251,8 @@ class DataLoader:
         """Gold spans; one that the model cannot find or whose label it lacks the scorer counts as missed."""
         ids = self.label_ids
         gold_spans = [self._gold_spans[i] for i in indices]
-        return pad_spans(
-            [[(s.start, s.end, ids[s.label]) for s in spans if s.label in ids] for spans in gold_spans]
-        )
+        rows = [[(s.start, s.end, ids[s.label]) for s in spans if s.label in ids] for spans in gold_spans]
+        return pad_spans(rows)
 
     def _soft(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
         soft = torch.zeros(len(indices), n_tokens, self.soft.shape[1])

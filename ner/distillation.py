@@ -176,6 +176,7 @@ def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[
             windows=model.windows,
             batch_tokens=BATCH_TOKENS,
             label_ids=model.label_ids,
+            findable=model.tagger.head.findable,
         )
         started = time.perf_counter()
         scores, *_ = evaluate(model, loader, device=model.tagger.device)
