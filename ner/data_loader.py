@@ -147,7 +147,7 @@ class DataLoader:
         seed: int | None = None,
         soft: np.ndarray | None = None,
     ):
-        self.sentences = examples.sentences
+        self._whole = examples
         self.kept: list[np.ndarray] | None = None
         if windows.long_text != "windows" and len(examples):
             firsts = examples.token_ends[:-1]
@@ -169,6 +169,10 @@ class DataLoader:
 
     def __len__(self) -> int:
         return len(self.batch_indices(0))
+
+    @property
+    def sentences(self) -> Sequence[Sentence]:
+        return self._whole.sentences
 
     @property
     def n_unread(self) -> int:

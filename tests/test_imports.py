@@ -56,6 +56,10 @@ ORDER = {
         *("corpus", "text", "batch", "data_loader", "features", "model", "predictions", "runtime"),
     },
     "suspicious": {"tags", "corpus", "batch", "data_loader", "model", "runtime"},
+    "building": {
+        *("tags", "corpus", "config", "tokenizer", "data_loader", "features", "heads", "integrity", "model"),
+        "optim",
+    },
     "averaging": {"encoders"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
