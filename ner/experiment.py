@@ -23,7 +23,7 @@ from ner.objectives import build_objective
 from ner.optim import n_layers_of, rate_factor, train_from, unfrozen_depth
 from ner.report import duration, per_type_table
 from ner.run_dir import add_metrics, cut_metrics
-from ner.runtime import Stopped, StopRequest, log
+from ner.runtime import Stopped, StopRequest, log, peak_memory
 from ner.tags import Span
 
 
@@ -166,6 +166,7 @@ class Experiment:
             "learning_rate": config.learning_rate * self.rate(self.progress.step - 1),
             "seconds": round(seconds, 2),
             "tokens_per_second": round((self.progress.n_tokens - first_tokens) / seconds, 1),
+            "peak_memory_mb": round(peak_memory(self.device), 1),
         }
         add_metrics(self.directory, line)
         whole = time.perf_counter() - started

@@ -134,6 +134,8 @@ class Row:
     seconds_an_epoch: float | None = None
     minutes: float | None = None
     "of training, a run; validation is not in them"
+    peak_memory_mb: float | None = None
+    "of the hungriest run"
 
 
 def summarise(system: str, runs: Sequence[Run], n_resamples: int) -> Row:
@@ -144,6 +146,8 @@ def summarise(system: str, runs: Sequence[Run], n_resamples: int) -> Row:
         seconds = [[epoch["seconds"] for epoch in run.epochs] for run in runs]
         row.seconds_an_epoch = statistics.mean(map(statistics.mean, seconds))
         row.minutes = statistics.mean(map(sum, seconds)) / 60
+        peaks = [run.epochs[-1].get("peak_memory_mb") for run in runs]
+        row.peak_memory_mb = None if None in peaks else max(peaks)
     if all(run.scores for run in runs):
         precisions, recalls, f1s = zip(*(run.scores for run in runs), strict=True)
         row.precision, row.recall = statistics.mean(precisions), statistics.mean(recalls)

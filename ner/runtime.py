@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import platform
+import resource
 import signal
 import sys
 import threading
@@ -191,6 +192,14 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory(device: torch.device) -> float:
+    """Megabytes at most so far: on a GPU of its tensors, on a CPU of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def sha256(path: str | Path) -> str:

@@ -49,7 +49,7 @@ from ner.run_dir import LOCK
 from tests import hostile, malformed, random_data
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "sample.bio"
-OF_THE_CLOCK = ("seconds", "tokens_per_second", "minutes")
+OF_THE_CLOCK = ("seconds", "tokens_per_second", "minutes", "peak_memory_mb")
 BERT = {
     **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24},
     **{"hidden_dropout_prob": 0.2, "max_position_embeddings": 64},

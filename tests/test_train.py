@@ -55,9 +55,9 @@ PARAMS = {
 }
 METRICS = [
     *("epoch", "train_loss", "val_loss", "val_precision", "val_recall", "val_f1", "val_accuracy"),
-    *("val_accuracy_all_o", "learning_rate", "seconds", "tokens_per_second"),
+    *("val_accuracy_all_o", "learning_rate", "seconds", "tokens_per_second", "peak_memory_mb"),
 ]
-TIMES = ("seconds", "tokens_per_second")
+TIMES = ("seconds", "tokens_per_second", "peak_memory_mb")
 ANCESTORS = {  # lemonhu/NER-BERT-pytorch, experiments/base_model/params.json
     **{"full_finetuning": True, "max_len": 180, "learning_rate": 3e-5, "weight_decay": 0.01, "clip_grad": 2},
     **{"batch_size": 30, "epoch_num": 20, "min_epoch_num": 5, "patience": 0.02, "patience_num": 5},

@@ -94,7 +94,7 @@ def as_csv(rows: list[Row]) -> str:
 def as_markdown(rows: list[Row], systems: dict[str, list[Run]], args: argparse.Namespace) -> str:
     """In percent, with what it means below."""
     heading = ["system", "runs", "val F1", *(f"{args.split} {name}" for name in ("P", "R", "F1")), "95%"]
-    heading += [*["difference", "verdict"] * bool(args.baseline), "s an epoch", "minutes"]
+    heading += [*["difference", "verdict"] * bool(args.baseline), "s an epoch", "minutes", "MB"]
     lines = [heading]
     for row in rows:
         line = [row.system, str(row.runs), mean(row.val_f1, row.val_f1_deviation)]
@@ -103,6 +103,7 @@ def as_markdown(rows: list[Row], systems: dict[str, list[Run]], args: argparse.N
         if args.baseline:
             line += ["–" if row.difference is None else f"{100 * row.difference:+.2f}", tested(row)]
         line += ["–" if n is None else f"{n:.1f}" for n in (row.seconds_an_epoch, row.minutes)]
+        line += ["–" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}"]
         lines.append(line)
     return f"{markdown_table(lines)}\n\n{explanation(rows, systems, args)}\n"
 

@@ -18,7 +18,7 @@ from tools import search_hyperparams
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "sample.bio"
 ENCODER = {"name": "lstm", "hidden_size": 8, "num_hidden_layers": 1, "embedding_size": 8}
 PARAMS = {"encoder": ENCODER, "batch_size": 8, "learning_rate": 1e-2, "epoch_num": 2}
-TIMES = ("seconds", "tokens_per_second")
+TIMES = ("seconds", "tokens_per_second", "peak_memory_mb")
 
 
 @pytest.fixture(scope="module")

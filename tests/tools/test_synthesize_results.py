@@ -33,7 +33,10 @@ def guesses(share, seed):
 
 
 def write_metrics(folder, f1s):
-    lines = [{"epoch": i, "val_f1": f1, "seconds": 30.0} for i, f1 in enumerate(f1s, start=1)]
+    lines = [
+        {"epoch": i, "val_f1": f1, "seconds": 30.0, "peak_memory_mb": 500.0 + i}
+        for i, f1 in enumerate(f1s, start=1)
+    ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
@@ -93,7 +96,7 @@ def test_every_figure(systems, synthesize):
         assert (row["f1_low"], row["f1_high"]) == bootstrap(counts[name], n_resamples=500)
         assert row["f1_low"] < row["f1"] < row["f1_high"]
         assert row["val_f1"] == pytest.approx(0.95 if name == "good" else 0.7)
-        assert (row["seconds_an_epoch"], row["minutes"]) == (30.0, 1.5)
+        assert (row["seconds_an_epoch"], row["minutes"], row["peak_memory_mb"]) == (30.0, 1.5, 503.0)
     p = holm([randomisation(counts[name], counts["base"], n_shuffles=500) for name in ("good", "same")])
     assert [rows["good"]["p"], rows["same"]["p"]] == p
     assert rows["good"]["difference"] == pytest.approx(rows["good"]["f1"] - rows["base"]["f1"])
