@@ -154,14 +154,9 @@ def read_lines(path: Path | None) -> Iterator[str]:
     On a terminal a bar shows how far the file, not its answers, has been read.
     """
     file = sys.stdin.buffer if path is None else path.open("rb")
-    size = None if path is None else path.stat().st_size
-    how = {
-        "unit": "B",
-        "unit_scale": True,
-        "leave": False,
-        "disable": path is None or not sys.stderr.isatty(),
-    }
-    with file, tqdm(total=size, **how) as bar:
+    size = 0 if path is None else path.stat().st_size
+    hidden = path is None or not sys.stderr.isatty()
+    with file, tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
         for number, line in enumerate(file, start=1):
             bar.update(len(line))
             try:
