@@ -13,6 +13,7 @@ from torch import nn
 from ner.batch import Batch
 from ner.config import from_mapping, locate_key, to_json
 from ner.corpus import UNITS, DataError
+from ner.data_loader import Windows
 from ner.encoders import ENCODERS
 from ner.encoders.weights import (
     PUBLISHED,
@@ -31,6 +32,7 @@ from ner.integrity import check_model, check_sizes
 from ner.runtime import autocast
 from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
 from ner.tokenizer import Tokenizer, load_tokenizer
+from ner.truncation import LONG_TEXT
 
 _BILOU = str.maketrans("LU", "ES")
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
@@ -106,6 +108,11 @@ class Model:
     unit: str
     max_len: int
     report: tuple[str, ...] = ()
+    long_text: str = "windows"
+
+    @property
+    def windows(self) -> Windows:
+        return Windows(self.max_len, long_text=self.long_text)
 
     @property
     def tag_set(self) -> TagSet:
@@ -172,11 +179,18 @@ def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
     raise DataError(f"{directory}: {missing}, expected a trained experiment or a model directory")
 
 
-def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None = None) -> Model:
+def load(
+    model_dir: str | Path,
+    *,
+    unit: str | None = None,
+    max_len: int | None = None,
+    long_text: str | None = None,
+) -> Model:
     """Opens a model directory that can tag: one of ours, or a published token classifier of BERT's family.
 
-    `unit` overrules how raw text is cut, `max_len` the pieces a window.  Raises DataError as
-    `open_encoder`, and where the directory has no tags or no classifier or the window does not fit.
+    `unit` overrules how raw text is cut, `max_len` the pieces a window, `long_text` what becomes of more.
+    Raises DataError as `open_encoder`, and where the directory has no tags or no classifier or the window
+    does not fit.
     """
     encoder, tokenizer, config, weights, report = _open(model_dir)
     own = _own(config, model_dir)
@@ -206,7 +220,10 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     unused = [name for name in report.unused if name not in upper]
     report = report._replace(loaded=[*report.loaded, *upper], unused=unused)
     sentences = (*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir)))
-    return Model(tagger, tokenizer, unit, max_len, sentences)
+    long_text = long_text or own.get("long_text", "windows")
+    if long_text not in LONG_TEXT:
+        raise DataError(f"{where}: long_text: got {long_text!r}, expected one of {', '.join(LONG_TEXT)}")
+    return Model(tagger, tokenizer, unit, max_len, sentences, long_text)
 
 
 def unit_and_window(
@@ -421,5 +438,6 @@ def _config_of(model: Model) -> dict:
             "scheme": tag_set.scheme,
             "unit": model.unit,
             "max_len": model.max_len,
+            "long_text": model.long_text,
         },
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ner.corpus import Sentence, escape
-from ner.data_loader import DataLoader, Windows, encode
+from ner.data_loader import DataLoader, encode
 from ner.engine import predict
 from ner.model import Model
 from ner.runtime import whole_file
@@ -78,7 +78,7 @@ def tag_tokens(
     found: dict[int, list] = {}
     if sentences:
         examples = encode(sentences, model.tokenizer)
-        loader = DataLoader(examples, windows=Windows(model.max_len), batch_tokens=batch_tokens)
+        loader = DataLoader(examples, windows=model.windows, batch_tokens=batch_tokens)
         spans, _ = predict(model.tagger, loader, device=device)
         found = dict(zip(rows, spans, strict=True))
     for row, (text, tokens) in enumerate(zip(texts, cut, strict=True)):

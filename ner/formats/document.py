@@ -91,6 +91,10 @@ def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = Fal
     if text.startswith("\ufeff") and not exact:
         text = text.removeprefix("\ufeff")
         notes.append("a byte order mark was skipped")
+    if not exact and (n_inside := text.count("\ufeff")):  # files that were joined
+        line = text.count("\n", 0, text.index("\ufeff")) + 1
+        more = f" and {n_inside - 1:,} more" if n_inside > 1 else ""
+        notes.append(f"{count_of(n_inside, 'byte order mark')} inside, kept: line {line}{more}")
     return Content(text, notes, hashlib.sha256(data).hexdigest())
 
 

@@ -18,6 +18,7 @@ class FlatHead(nn.Module):
 
     schemes = SCHEMES
     facts = ()
+    is_likelihood = True
     findable = staticmethod(outermost)
 
     def __init__(self, width: int, tag_set: TagSet, *, dropout: float = 0.1):
@@ -41,6 +42,10 @@ class FlatHead(nn.Module):
         """(B,) float32, nats a sentence."""
         raise NotImplementedError
 
+    def divergence(self, scores: torch.Tensor, other: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(B,): KL(p, q) + KL(q, p), summed over the tokens, of the softmax of the scores, a CRF's too."""
+        return (divergence(scores, other) * batch.mask).sum(dim=1)
+
     def probabilities(self, scores: torch.Tensor, batch: Batch, *, temperature: float = 1.0) -> torch.Tensor:
         """(B, T, K): of each tag at each token, the scores divided by the temperature; without a gradient."""
         raise NotImplementedError
@@ -51,10 +56,6 @@ class FlatHead(nn.Module):
         Times the temperature squared, which keeps the gradient's size (Hinton, Vinyals and Dean 2015).
         """
         raise NotImplementedError
-
-    def divergence(self, scores: torch.Tensor, other: torch.Tensor, batch: Batch) -> torch.Tensor:
-        """(B,): KL(p, q) + KL(q, p), summed over the tokens, of the softmax of the scores, a CRF's too."""
-        return (divergence(scores, other) * batch.mask).sum(dim=1)
 
     def transitions(self) -> np.ndarray | None:
         """(K+1, K+1) float: the score of tag j after tag i, edges in the last row and column; None: free."""

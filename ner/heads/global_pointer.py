@@ -34,6 +34,7 @@ class GlobalPointerHead(nn.Module):
 
     schemes = ("BIO",)
     facts = ("max_span_len", "nested")
+    is_likelihood = False
 
     def __init__(
         self,

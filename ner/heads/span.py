@@ -23,6 +23,7 @@ class SpanHead(nn.Module):
 
     schemes = ("BIO",)
     facts = ()
+    is_likelihood = True
     findable = staticmethod(outermost)
     criterion = staticmethod(cross_entropy)
 
