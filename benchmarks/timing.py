@@ -4,7 +4,9 @@ An arm is a function that does its whole work once and returns the seconds and w
 same call gives the time and what is checked.
 """
 
+import json
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -60,16 +62,16 @@ def interleave(arms: Mapping[str, Arm], *, rounds: int) -> dict[str, Measured]:
     for name, arm in arms.items():
         seconds, result = arm()
         measured[name] = Measured(result, seconds)
-        _say(f"first pass  {name}: {seconds:.2f} s")
+        say(f"first pass  {name}: {seconds:.2f} s")
     for number in range(rounds):
         for name in arms if number % 2 else reversed(arms):
             seconds, _ = arms[name]()
             measured[name].seconds.append(seconds)
-            _say(f"round {number + 1} of {rounds}  {name}: {seconds:.2f} s")
+            say(f"round {number + 1} of {rounds}  {name}: {seconds:.2f} s")
     return measured
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -112,6 +114,16 @@ def evenly_spaced(items: Sequence, cost: Callable[[Any], float], n: int) -> list
     ordered = sorted(items, key=cost)
     n = min(n, len(ordered))
     return [ordered[i] for i in ((np.arange(n) + 0.5) * len(ordered) / n).astype(int)] if n else []
+
+
+def in_process(module: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `python -m module --worker VALUES` prints as JSON in a process of its own, so that its memory is
+    its own; RuntimeError with what it said where it fails."""
+    command = [sys.executable, "-m", module, "--worker", json.dumps(values)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    if ended.returncode:
+        raise RuntimeError(f"{module} {values}: exit code {ended.returncode}\n{ended.stderr}")
+    return json.loads(ended.stdout.splitlines()[-1])
 
 
 def peak_memory() -> int:
