@@ -118,7 +118,7 @@ def work(args: argparse.Namespace) -> dict:
 
 
 def running_text(sentences: list[Sentence], model: Model, length: int, n: int) -> list[Sentence]:
-    """`n` sentences of `length` tokens, each of one piece, cut from the text with the entities whole in them."""
+    """`n` sentences of `length` tokens of one piece, cut from the text, with entities that stay whole."""
     tokens, spans = [], []
     for sentence in sentences:
         if all(len(model.tokenizer.pieces(token)) == 1 for token in sentence.tokens):
