@@ -33,6 +33,11 @@ SIZES = {
 N_PIECES = 21128  # rows of bert-base-chinese's embedding, which an optimiser has to go through
 OUTSIDE_SHARE = 0.88  # of MSRA's tokens; entities cost time where they are decoded
 VOCABULARY = Path(__file__).parents[1] / "pretrained" / "zh-small"
+ANY = 10**9
+COUNTS = ("rounds", "batches", "batch_size", "sentences", "threads", "counts")
+BUDGETS = ("training_tokens", "batch_tokens")
+# what an argument may be, lists of them too; the encoders have 512 positions
+NUMBERS = dict.fromkeys((*COUNTS, *BUDGETS), (1, ANY)) | dict.fromkeys(("max_len", "lengths"), (4, 512))
 
 
 def argument_parser(description: str | None, **quick) -> argparse.ArgumentParser:
@@ -60,8 +65,13 @@ def parse(parser: argparse.ArgumentParser, argv=None) -> argparse.Namespace:
     if args.quick:
         vars(args).update(on_quick)
     for name, value in vars(args).items():
-        if name in ("rounds", "batches", "sentences", "threads") and value is not None and value < 1:
-            parser.error(f"--{name} {value}: expected 1 or more")
+        if name in NUMBERS:
+            low, high = NUMBERS[name]
+            for number in value if isinstance(value, list) else [value]:
+                if number is not None and not low <= number <= high:
+                    parser.error(
+                        f"--{name} {number}: expected {low} or more" + f", at most {high}" * (high < ANY)
+                    )
     return args
 
 

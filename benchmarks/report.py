@@ -39,6 +39,8 @@ def finish(args: argparse.Namespace, before: Mapping[str, Any], tables: Sequence
     """
     for table in tables:
         print(markdown(table["title"], table["rows"]))
+        if ceiling := table.get("ceiling_flop_per_second"):
+            print(f"bf16 ceiling: {ceiling / 1e9:,.0f} GFLOP/s\n")
     facts = [f"{before['processor']}", f"{before['threads']} threads", f"torch {before['torch']}"]
     if before["gpu"] != "none":
         facts.append(before["gpu"])

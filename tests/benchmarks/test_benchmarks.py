@@ -38,12 +38,13 @@ def test_train(quick):
 
 def test_infer(quick):
     pytest.importorskip("transformers")
-    [table], _ = quick(infer)
+    [table], printed = quick(infer)
     agreement = table["tags_as_hf_fp32"]
     assert agreement["HF pipeline"] == agreement["this code, fp32"] == 1.0
     assert min(agreement.values()) > 0.95
     assert table["sentences"]["tagged"] == 24
     assert set(table["seconds"]) == set(agreement) - {"this code, fp32"}
+    assert "bf16 ceiling: " in printed
 
 
 def test_data(quick):
@@ -97,7 +98,12 @@ def test_a_data_set_that_is_not_there(run_main, tmp_path):
     assert ended.err.count("\n") == 1
 
 
-def test_numbers_that_cannot_be(run_main):
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [(train, "rounds", 0), (train, "max_len", 513), (lengths, "lengths", 2), (data, "sentences", -1)],
+)
+def test_numbers_that_cannot_be(module, name, value, capsys):
     with pytest.raises(SystemExit) as ended:
-        run_main(train, "--rounds", 0)
+        module.parse_args([f"--{name}", str(value)])
     assert ended.value.code == 2
+    assert f"--{name} {value}: expected" in capsys.readouterr().err
