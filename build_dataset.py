@@ -57,8 +57,9 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scheme", choices=SCHEMES, help="of the tags (default: guessed from prefixes)")
     parser.add_argument(
         "--nested",
-        choices=["refuse", "keep_longest"],
-        help="what of spans that overlap (default refuse); keep_longest lists the others",
+        choices=["keep", "refuse", "keep_longest"],
+        help="what of spans that overlap (default keep, for head global_pointer; refuse where tags are "
+        "written); keep_longest lists the others",
     )
     parser.add_argument(
         "--misfits",
@@ -78,7 +79,7 @@ def reading_options(args: argparse.Namespace) -> dict:
         "scheme": args.scheme,
         "columns": args.columns,
         "by_line": args.split_lines,
-        "keep_longest": args.nested == "keep_longest",
+        "keep_longest": {"refuse": False, "keep_longest": True}.get(args.nested),
         "leave_out": args.misfits == "leave_out",
     }
 

@@ -13,14 +13,15 @@ from pathlib import Path
 from ner import runtime
 from ner.config import to_json
 from ner.corpus import DataError, Split, read_split
-from ner.data_loader import DataLoader, Windows, encode
-from ner.experiment import evaluate
+from ner.data_loader import DataLoader, encode
+from ner.experiment import evaluate, missed_gold, unread_gold
 from ner.metrics import Scores, score
 from ner.model import load, resolve_model_dir
 from ner.predictions import write_predictions
 from ner.report import per_type_table
 from ner.runtime import log
 from ner.suspicious import Margins, describe, suspicious, write_suspicious
+from ner.truncation import LONG_TEXT
 
 N_SHOWN = 10  # suspicious sentences that are printed
 
@@ -35,6 +36,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument("--out_dir", type=Path, help="where results go (default: --model_dir)")
     parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
+    parser.add_argument(
+        "--long_text", choices=LONG_TEXT, help="what becomes of longer sentences (default: the model's)"
+    )
     parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch")
     parser.add_argument("--audit", action="store_true", help="rank the sentences whose gold the model doubts")
     runtime.add_device_arguments(parser)
@@ -48,18 +52,28 @@ def main(args: argparse.Namespace) -> None:
     out_dir = args.out_dir or args.model_dir
     if not split.annotated:
         raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
-    model = load(resolve_model_dir(args.model_dir, args.restore_file), max_len=args.max_len)
+    options = {"max_len": args.max_len, "long_text": args.long_text}
+    model = load(resolve_model_dir(args.model_dir, args.restore_file), **options)
+    if args.audit and not model.tagger.head.is_likelihood:
+        raise DataError(
+            f"--audit: {args.model_dir} has a head whose loss is no probability, expected another"
+        )
+    if args.audit and model.long_text != "windows":
+        raise DataError(f"--audit: long_text {model.long_text} leaves gold unread, expected windows")
     out_dir.mkdir(parents=True, exist_ok=True)
-    for line in model.report:
+    for line in (*model.report, *missed_gold(model.tagger.head, split)):
         log.info(line)
     model.tagger.to(device).precision = precision
     model.tagger.max_cells = args.batch_tokens
     loader = DataLoader(
         encode(split.sentences, model.tokenizer),
-        windows=Windows(model.max_len),
+        windows=model.windows,
         batch_tokens=args.batch_tokens,
         label_ids=model.label_ids,
+        findable=model.tagger.head.findable,
     )
+    for line in unread_gold(loader, args.split):
+        log.info(line)
     margins = Margins(model, len(split.sentences))
     options = {"on_batch": margins} if args.audit else {}
     scores, loss, predicted = evaluate(model, loader, device=device, **options)
@@ -71,8 +85,8 @@ def main(args: argparse.Namespace) -> None:
     path = out_dir / f"metrics_{args.split}.json"
     with runtime.whole_file(path) as file:
         file.write(to_json(summary))
-    write_predictions(out_dir, args.split, split.sentences, predicted)
-    log.info(f"written to {path} and predictions_{args.split}.txt, .jsonl beside it")
+    written = write_predictions(out_dir, args.split, split.sentences, predicted)
+    log.info(f"written to {path} and {' and '.join(written)} beside it")
     if args.audit:
         report_suspicious(
             args.split, out_dir, *suspicious(split.sentences, predicted, margins, unit=model.unit)

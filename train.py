@@ -9,30 +9,27 @@ import argparse
 import math
 import shlex
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from ner import corpus, runtime
+from ner import corpus, runtime, series
+from ner.building import new_model
 from ner.checkpoint import find_checkpoint
 from ner.config import Config, load_config, to_json
 from ner.corpus import DataError
 from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
 from ner.distillation import Lesson, check_pair, comparison, comparison_table, prepare
-from ner.experiment import Experiment
-from ner.features import build_features
-from ner.heads.losses import LOSSES, build_loss
-from ner.integrity import check_model
-from ner.model import Model, Tagger, build_encoder, build_head, load, open_encoder, resolve_model_dir
+from ner.experiment import Experiment, missed_gold, unread_gold
+from ner.model import Model, Tagger, load, resolve_model_dir
 from ner.objectives import ADVERSARIES
-from ner.optim import SCHEDULES, build_optimizer, n_layers_of, parameter_groups, train_from
+from ner.optim import SCHEDULES, build_optimizer, parameter_groups
 from ner.pretraining.plaintext import read_lines
 from ner.run_dir import check_directory, check_unchanged, clear_directory, only_trainer, write_resolved
 from ner.runtime import log
-from ner.tags import TagSet
-from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -44,7 +41,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--model_dir", type=Path, default=Path("experiments/base_model"), help="holds params.json"
     )
-    parser.add_argument("--seed", type=int, default=2019)
+    seeds = parser.add_mutually_exclusive_group()
+    seeds.add_argument("--seed", type=int, default=2019)
+    seeds.add_argument(
+        "--seeds", type=int, nargs="+", metavar="N", help="an experiment each, in <model_dir>/seed-N"
+    )
     parser.add_argument("--restore_file", metavar="NAME", help="go on from last, best or checkpoints/step-N")
     parser.add_argument("--overwrite", action="store_true", help="remove the results of an earlier run first")
     parser.add_argument(
@@ -65,39 +66,56 @@ def parse_args(argv=None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.unlabelled and not args.teacher:
         parser.error("--unlabelled: expected --teacher with it")
+    args.argv = sys.argv[1:] if argv is None else argv
+    args.params = args.model_dir / "params.json"
     return args
 
 
-def main(args: argparse.Namespace) -> None:
+def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None) -> None:
+    if args.seeds:
+        return run_series(args)
     device, precision = runtime.device_and_precision(args)
-    params = args.model_dir / "params.json"
-    config = load_config(params, args.set)
+    config = load_config(args.params, args.set)
     if config.schedule not in SCHEDULES:
         known = ", ".join(SCHEDULES)
-        raise DataError(f"{params}: schedule: got {config.schedule!r}, expected one of {known}")
-    check_objective(config, args, precision, str(params))
+        raise DataError(f"{args.params}: schedule: got {config.schedule!r}, expected one of {known}")
+    check_objective(config, args, precision, str(args.params))
     with only_trainer(args.model_dir):
         check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
-        run(args, config, device, precision)
+        run(args, config, device, precision, after_epoch)
 
 
-def run(args: argparse.Namespace, config: Config, device: torch.device, precision: str) -> None:
+def run(
+    args: argparse.Namespace,
+    config: Config,
+    device: torch.device,
+    precision: str,
+    after_epoch: Callable[[], None] | None,
+) -> None:
     """Builds the experiment, from its beginning or from a checkpoint, and trains."""
     checkpoint, damages = None, []
     if args.restore_file:
         checkpoint, damages = find_checkpoint(args.model_dir, args.restore_file)
     train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
     runtime.set_seed(args.seed)
-    model, examples, report = build_model(args, config, train, checkpoint)
+    model, examples, report = new_model(
+        config,
+        train,
+        data_dir=args.data_dir,
+        bert_model_dir=args.bert_model_dir,
+        checkpoint=checkpoint,
+        where=str(args.params),
+    )
     model.tagger.precision = precision
     model.tagger.to(device)
     lesson = ask_teacher(args, config, model, examples) if args.teacher else None
     if lesson:
         examples, report = lesson.examples, [*report, lesson.said]
-    windows = Windows(config.max_len)
+    windows = Windows(config.max_len, long_text=config.long_text)
     budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
     model.tagger.max_cells = max(budget, config.max_len)
-    loading = {"windows": windows, "batch_tokens": budget, "label_ids": model.label_ids}
+    findable = model.tagger.head.findable
+    loading = {"windows": windows, "batch_tokens": budget, "label_ids": model.label_ids, "findable": findable}
     head_rate = config.head_learning_rate or config.learning_rate
     groups = parameter_groups(
         model.tagger,
@@ -119,6 +137,7 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         fixed_scale=args.loss_scale,
         replicas=replicate(model.tagger, report) if args.multi_gpu else None,
         show_progress=sys.stderr.isatty(),
+        after_epoch=after_epoch,
     )
     resolved = resolve(args, config, experiment, precision)
     resolved["teacher"] = lesson and lesson.fingerprint
@@ -128,8 +147,11 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         report += [*damages, experiment.restore(checkpoint)]
     else:
         clear_directory(args.model_dir)
+        series.copy_params(args.params, args.model_dir)
         write_resolved(args.model_dir, resolved)
     runtime.start_log(args.model_dir / "train.log")
+    report += missed_gold(model.tagger.head, val)
+    report += unread_gold(experiment.train, "train") + unread_gold(experiment.val, "val")
     for line in (resolved["command"], *illegal_gold(args.data_dir, train, val), *report):
         log.info(line)
     log.info(
@@ -141,11 +163,21 @@ def run(args: argparse.Namespace, config: Config, device: torch.device, precisio
         compare(args, lesson.teacher, val)
 
 
+def run_series(args: argparse.Namespace) -> None:
+    """An ordinary experiment for each of `--seeds`, one after another; all are checked before one begins."""
+    config = load_config(args.params, args.set)
+    runs = series.plan(args.params, args.seeds, config, restore=args.restore_file, overwrite=args.overwrite)
+    for one in runs:
+        main(argparse.Namespace(**{**vars(args), **one, "seeds": None}))
+    runtime.start_log()
+    log.info(series.summary([one["model_dir"] for one in runs]))
+
+
 def read_annotated(data_dir: Path, split: str) -> corpus.Split:
     """A split that training can use."""
     read = corpus.read_split(data_dir, split)
     if not read.annotated:
-        raise DataError(f"{data_dir / split}: no tags.txt, expected an annotated split")
+        raise DataError(f"{data_dir / split}: no {' or '.join(corpus.GOLD)}, expected an annotated split")
     return read
 
 
@@ -157,50 +189,6 @@ def illegal_gold(data_dir: Path, train: corpus.Split, val: corpus.Split) -> list
         for name, read in (("train", train), ("val", val))
         if read.illegal
     ]
-
-
-def build_model(
-    args: argparse.Namespace, config: Config, train: corpus.Split, checkpoint: Path | None
-) -> tuple[Model, Examples, list[str]]:
-    """The tagger with its encoder, published or fresh; the train split in its pieces; a report in words."""
-    where = str(args.model_dir / "params.json")
-    if args.bert_model_dir:
-        check_model(args.bert_model_dir)
-        encoder, tokenizer, report = open_encoder(args.bert_model_dir)
-        if config.encoder:
-            report.append(f"the `encoder` key of params.json is not used: {args.bert_model_dir} decides")
-        examples = encode(train.sentences, tokenizer)
-    else:
-        encoder, tokenizer, examples, report = fresh_encoder(args, config, train, checkpoint)
-    limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
-    if config.max_len > limit:
-        raise DataError(
-            f"{where}: max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
-        )
-    labels = corpus.read_labels(args.data_dir)
-    if unlisted := sorted(train.labels - set(labels)):
-        raise DataError(f"{args.data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
-    tag_set = TagSet.from_labels(labels, config.scheme)
-    try:
-        features = build_features(encoder, config.layers, config.context)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
-    width = features.width if features else encoder.width
-    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, where=where)
-    set_loss(head, config, where)
-    report.append(f"new, to be trained: the {config.head} head over {len(tag_set)} tags ({config.scheme})")
-    tagger = Tagger(encoder, head, features)
-    if features:
-        report.append(
-            f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}"
-        )
-    if not config.full_finetuning:
-        tagger.freeze_encoder()
-        report.append("the encoder is frozen (full_finetuning is false)")
-    elif config.freeze_layers:
-        report.append(freeze(tagger, config, where))
-    unit = corpus.read_unit(args.data_dir, train.sentences)
-    return Model(tagger, tokenizer, unit, config.max_len), examples, report
 
 
 def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples: Examples) -> Lesson:
@@ -226,30 +214,6 @@ def compare(args: argparse.Namespace, teacher: Model, val: corpus.Split) -> None
         file.write(to_json(rows))
 
 
-def fresh_encoder(
-    args: argparse.Namespace, config: Config, train: corpus.Split, checkpoint: Path | None
-) -> tuple[nn.Module, Tokenizer, Examples, list[str]]:
-    """An encoder without published weights, and what it learns from train before training begins."""
-    where = str(args.model_dir / "params.json")
-    if not config.encoder:
-        raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
-    if checkpoint:
-        tokenizer = load_tokenizer(checkpoint)
-    else:
-        tokens = (token for sentence in train.sentences for token in sentence.tokens)
-        # capital letters tell names from words
-        tokenizer = learn_vocabulary(tokens, normalisation=Normalisation(do_lower_case=False))
-    encoder = build_encoder(config.encoder, vocab_size=len(tokenizer), where=where)
-    examples = encode(train.sentences, tokenizer)
-    report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
-    if hasattr(encoder, "prepare") and not checkpoint:
-        try:
-            report += encoder.prepare(tokenizer, examples.pieces)
-        except ValueError as error:  # a file of vectors
-            raise DataError(str(error)) from None
-    return encoder, tokenizer, examples, report
-
-
 def check_objective(config: Config, args: argparse.Namespace, precision: str, where: str) -> None:
     """DataError where what is to be minimised is unknown, or does not go together with the way of running."""
     if config.adversarial not in ("none", *ADVERSARIES):
@@ -266,33 +230,6 @@ def check_objective(config: Config, args: argparse.Namespace, precision: str, wh
     for name in ("rdrop", "multi_dropout"):
         if args.teacher and (value := getattr(config, name)):
             raise DataError(f"{where}: {name}: got {value!r} with --teacher, expected 0: one of them")
-
-
-def set_loss(head: nn.Module, config: Config, where: str) -> None:
-    """Gives the head the loss that it is to be trained with; DataError where it has but one of its own."""
-    if config.loss not in LOSSES:
-        raise DataError(f"{where}: loss: got {config.loss!r}, expected one of {', '.join(LOSSES)}")
-    if config.loss == "ce" and not config.label_smoothing:
-        return
-    if not hasattr(head, "criterion"):
-        name, got = (
-            ("loss", config.loss) if config.loss != "ce" else ("label_smoothing", config.label_smoothing)
-        )
-        raise DataError(f"{where}: {name}: got {got!r}, which head {config.head!r} cannot be trained with")
-    head.criterion = build_loss(config.loss, label_smoothing=config.label_smoothing)
-
-
-def freeze(tagger: Tagger, config: Config, where: str) -> str:
-    """Leaves the lowest layers out of training, and says which."""
-    n_layers = n_layers_of(tagger)
-    if config.n_frozen > n_layers:
-        raise DataError(
-            f"{where}: freeze_layers: got {config.freeze_layers}, expected at most {n_layers - 1} "
-            f"of {n_layers} layers; full_finetuning false freezes the whole encoder"
-        )
-    train_from(tagger, config.n_frozen)
-    layers = f" and the first {config.freeze_layers} of {n_layers} layers" * (config.n_frozen > 1)
-    return f"frozen: the embeddings{layers} (freeze_layers)"
 
 
 def replicate(tagger: Tagger, report: list[str]) -> nn.Module | None:
@@ -315,15 +252,12 @@ def build_scaler(device: torch.device, precision: str, loss_scale: float) -> tor
 def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, precision: str) -> dict:
     """What goes into resolved.json."""
     model = experiment.model
-    files = [
-        args.data_dir / split / name for split in ("train", "val") for name in ("sentences.txt", "tags.txt")
-    ]
     return {
         "params": asdict(config),
         "data": {
             "labels": list(model.tag_set.labels),
             "unit": model.unit,
-            **{f"{file.parent.name}/{file.name}": runtime.sha256(file) for file in files},
+            **data_hashes(args.data_dir),
         },
         "seed": args.seed,
         "precision": precision,
@@ -333,9 +267,15 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
         "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),
         "batch_tokens": experiment.train.batch_tokens,
         "steps_an_epoch": experiment.steps_an_epoch,
-        "command": shlex.join(["train.py", *sys.argv[1:]]),
+        "command": shlex.join(["train.py", *args.argv]),
         "environment": runtime.environment(),
     }
+
+
+def data_hashes(data_dir: Path) -> dict[str, str]:
+    """The files that a run is trained and chosen on -> SHA-256."""
+    names = [f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", *corpus.GOLD)]
+    return {name: runtime.sha256(data_dir / name) for name in names if (data_dir / name).exists()}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any
 
 from ner.corpus import DataError, read_json, read_text
+from ner.truncation import LONG_TEXT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,8 @@ class Config:
     "False trains the head alone, the encoder stays as it is"
     max_len: int = 128
     "pieces an encoder window, its two special pieces included; longer sentences are read in several windows"
+    long_text: str = "windows"
+    "what becomes of longer sentences: windows; or head, tail, head_tail: one window, the rest is not read"
     learning_rate: float = 5e-5
     "peak rate of the encoder"
     weight_decay: float = 0.01
@@ -45,13 +48,13 @@ class Config:
     context: str = "none"
     "between encoder and head: none, or bilstm over the tokens of the whole sentence"
     head: str = "softmax"
-    "a name in ner/heads: softmax, crf"
+    "a name in ner/heads: softmax, crf, span, global_pointer"
     scheme: str = "BIO"
-    "tags inside the model: BIO or BIOES"
+    "tags inside the model: BIO or BIOES; BIO with span and global_pointer, which have none"
     head_dropout: float = 0.1
     "dropout before the classifier"
     loss: str = "ce"
-    "a name in ner/heads/losses, of the softmax head: ce (cross-entropy), focal, dice"
+    "a name in ner/heads/losses, of the softmax and the span head: ce (cross-entropy), focal, dice"
     label_smoothing: float = 0.0
     "share of a token's target that goes to all tags alike, with the loss ce; 0: none"
     adversarial: str = "none"
@@ -105,6 +108,7 @@ class Config:
         for name in not_negative:
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         _require(self.max_len >= 8, "max_len", self.max_len, "8 pieces or more, two of them special")
+        _require(self.long_text in LONG_TEXT, "long_text", self.long_text, f"one of {', '.join(LONG_TEXT)}")
         _require(0 <= self.warmup <= 1, "warmup", self.warmup, "a share of the steps, 0 to 1")
         _require(0 <= self.head_dropout < 1, "head_dropout", self.head_dropout, "0 <= p < 1")
         _require(0 <= self.layer_decay <= 1, "layer_decay", self.layer_decay, "0 <= share <= 1")

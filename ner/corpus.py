@@ -2,12 +2,14 @@
 
 A built set is a folder: `tags.txt` (every tag, `O` first), `dataset.json` (facts: counts, unit, source
 hashes, findings) and a folder a split with `sentences.txt` and, where the split is annotated, `tags.txt`.
-One sentence a line; tokens, and tags, separated by exactly one space.
+One sentence a line; tokens, and tags, separated by exactly one space.  Where entities overlap,
+`entities.jsonl` stands in place of the splits' `tags.txt`: `[[start, end, "LOC"], ...]` a line, half-open.
 """
 
 import json
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +17,7 @@ from ner.tags import Span, TagSet, guess_scheme, split_tag
 
 SPLITS = ("train", "val", "test")
 UNITS = ("char", "word")
+GOLD = ("tags.txt", "entities.jsonl")  # of a split, one of them
 
 
 class DataError(ValueError):
@@ -129,7 +132,7 @@ def read_split(data_dir: str | Path, split: str) -> Split:
     """Reads `<data_dir>/<split>/`.
 
     Raises DataError where a file is missing or empty, where a line of `tags.txt` has another number of
-    items than its sentence, or where a tag is none.
+    items than its sentence, where a tag is none, or where an entity is not one of its sentence's.
     """
     if Path(split).name != split:
         raise DataError(f"split {split!r}: expected the name of a folder of {data_dir}, such as test")
@@ -140,9 +143,13 @@ def read_split(data_dir: str | Path, split: str) -> Split:
     tokens = [_read_tokens(path, i, line) for i, line in enumerate(_lines(path), start=1)]
     if not tokens:
         raise DataError(f"{path}: empty, expected one sentence a line")
-    if not (folder / "tags.txt").exists():
+    gold = [folder / name for name in GOLD if (folder / name).exists()]
+    if len(gold) > 1:
+        raise DataError(f"{folder}: {' and '.join(GOLD)}, expected one of them")
+    if not gold:
         return Split([Sentence(row, None) for row in tokens], [])
-    return _read_tags(folder / "tags.txt", path, tokens)
+    reader = _read_tags if gold[0].name == "tags.txt" else _read_entities
+    return reader(gold[0], path, tokens)
 
 
 def _read_tokens(path: Path, number: int, line: str) -> tuple[str, ...]:
@@ -152,10 +159,43 @@ def _read_tokens(path: Path, number: int, line: str) -> tuple[str, ...]:
     return tuple(unescape(item) for item in items)
 
 
-def _read_tags(path: Path, sentences_path: Path, tokens: list[tuple[str, ...]]) -> Split:
+def _gold_lines(path: Path, sentences_path: Path, n_sentences: int) -> list[str]:
     lines = _lines(path)
-    if len(lines) != len(tokens):
-        raise DataError(f"{path}: {len(lines)} lines, expected {len(tokens)} as in {sentences_path}")
+    if len(lines) != n_sentences:
+        raise DataError(f"{path}: {len(lines)} lines, expected {n_sentences} as in {sentences_path}")
+    return lines
+
+
+def _read_entities(path: Path, sentences_path: Path, tokens: list[tuple[str, ...]]) -> Split:
+    lines = _gold_lines(path, sentences_path, len(tokens))
+    rows = zip(lines, tokens, strict=True)
+    spans = [_spans_of(f"{path}:{i}", line, len(row)) for i, (line, row) in enumerate(rows, start=1)]
+    return Split([Sentence(*pair) for pair in zip(tokens, spans, strict=True)], [])
+
+
+def _spans_of(where: str, line: str, n_tokens: int) -> tuple[Span, ...]:
+    """A line of `entities.jsonl`, sorted."""
+    try:
+        items = json.loads(line)
+    except (ValueError, RecursionError):
+        raise DataError(f"{where}: not JSON, expected [[start, end, label], ...]") from None
+    if not isinstance(items, list):
+        raise DataError(f"{where}: got {line[:40]}, expected [[start, end, label], ...]")
+    for item in items:
+        whole = isinstance(item, list) and [type(value) for value in item] == [int, int, str]
+        if not whole or not 0 <= item[0] < item[1] <= n_tokens:
+            raise DataError(f"{where}: got {str(item)[:60]}, expected [start, end, label] in 0..{n_tokens}")
+        if not item[2] or any(c.isspace() or "\ud800" <= c <= "\udfff" for c in item[2]):
+            raise DataError(f"{where}: label {item[2]!a}, expected a label without white space")
+    spans = sorted(Span(*item) for item in items)
+    for span, after in pairwise(spans):
+        if span == after:
+            raise DataError(f"{where}: {list(span)} twice, expected it once")
+    return tuple(spans)
+
+
+def _read_tags(path: Path, sentences_path: Path, tokens: list[tuple[str, ...]]) -> Split:
+    lines = _gold_lines(path, sentences_path, len(tokens))
     rows = [line.rstrip(" ").split(" ") for line in lines]
     first_seen: dict[str, int] = {}
     for number, (row, sentence) in enumerate(zip(rows, tokens, strict=True), start=1):
@@ -191,13 +231,21 @@ def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None 
     return TagSet(tags, scheme or ("BIO" if guessed in ("IOB1", "IO") else guessed))
 
 
-def write_split(folder: str | Path, sentences: Iterable[Sentence]) -> None:
-    """Writes `sentences.txt` and, where the first sentence is annotated, `tags.txt` (BIO)."""
+def write_split(folder: str | Path, sentences: Iterable[Sentence], *, nested: bool = False) -> None:
+    """Writes `sentences.txt` and, where the first sentence is annotated, `tags.txt` (BIO).
+
+    `entities.jsonl` in its place where `nested`; ValueError where spans overlap and it is not.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     sentences = list(sentences)
     _write_lines(folder / "sentences.txt", (" ".join(map(escape, s.tokens)) for s in sentences))
-    if sentences and sentences[0].spans is not None:
+    if not sentences or sentences[0].spans is None:
+        return
+    if nested:
+        rows = (json.dumps(sorted(s.spans), ensure_ascii=False) for s in sentences)
+        _write_lines(folder / "entities.jsonl", rows)
+    else:
         kinds = TagSet.from_labels({span.label for s in sentences for span in s.spans})
         rows = (kinds.tag_ids(s.spans, len(s.tokens)) for s in sentences)
         _write_lines(folder / "tags.txt", (" ".join(kinds.tags[k] for k in row) for row in rows))

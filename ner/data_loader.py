@@ -4,7 +4,7 @@ The order of an epoch is a pure function of (seed, epoch), so a run can be resum
 worker needs a random state.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -13,7 +13,9 @@ import torch
 
 from ner.batch import Batch
 from ner.corpus import Sentence
+from ner.tags import ScoredSpan, Span
 from ner.tokenizer import Tokenizer
+from ner.truncation import LONG_TEXT, placed, truncate
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,16 @@ class Windows:
     A sentence that fits is one window.  A longer one becomes the least number of windows of full
     length, evenly spread, neighbours sharing at least `overlap` pieces; each token is read from the
     window in which it lies furthest from a cut, so it sees at least overlap / 2 pieces on either side.
+    With another `long_text` than windows, a longer sentence is cut short to one window (`ner.truncation`).
     """
 
     max_len: int
     overlap: int | None = None  # None: a third of the window
+    long_text: str = "windows"
 
     def __post_init__(self):
+        if self.long_text not in LONG_TEXT:
+            raise ValueError(f"long_text: got {self.long_text!r}, expected one of {', '.join(LONG_TEXT)}")
         if self.max_len < 4:
             raise ValueError(f"max_len {self.max_len}, expected at least 4: two pieces and two specials")
         if not 0 <= self.shared < self.capacity:
@@ -97,7 +103,7 @@ class Windows:
 
     def count(self, n_pieces):
         """Windows of sentences of so many pieces; an int or an array of them."""
-        extra = np.maximum(n_pieces - self.capacity, 0)
+        extra = np.maximum(n_pieces - self.capacity, 0) * (self.long_text == "windows")
         return 1 + -(-extra // (self.capacity - self.shared))
 
     def starts(self, n_pieces: int) -> np.ndarray:
@@ -124,8 +130,10 @@ class DataLoader:
 
     Sentences of like length travel together.  With a `seed`, sentences and batches are shuffled anew
     each epoch; without one they come sorted by length, for prediction.  Every sentence comes exactly
-    once, and the number of batches is the same in every epoch.  `soft` are a teacher's probabilities,
-    (all tokens, K), for training.
+    once, and the number of batches is the same in every epoch.  With `label_ids` there is gold, of the spans
+    of each sentence those that `findable` gives back.  `soft` are a teacher's probabilities, (all tokens, K),
+    for training.  `examples` are then those given, cut short where the windows say so, and `sentences` the
+    whole ones.
     """
 
     def __init__(
@@ -135,14 +143,25 @@ class DataLoader:
         windows: Windows,
         batch_tokens: int,
         label_ids: dict[str, int] | None = None,
+        findable: Callable[[Sequence[Span]], Sequence[Span]] = tuple,
         seed: int | None = None,
         soft: np.ndarray | None = None,
     ):
+        self._whole = examples
+        self.kept: list[np.ndarray] | None = None
+        if windows.long_text != "windows" and len(examples):
+            firsts = examples.token_ends[:-1]
+            examples, self.kept = truncate(examples, windows.capacity, windows.long_text)
+            if soft is not None:
+                soft = soft[
+                    np.concatenate([row + first for row, first in zip(self.kept, firsts, strict=True)])
+                ]
         self.examples = examples
         self.windows = windows
         self.batch_tokens = batch_tokens
         self.label_ids = label_ids
         self.seed = seed
+        self._gold_spans = [findable(s.spans) for s in examples.sentences] if label_ids is not None else []
         self.soft = soft
         self._n_windows = windows.count(examples.n_pieces)
         window = np.minimum(examples.n_pieces + 2, windows.max_len)
@@ -150,6 +169,20 @@ class DataLoader:
 
     def __len__(self) -> int:
         return len(self.batch_indices(0))
+
+    @property
+    def sentences(self) -> Sequence[Sentence]:
+        return self._whole.sentences
+
+    @property
+    def n_unread(self) -> int:
+        """Gold entities of which a part is cut off."""
+        pairs = zip(self.sentences, self.examples.sentences, strict=True)
+        return sum(len(whole.spans or ()) - len(read.spans or ()) for whole, read in pairs)
+
+    def placed(self, i: int, spans: list[ScoredSpan]) -> list[ScoredSpan]:
+        """Spans found in what was read of sentence i, by the numbers of its tokens."""
+        return spans if self.kept is None else placed(spans, self.kept[i])
 
     def batch_indices(self, epoch: int) -> list[np.ndarray]:
         """Sentence numbers of every batch of an epoch, in order."""
@@ -219,13 +252,18 @@ class DataLoader:
         )
 
     def _gold(self, indices: Sequence[int]) -> torch.Tensor:
-        """Gold spans; one whose label the model lacks is left to the scorer, which counts it as missed."""
+        """Gold spans; one that the model cannot find or whose label it lacks the scorer counts as missed."""
         ids = self.label_ids
-        rows = [
-            [(s.start, s.end, ids[s.label]) for s in self.examples.sentences[i].spans if s.label in ids]
-            for i in indices
-        ]
+        gold_spans = [self._gold_spans[i] for i in indices]
+        rows = [[(s.start, s.end, ids[s.label]) for s in spans if s.label in ids] for spans in gold_spans]
         return pad_spans(rows)
+
+    def _soft(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
+        soft = torch.zeros(len(indices), n_tokens, self.soft.shape[1])
+        for row, i in enumerate(indices):
+            own = self.soft[self.examples.token_ends[i] : self.examples.token_ends[i + 1]]
+            soft[row, : len(own)] = torch.from_numpy(own.astype(np.float32))
+        return soft
 
 
 def pad_spans(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
@@ -235,13 +273,6 @@ def pad_spans(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
         if spans:
             padded[row, : len(spans)] = torch.tensor(spans)
     return padded
-
-    def _soft(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
-        soft = torch.zeros(len(indices), n_tokens, self.soft.shape[1])
-        for row, i in enumerate(indices):
-            own = self.soft[self.examples.token_ends[i] : self.examples.token_ends[i + 1]]
-            soft[row, : len(own)] = torch.from_numpy(own.astype(np.float32))
-        return soft
 
 
 def token_budget(examples: Examples, windows: Windows, batch_size: int) -> int:

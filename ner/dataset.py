@@ -14,7 +14,9 @@ from typing import NamedTuple
 from ner.corpus import SPLITS, DataError, Sentence, guess_unit
 from ner.formats import Document
 from ner.formats.document import count_of
+from ner.tags import n_overlapping
 
+OVERLAPPING = "of the heads global_pointer finds such (--nested keep_longest builds a set for all)"
 N_LISTED = 10  # illegal tags, or entities left out, that are printed; dataset.json has them all
 
 
@@ -27,6 +29,11 @@ class Dataset(NamedTuple):
     splits: dict[str, list[Sentence]]
     facts: dict
     places: dict[str, list[str]]
+
+    @property
+    def nested(self) -> bool:
+        """Whether entities overlap anywhere."""
+        return any(split["overlapping"] for split in self.facts["splits"].values())
 
 
 class _Part(NamedTuple):
@@ -199,6 +206,7 @@ def _counts(sentences: list[Sentence]) -> dict:
         "sentences": len(sentences),
         "tokens": sum(lengths),
         "entities": dict(sorted(entities.items())) if annotated else None,
+        "overlapping": sum(n_overlapping(s.spans) for s in sentences) if annotated else None,
         "without_entity": sum(not sentence.spans for sentence in sentences) if annotated else None,
         "length": {"p50": percentile(lengths, 50), "p95": percentile(lengths, 95), "max": lengths[-1]},
         "duplicate_texts": len(sentences) - len({sentence.tokens for sentence in sentences}),
@@ -228,6 +236,9 @@ def findings(facts: dict) -> list[str]:
             lines.append(f"{name}: not annotated; predict.py tags it, evaluate.py refuses it")
         elif not split["entities"]:
             lines.append(f"{name}: annotated, but without a single entity")
+        if n := split["overlapping"]:
+            of_all = f"{n:,} of its {count_of(_total(split['entities']), 'entity', 'entities')}"
+            lines.append(f"{name}: {of_all} overlap others; {OVERLAPPING}")
     for name, found in facts["labels_missing_in_train"].items():
         for label, n in found.items():
             lines.append(f"{name}: label {label} is not in train; {n:,} of its entities count as missed gold")
@@ -252,6 +263,7 @@ def table(facts: dict) -> str:
     ]
     for label in labels:
         rows.append((f"  {label}", [_of_label(split["entities"], label) for split in splits.values()]))
+    rows.append(("overlapping", [split["overlapping"] for split in splits.values()]))
     rows.append(("without entity", [split["without_entity"] for split in splits.values()]))
     for key in ("p50", "p95", "max"):
         rows.append((f"length {key}", [split["length"][key] for split in splits.values()]))

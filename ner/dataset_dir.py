@@ -5,12 +5,12 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ner.corpus import SPLITS, DataError, write_split
+from ner.corpus import GOLD, SPLITS, DataError, write_split
 from ner.dataset import Dataset
 from ner.tags import TagSet
 
 OWNED = (*SPLITS, "tags.txt", "dataset.json", "audit.json", "audit.md")
-SPLIT_FILES = {"sentences.txt", "tags.txt", "entities.jsonl"}
+SPLIT_FILES = {"sentences.txt", *GOLD}
 
 
 def check_out_dir(out_dir: str | Path, inputs: Iterable[str | Path] = ()) -> None:
@@ -55,7 +55,7 @@ def write_dataset(out_dir: str | Path, dataset: Dataset, audit: Mapping[str, str
             built, replaced = Path(temporary) / "new", Path(temporary) / "old"
             replaced.mkdir()
             for split, sentences in dataset.splits.items():
-                write_split(built / split, sentences)
+                write_split(built / split, sentences, nested=dataset.nested)
             _write(
                 built / "tags.txt",
                 "".join(f"{tag}\n" for tag in TagSet.from_labels(dataset.facts["labels"]).tags),

@@ -173,9 +173,10 @@ def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[
     for name, model in models.items():
         loader = DataLoader(
             encode(sentences, model.tokenizer),
-            windows=Windows(model.max_len),
+            windows=model.windows,
             batch_tokens=BATCH_TOKENS,
             label_ids=model.label_ids,
+            findable=model.tagger.head.findable,
         )
         started = time.perf_counter()
         scores, *_ = evaluate(model, loader, device=model.tagger.device)

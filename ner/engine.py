@@ -166,7 +166,7 @@ def predict(
         decoded = tagger.head.decode(scores, moved)
         on_batch(indices, moved, scores, losses, decoded)
         for i, spans in zip(indices, decoded, strict=True):
-            found[i] = spans
+            found[i] = loader.placed(i, spans)
         if losses is not None:
             loss_sum += losses.sum().item()
             n_tokens += batch.n_tokens

@@ -15,6 +15,7 @@ from ner import engine
 from ner.averaging import WeightAverage
 from ner.checkpoint import resume, save_checkpoint
 from ner.config import Config
+from ner.corpus import Split
 from ner.data_loader import DataLoader
 from ner.metrics import Scores, score, tag_counts
 from ner.model import Model, restore_weights, save
@@ -22,7 +23,7 @@ from ner.objectives import build_objective
 from ner.optim import n_layers_of, rate_factor, train_from, unfrozen_depth
 from ner.report import duration, per_type_table
 from ner.run_dir import add_metrics, cut_metrics
-from ner.runtime import Stopped, StopRequest, log
+from ner.runtime import Stopped, StopRequest, log, peak_memory
 from ner.tags import Span
 
 
@@ -59,6 +60,8 @@ class Experiment:
     progress: engine.Progress = field(default_factory=engine.Progress)
     patience: Patience = field(default_factory=Patience)
     show_progress: bool = False
+    after_epoch: Callable[[], None] | None = None
+    "called when an epoch is saved; what it raises ends the run"
     stop: StopRequest = field(default_factory=StopRequest)
     average: WeightAverage | None = field(init=False)
 
@@ -163,6 +166,7 @@ class Experiment:
             "learning_rate": config.learning_rate * self.rate(self.progress.step - 1),
             "seconds": round(seconds, 2),
             "tokens_per_second": round((self.progress.n_tokens - first_tokens) / seconds, 1),
+            "peak_memory_mb": round(peak_memory(self.device), 1),
         }
         add_metrics(self.directory, line)
         whole = time.perf_counter() - started
@@ -170,6 +174,8 @@ class Experiment:
         self._report(line, scores, predicted, is_best, time_left=whole * share * (config.epoch_num - number))
         self.progress.next_epoch()
         self._save(is_best)
+        if self.after_epoch:
+            self.after_epoch()
 
     def _on_step(self, bar: "ProgressBar") -> Callable[[engine.Progress], None]:
         every = self.config.save_steps
@@ -229,7 +235,7 @@ class Experiment:
             log.info(per_type_table(scores))
 
     def _why_nothing(self, predicted: list[list[Span]]) -> str:
-        gold = tag_counts(s.spans for s in self.val.examples.sentences)
+        gold = tag_counts(s.spans for s in self.val.sentences)
         found = tag_counts(predicted)
         cause = (
             "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
@@ -284,7 +290,30 @@ def evaluate(
     `options` are those of `engine.predict`.
     """
     found, loss = engine.predict(model.tagger, loader, device=device, **options)
-    sentences = loader.examples.sentences
+    sentences = loader.sentences
     predicted = [[scored.span for scored in spans] for spans in found]
     scores = score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences])
     return scores, loss, predicted
+
+
+def unread_gold(loader: DataLoader, name: str) -> list[str]:
+    """What is to be said of gold that lies where long sentences are cut off."""
+    if loader.kept is None:
+        return []
+    n_gold = sum(len(sentence.spans or ()) for sentence in loader.sentences)
+    n_cut = sum(len(kept) < len(s.tokens) for kept, s in zip(loader.kept, loader.sentences, strict=True))
+    return [
+        f"{name}: long_text {loader.windows.long_text} cuts {n_cut} of {len(loader.sentences)} sentences; "
+        f"{loader.n_unread} of {n_gold} gold entities are not read, and count as missed"
+    ]
+
+
+def missed_gold(head: nn.Module, split: Split) -> list[str]:
+    """What is to be said of gold that a head could never find."""
+    n_missed = sum(len(s.spans) - len(head.findable(s.spans)) for s in split.sentences)
+    if not n_missed:
+        return []
+    return [
+        f"{n_missed} of {split.n_entities} gold entities overlap others or are longer than any of train's; "
+        "this head cannot find them, they count as missed"
+    ]

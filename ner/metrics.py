@@ -3,7 +3,7 @@
 Over legal tags this is seqeval's `mode="strict"`; all sentences are counted together (micro average).
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -46,7 +46,7 @@ class Scores:
 
     @property
     def accuracy(self) -> float:
-        """Share of tokens whose BIO tag is right."""
+        """Share of tokens whose BIO tag is right; all of their tags where entities overlap."""
         return self.n_tokens_correct / self.n_tokens if self.n_tokens else 0.0
 
     @property
@@ -101,14 +101,19 @@ def score(
     return scores
 
 
-def _tagged(spans: Iterable[Span]) -> dict[int, tuple[bool, str]]:
-    """Token -> (first of its entity?, label); tokens outside are left out."""
-    return {t: (t == start, label) for start, end, label in spans for t in range(start, end)}
+def _tagged(spans: Iterable[Span]) -> dict[int, set[tuple[bool, str]]]:
+    """Token -> (first of its entity?, label), of each that it is in; tokens outside are left out."""
+    tagged: dict[int, set] = defaultdict(set)
+    for start, end, label in spans:
+        for t in range(start, end):
+            tagged[t].add((t == start, label))
+    return tagged
 
 
 def tag_counts(spans: Iterable[Iterable[Span]]) -> Counter:
     """How many tokens bear each BIO tag; for a look at a model that predicts nothing right."""
     counts: Counter = Counter()
     for sentence in spans:
-        counts.update(("B-" if first else "I-") + label for first, label in _tagged(sentence).values())
+        for tags in _tagged(sentence).values():
+            counts.update(("B-" if first else "I-") + label for first, label in tags)
     return counts

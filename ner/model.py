@@ -13,6 +13,7 @@ from torch import nn
 from ner.batch import Batch
 from ner.config import from_mapping, locate_key, to_json
 from ner.corpus import UNITS, DataError
+from ner.data_loader import Windows
 from ner.encoders import ENCODERS
 from ner.encoders.weights import (
     PUBLISHED,
@@ -31,6 +32,7 @@ from ner.integrity import check_model, check_sizes
 from ner.runtime import autocast
 from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
 from ner.tokenizer import Tokenizer, load_tokenizer
+from ner.truncation import LONG_TEXT
 
 _BILOU = str.maketrans("LU", "ES")
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
@@ -106,6 +108,11 @@ class Model:
     unit: str
     max_len: int
     report: tuple[str, ...] = ()
+    long_text: str = "windows"
+
+    @property
+    def windows(self) -> Windows:
+        return Windows(self.max_len, long_text=self.long_text)
 
     @property
     def tag_set(self) -> TagSet:
@@ -116,8 +123,16 @@ class Model:
         return {label: i for i, label in enumerate(self.tag_set.labels)}
 
 
-def build_head(name: str, width: int, tag_set: TagSet, *, dropout: float, where: str = "params") -> nn.Module:
-    """A head by its name in `HEADS`; `where` begins the line of an error."""
+def build_head(
+    name: str,
+    width: int,
+    tag_set: TagSet,
+    *,
+    dropout: float,
+    facts: Mapping[str, Any] | None = None,
+    where: str = "params",
+) -> nn.Module:
+    """A head by its name in `HEADS`, from what of the `facts` it asks for; `where` begins an error's line."""
     if name not in list(HEADS):
         raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
     schemes = HEADS[name].schemes
@@ -125,7 +140,8 @@ def build_head(name: str, width: int, tag_set: TagSet, *, dropout: float, where:
         raise DataError(
             f"{where}: head {name!r}: got scheme {tag_set.scheme}, expected one of {', '.join(schemes)}"
         )
-    return HEADS[name](width, tag_set, dropout=dropout)
+    asked = {fact: value for fact, value in (facts or {}).items() if fact in HEADS[name].facts}
+    return HEADS[name](width, tag_set, dropout=dropout, **asked)
 
 
 def build_encoder(options: Mapping, *, vocab_size: int, where: str = "params") -> nn.Module:
@@ -163,11 +179,18 @@ def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
     raise DataError(f"{directory}: {missing}, expected a trained experiment or a model directory")
 
 
-def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None = None) -> Model:
+def load(
+    model_dir: str | Path,
+    *,
+    unit: str | None = None,
+    max_len: int | None = None,
+    long_text: str | None = None,
+) -> Model:
     """Opens a model directory that can tag: one of ours, or a published token classifier of BERT's family.
 
-    `unit` overrules how raw text is cut, `max_len` the pieces a window.  Raises DataError as
-    `open_encoder`, and where the directory has no tags or no classifier or the window does not fit.
+    `unit` overrules how raw text is cut, `max_len` the pieces a window, `long_text` what becomes of more.
+    Raises DataError as `open_encoder`, and where the directory has no tags or no classifier or the window
+    does not fit.
     """
     encoder, tokenizer, config, weights, report = _open(model_dir)
     own = _own(config, model_dir)
@@ -182,7 +205,8 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
     width = features.width if features else encoder.width
-    head = build_head(own.get("head", "softmax"), width, tag_set, dropout=dropout, where=where)
+    facts = _facts(own, where)
+    head = build_head(own.get("head", "softmax"), width, tag_set, dropout=dropout, facts=facts, where=where)
     try:
         load_encoder(head, weights, where=model_dir)
         if features:
@@ -196,7 +220,10 @@ def load(model_dir: str | Path, *, unit: str | None = None, max_len: int | None 
     unused = [name for name in report.unused if name not in upper]
     report = report._replace(loaded=[*report.loaded, *upper], unused=unused)
     sentences = (*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir)))
-    return Model(tagger, tokenizer, unit, max_len, sentences)
+    long_text = long_text or own.get("long_text", "windows")
+    if long_text not in LONG_TEXT:
+        raise DataError(f"{where}: long_text: got {long_text!r}, expected one of {', '.join(LONG_TEXT)}")
+    return Model(tagger, tokenizer, unit, max_len, sentences, long_text)
 
 
 def unit_and_window(
@@ -376,10 +403,21 @@ def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
         raise DataError(f"{config_path(model_dir)}: id2label: {error}") from None
 
 
+def _facts(own: Mapping, where: str) -> dict:
+    """What the head was told of train (`ner.tags.span_facts`), as `save` wrote it."""
+    facts = {name: own[name] for name in ("max_span_len", "nested") if name in own}
+    length, nested = facts.get("max_span_len", 1), facts.get("nested", False)
+    if type(length) is not int or length < 1:
+        raise DataError(f"{where}: max_span_len: got {length!r}, expected a whole number above 0")
+    if not isinstance(nested, bool):
+        raise DataError(f"{where}: nested: got {nested!r}, expected true or false")
+    return facts
+
+
 def _config_of(model: Model) -> dict:
     encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
     head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
-    own_head = "" if head_name == "softmax" else head_name.title()
+    own_head = "" if head_name == "softmax" else head_name.title().replace("_", "")
     features = model.tagger.features
     chosen = {"layers": features.layers, "context": features.kind} if features else {}
     return {
@@ -395,9 +433,11 @@ def _config_of(model: Model) -> dict:
         "label2id": dict(tag_set.index),
         "ner": {
             "head": head_name,
+            **{fact: getattr(head, fact) for fact in head.facts},
             **chosen,
             "scheme": tag_set.scheme,
             "unit": model.unit,
             "max_len": model.max_len,
+            "long_text": model.long_text,
         },
     }

@@ -28,13 +28,12 @@ def likelihood(model: nn.Module, batch: Batch) -> Tensor:
 def rdrop(model: nn.Module, batch: Batch, *, weight: float) -> Tensor:
     """R-Drop (Liang et al. 2021): two passes that differ by dropout, drawn together by their divergence.
 
-    The mean of both losses, and `weight` times a quarter of KL(p, q) + KL(q, p), p and q being the softmax
-    of each token's scores, of a CRF's emissions as well.
+    The mean of both losses, and `weight` times a quarter of the head's KL(p, q) + KL(q, p).
     """
     (scores, losses), (other_scores, other_losses) = model(batch), model(batch)
-    log_p, log_q = scores.log_softmax(-1), other_scores.log_softmax(-1)
-    divergence = ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)
-    return (losses + other_losses).sum() / 2 + weight / 4 * divergence[batch.mask].sum()
+    head = getattr(model, "module", model).head  # of DataParallel's replicas, the one they copy
+    divergence = head.divergence(scores, other_scores, batch).sum()
+    return (losses + other_losses).sum() / 2 + weight / 4 * divergence
 
 
 def distil(model: nn.Module, batch: Batch, *, weight: float, temperature: float) -> Tensor:

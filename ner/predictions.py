@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 
 from ner.corpus import Sentence, escape
-from ner.data_loader import DataLoader, Windows, encode
+from ner.data_loader import DataLoader, encode
 from ner.engine import predict
 from ner.model import Model
 from ner.runtime import whole_file
-from ner.tags import Span, spans_to_tags
+from ner.tags import Span, n_overlapping, spans_to_tags
 from ner.text import Token, tokenize
 
 CHUNK_TEXTS = 2048
@@ -21,21 +21,28 @@ CHUNK_CHARACTERS = 200_000
 
 def write_predictions(
     out_dir: Path, split: str, sentences: Sequence[Sentence], predicted: Sequence[Sequence[Span]]
-) -> None:
-    """Writes `predictions_<split>.txt` (token, gold, predicted; TAB between, a blank line after each
-    sentence) and `predictions_<split>.jsonl` (one object a sentence, spans half-open)."""
-    with (
-        whole_file(out_dir / f"predictions_{split}.txt") as columns,
-        whole_file(out_dir / f"predictions_{split}.jsonl") as objects,
-    ):
+) -> list[str]:
+    """Writes `predictions_<split>.jsonl` (one object a sentence, spans half-open) and, where none overlap,
+    `predictions_<split>.txt` (token, gold, predicted; TAB between, a blank line after each sentence).
+
+    An earlier `.txt` is removed where spans overlap.  Returns the names of what was written.
+    """
+    columns, objects = (out_dir / f"predictions_{split}.{ending}" for ending in ("txt", "jsonl"))
+    with whole_file(objects) as file:
+        for sentence, spans in zip(sentences, predicted, strict=True):
+            values = {"tokens": sentence.tokens, "gold": sentence.spans, "predicted": list(spans)}
+            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+    if any(map(n_overlapping, (*predicted, *(sentence.spans for sentence in sentences)))):
+        columns.unlink(missing_ok=True)
+        return [objects.name]
+    with whole_file(columns) as file:
         for sentence, spans in zip(sentences, predicted, strict=True):
             n_tokens = len(sentence.tokens)
             tags = spans_to_tags(sentence.spans, n_tokens), spans_to_tags(spans, n_tokens)
             for token, gold, guess in zip(sentence.tokens, *tags, strict=True):
-                columns.write(f"{escape(token)}\t{gold}\t{guess}\n")
-            columns.write("\n")
-            values = {"tokens": sentence.tokens, "gold": sentence.spans, "predicted": list(spans)}
-            objects.write(json.dumps(values, ensure_ascii=False) + "\n")
+                file.write(f"{escape(token)}\t{gold}\t{guess}\n")
+            file.write("\n")
+    return [columns.name, objects.name]
 
 
 def tag_texts(
@@ -71,7 +78,7 @@ def tag_tokens(
     found: dict[int, list] = {}
     if sentences:
         examples = encode(sentences, model.tokenizer)
-        loader = DataLoader(examples, windows=Windows(model.max_len), batch_tokens=batch_tokens)
+        loader = DataLoader(examples, windows=model.windows, batch_tokens=batch_tokens)
         spans, _ = predict(model.tagger, loader, device=device)
         found = dict(zip(rows, spans, strict=True))
     for row, (text, tokens) in enumerate(zip(texts, cut, strict=True)):

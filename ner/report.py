@@ -18,6 +18,12 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """As `table`, in markdown."""
+    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *lines[1:]])
+
+
 def per_type_table(scores: Scores) -> str:
     """Precision, recall, F1 (percent) and gold entities of each type and of all."""
     rows = [("type", "precision", "recall", "F1", "gold", "predicted")]

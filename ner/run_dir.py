@@ -5,11 +5,11 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ner.config import to_json
-from ner.corpus import DataError, read_json
+from ner.corpus import DataError, read_json, read_text
 from ner.runtime import naming, whole_file
 
 LOCK = "train.lock"
@@ -88,15 +88,21 @@ def write_resolved(directory: Path, resolved: dict) -> None:
 
 def check_unchanged(directory: Path, resolved: dict) -> None:
     """A resumed run must be the same run: DataError names what changed in params, data or labels."""
-    before = read_json(directory / "resolved.json")
-    for part in ("params", "data", "seed", "precision", "loss_scale", "encoder", "tokenizer", "teacher"):
-        old, new = before.get(part), json.loads(json.dumps(resolved.get(part)))
+    parts = ("params", "data", "seed", "precision", "loss_scale", "encoder", "tokenizer", "teacher")
+    check_same(directory / "resolved.json", resolved, parts, "the run")
+
+
+def check_same(path: Path, values: dict, parts: Sequence[str], what: str) -> None:
+    """DataError names the first of the parts that is not as the file has it, written when `what` began."""
+    before = read_json(path)
+    for part in parts:
+        old, new = before.get(part), json.loads(json.dumps(values.get(part)))
         if old == new:
             continue
         if isinstance(old, dict) and isinstance(new, dict):
             name = next(key for key in {**old, **new} if old.get(key) != new.get(key))
             part, old, new = f"{part}.{name}", old.get(name), new.get(name)
-        raise DataError(f"{directory}: {part} is {new!r}, expected {old!r} as when the run began")
+        raise DataError(f"{path.parent}: {part} is {new!r}, expected {old!r} as when {what} began")
 
 
 def add_metrics(directory: Path, line: dict) -> None:
@@ -109,12 +115,18 @@ def add_metrics(directory: Path, line: dict) -> None:
 
 
 def cut_metrics(directory: Path, keeps: Callable[[dict], bool]) -> None:
-    """Leaves the lines up to the first that `keeps` refuses or that was cut off in writing."""
+    """Leaves the lines up to the first that `keeps` refuses or that was cut off in writing.
+
+    DataError where a whole line is none of metrics.
+    """
     path, kept = directory / METRICS, []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    for line in lines:
-        if not line.endswith("\n") or not keeps(json.loads(line)):
-            break
+    lines = read_text(path).splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if not line.endswith("\n") or not keeps(json.loads(line)):
+                break
+        except (ValueError, KeyError, TypeError):
+            raise DataError(f"{path}:{number}: damaged, expected a line of metrics") from None
         kept.append(line)
     with naming(path), whole_file(path) as file:
         file.writelines(kept)

@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import platform
+import resource
 import signal
 import sys
 import threading
@@ -104,10 +105,15 @@ def _run(main: Callable, parse_args: Callable, argv: Sequence[str] | None) -> in
     return 0
 
 
-def set_seed(seed: int) -> None:
-    """Seeds torch on every device; the order of data has a seed of its own in `DataLoader`."""
+def check_seed(seed: int) -> None:
+    """DataError where torch has no such seed."""
     if not 0 <= seed < 2**63:
         raise DataError(f"--seed {seed}: expected 0 to {2**63 - 1}")
+
+
+def set_seed(seed: int) -> None:
+    """Seeds torch on every device; the order of data has a seed of its own in `DataLoader`."""
+    check_seed(seed)
     torch.manual_seed(seed)
 
 
@@ -186,6 +192,14 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory(device: torch.device) -> float:
+    """Megabytes at most so far: on a GPU of its tensors, on a CPU of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
 def sha256(path: str | Path) -> str:

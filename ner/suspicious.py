@@ -70,6 +70,8 @@ def suspicious(
             continue
         if not {span.label for span in gold} <= margins.label_ids.keys():
             others["gold has a label that the model does not know"] += 1
+        elif len(margins.head.findable(sentence.spans)) < len(gold):
+            others["gold has entities that the model's head cannot find"] += 1
         elif margins.found[i] >= LOG_2:
             others["the model is not confident"] += 1
         else:

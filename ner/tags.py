@@ -5,7 +5,8 @@ to the same entity (`continues`).  Everything else, reading tags into spans, wri
 constraining a decoder, the probability of a span, follows from these two tables.
 """
 
-from collections.abc import Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -51,13 +52,47 @@ class ScoredSpan(NamedTuple):
         return Span(self.start, self.end, self.label)
 
 
+def keep_apart(spans: Iterable, *, key: Callable) -> list:
+    """Of spans of any kind some that share no token, sorted: the least by `key`, then of what is left."""
+    kept: list = []
+    for span in sorted(spans, key=lambda span: (key(span), span)):
+        at = bisect_left(kept, span.start, key=lambda other: other.start)
+        before = at == 0 or kept[at - 1].end <= span.start
+        if before and (at == len(kept) or span.end <= kept[at].start):
+            kept.insert(at, span)
+    return kept
+
+
+def n_overlapping(spans: Iterable[Span]) -> int:
+    """How many share a token with another of them."""
+    overlapping, reaching = set(), None
+    for span in sorted(spans):
+        if reaching and span.start < reaching.end:
+            overlapping |= {span, reaching}
+        if not reaching or span.end > reaching.end:
+            reaching = span
+    return len(overlapping)
+
+
+def outermost(spans: Sequence[Span]) -> Sequence[Span]:
+    """The same, and of those that share tokens the longest, the first of equals."""
+    return keep_apart(spans, key=lambda span: span.start - span.end) if n_overlapping(spans) else spans
+
+
+def span_facts(sentences: Iterable[Sequence[Span]]) -> dict:
+    """What a head may have to know of train: tokens of the longest span, and whether any two overlap."""
+    sentences = list(sentences)
+    lengths = (span.end - span.start for spans in sentences for span in spans)
+    return {"max_span_len": max(lengths, default=1), "nested": any(map(n_overlapping, sentences))}
+
+
 def split_tag(tag: str) -> tuple[str, str]:
     """`B-LOC` -> ("B", "LOC"), `O` -> ("O", ""); ValueError on anything else."""
     if tag == OUTSIDE:
         return OUTSIDE, ""
     prefix, _, label = tag.partition("-")
     if not label or prefix not in {"B", "I", "E", "S", "M"}:
-        raise ValueError(f"tag {tag!r}, expected O or B-, I-, E-, S-, M- and a label, as in B-LOC")
+        raise ValueError(f"tag {tag[:60]!r}, expected O or B-, I-, E-, S-, M- and a label, as in B-LOC")
     return prefix, label
 
 

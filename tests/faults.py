@@ -1,18 +1,20 @@
-"""What training and its files survive: kills, damage, full disks, numbers that are none, hostile files.
+"""What the programs survive: kills, damage, full disks, numbers that are none, odd data, hostile files.
 
-    python -m tests.faults            # minutes; a table in markdown, exit code 1 if a trial failed
-    python -m tests.faults --quick    # seconds: the same with a few trials each
+    python -m tests.faults                      # minutes; a table in markdown, exit code 1 if a trial failed
+    python -m tests.faults --quick              # seconds: the same with a few trials each
+    python -m tests.faults --only data models   # some groups of trials
 
 Every trial is a process of its own, forked from this one, which has imported everything and computed nothing.
-Both programs, train.py and pretrain.py, go through the same trials on a few lines of the sample: thirty
-optimiser steps of two batches in three epochs, with dropout.  "The same" means: the same sha256 of the last
-weights and of the optimiser's and random state, the same links, the same lines of metrics, times apart.
+Both trainers, train.py and pretrain.py, go through the same trials on a few lines of the sample: thirty
+optimiser steps of two batches in three epochs, with dropout; in train.py the layers join by and by, and an
+average of the weights is kept beside those that learn.  "The same" means: the same sha256 of the last weights
+and of the optimiser's and random state, the same links, the same lines of metrics, times apart.
 """
 
 import argparse
 import contextlib
 import functools
-import hashlib
+import itertools
 import json
 import os
 import random
@@ -24,7 +26,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
@@ -44,10 +46,10 @@ from ner.checkpoint import find_checkpoint
 from ner.corpus import DataError
 from ner.integrity import check_manifest
 from ner.run_dir import LOCK
-from tests import hostile
+from tests import hostile, malformed, random_data
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "sample.bio"
-OF_THE_CLOCK = ("seconds", "tokens_per_second", "minutes")
+OF_THE_CLOCK = ("seconds", "tokens_per_second", "minutes", "peak_memory_mb")
 BERT = {
     **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24},
     **{"hidden_dropout_prob": 0.2, "max_position_embeddings": 64},
@@ -137,11 +139,10 @@ def checkpoints(directory: Path) -> list[str]:
 
 def outcome(directory: Path) -> dict:
     """All that must be the same in two runs."""
-    weights = [directory / "last" / name for name in ("model.safetensors", "training_state.safetensors")]
-    weights += [path for path in (directory / "model.safetensors",) if path.exists()]
+    weights = [*(directory / "last").glob("*.safetensors"), *directory.glob("*.safetensors")]
     lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
     return {
-        "weights": [hashlib.sha256(path.read_bytes()).hexdigest() for path in weights],
+        "weights": {str(p.relative_to(directory)): runtime.sha256(p) for p in weights},
         "links": [os.readlink(directory / name) for name in ("last", "best")],
         "metrics": [{key: v for key, v in line.items() if key not in OF_THE_CLOCK} for line in lines],
     }
@@ -524,6 +525,7 @@ def build_trainers(folder: Path) -> list[Trainer]:
     built = fork(lambda: runtime.run(build_dataset.main, build_dataset.parse_args, list(map(str, argv))))
     assert built.code == 0, built.said
     tagging = {"encoder": {"name": "bert", **BERT}, "max_len": 32, "batch_size": 2, "epoch_num": 3}
+    tagging |= {"unfreeze_every": 1, "ema": 0.9}
     guessing = {"encoder": BERT, "block_len": 32, "batch_tokens": 64, "max_steps": N_STEPS, "eval_steps": 2}
     return [
         Trainer(train, ("--data_dir", str(folder / "data")), "--model_dir", COMMON | tagging),
@@ -531,35 +533,64 @@ def build_trainers(folder: Path) -> list[Trainer]:
     ]
 
 
-def all_trials(folder: Path, quick: bool) -> Iterable[Trials]:
-    choose = random.Random(0)
-    for trainer in build_trainers(folder):
-        lab = Lab(folder, trainer, choose)
-        steps = range(1, N_STEPS + 1)
-        yield killed_at_random(lab, 3 if quick else 100)
-        yield killed_in_saving(lab, 3 if quick else None)
+def training_trials(folder: Path, trainer: Trainer, quick: bool) -> Iterator[Trials]:
+    """`quick` leaves out, for pretrain.py, what both trainers do with the same code."""
+    lab, is_brief = Lab(folder, trainer, random.Random(0)), quick and trainer.module is pretrain
+    yield killed_at_random(lab, 2 if quick else 100)
+    if not is_brief:
+        yield killed_in_saving(lab, 2 if quick else None)
         yield from bits_and_truncations(lab, *((50, 10, 1) if quick else (1000, 100, 10)))
-        yield stopped_at_each_step(lab, (10, 17, 30) if quick else steps)
+    yield stopped_at_each_step(lab, (10, 17) if quick else range(1, N_STEPS + 1))
+    if not is_brief:
         yield from full_disks(lab, 1 if quick else 20)
         yield read_only(lab)
         yield odd_paths(lab)
         yield two_at_once(lab)
-        yield from not_finite(lab, (3, 4) if quick else range(1, 13))
-        yield overflowing(lab)
-    for fault, n_passed, n_trials, remark in hostile.trials(folder, choose, fork, quick):
-        yield Trials(fault, n_passed, n_trials, remark)
+    yield from not_finite(lab, (3,) if quick else range(1, 13))
+    yield overflowing(lab)
+
+
+def data_trials(folder: Path, quick: bool) -> Iterator[Trials]:
+    yield from itertools.starmap(Trials, malformed.trials(folder, fork))
+    yield Trials(
+        "random sentences through every reader and writer: text and offsets exact",
+        *random_data.sentences(folder, 100 if quick else 5000),
+    )
+    yield Trials(
+        "random and damaged bytes into every reader: read, or refused in one line",
+        *random_data.readers(folder, 20 if quick else 2000),
+    )
+
+
+def model_trials(folder: Path, quick: bool) -> Iterator[Trials]:
+    yield from itertools.starmap(Trials, hostile.trials(folder, random.Random(0), fork, quick))
+
+
+GROUPS = ("train", "pretrain", "data", "models")
+
+
+def all_trials(folder: Path, groups: Sequence[str], quick: bool) -> Iterator[Trials]:
+    if {"train", "pretrain"} & set(groups):
+        for trainer in build_trainers(folder):
+            if trainer.module.__name__ in groups:
+                yield from training_trials(folder, trainer, quick)
+    if "data" in groups:
+        yield from data_trials(folder, quick)
+    if "models" in groups:
+        yield from model_trials(folder, quick)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a few trials each")
-    quick = parser.parse_args().quick
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="these groups of trials")
+    args = parser.parse_args()
     torch.set_num_threads(1)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that nothing stays behind
     print("| fault | passed | of | |\n|---|---|---|---|", flush=True)
     is_well = True
     with tempfile.TemporaryDirectory() as folder:
-        for trials in all_trials(Path(folder), quick):
+        for trials in all_trials(Path(folder), args.only, args.quick):
             print(f"| {trials.fault} | {trials.n_passed} | {trials.n_trials} | {trials.remark} |", flush=True)
             is_well &= trials.n_passed == trials.n_trials
     return 0 if is_well else 1

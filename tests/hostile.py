@@ -1,6 +1,7 @@
 """Model directories that mean harm, for `tests.faults`: none may run code, take long or take much memory."""
 
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -10,9 +11,11 @@ import resource
 import struct
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import safetensors.torch
 import torch
 
 from ner.corpus import DataError
@@ -27,6 +30,8 @@ TEXT_FILES = ("config.json", "tokenizer_config.json", "tokenizer.json", "vocab.t
 MiB = 1 << 20
 MAX_SECONDS = 2.0  # of the processor
 MAX_BYTES = 1 << 30  # of memory more than before
+# what is looked at only where the other is not there
+READ_AFTER = {"tokenizer.json": "vocab.txt", "pytorch_model.bin": "model.safetensors"}
 NUMBERS = (
     b"-1",
     b"0",
@@ -144,12 +149,31 @@ def entry(begin: int, end: int, shape: list[int]) -> dict:
     return {"dtype": "F32", "shape": shape, "data_offsets": [begin, end]}
 
 
+def torch_file(tensors: dict[str, torch.Tensor]) -> bytes:
+    file = io.BytesIO()
+    torch.save(tensors, file)
+    return file.getvalue()
+
+
+def packed(data: bytes) -> bytes:
+    """A zip whose records are compressed."""
+    file = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(data)) as records,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out,
+    ):
+        for record in records.infolist():
+            out.writestr(record.filename, records.read(record) + bytes(MiB) * record.filename.endswith("/0"))
+    return file.getvalue()
+
+
 def giants(files: dict[str, bytes]) -> dict[str, tuple[str, Callable[[], bytes]]]:
     """What each is, the file that it replaces, and its bytes."""
     config = json.loads(files["config.json"])
     tags = {str(i): f"B-L{i}" for i in range(100_000)}
     many = {f"t{i}": entry(0, 0, [0]) for i in range(1_000_000)}
     vocabulary = {f"p{i}": i for i in range(1_000_000)}
+    weights = safetensors.torch.load(files["model.safetensors"])
 
     def configured(**values) -> Callable[[], bytes]:
         return lambda: json.dumps(config | values).encode()
@@ -173,6 +197,22 @@ def giants(files: dict[str, bytes]) -> dict[str, tuple[str, Callable[[], bytes]]
         ),
         "a header of brackets": ("model.safetensors", lambda: struct.pack("<Q", 3 * MiB) + b"[" * (3 * MiB)),
         "a billion layers": ("config.json", configured(num_hidden_layers=10**9)),
+        "a billion layers of DistilBERT": (
+            "config.json",
+            configured(model_type="distilbert", n_layers=10**9),
+        ),
+        "a billion steps of ALBERT": (
+            "config.json",
+            configured(model_type="albert", embedding_size=4, num_hidden_layers=10**9),
+        ),
+        "a billion inner layers of ALBERT": (
+            "config.json",
+            configured(model_type="albert", embedding_size=4, inner_group_num=10**9),
+        ),
+        "a billion layers of an LSTM": (
+            "config.json",
+            configured(model_type="lstm", num_hidden_layers=10**9),
+        ),
         "a width of 2^40": ("config.json", configured(hidden_size=1 << 40)),
         "a width beyond any integer": ("config.json", configured(hidden_size=10**40)),
         "a billion positions": ("config.json", configured(max_position_embeddings=10**9)),
@@ -196,6 +236,15 @@ def giants(files: dict[str, bytes]) -> dict[str, tuple[str, Callable[[], bytes]]
         ),
         "a vocabulary of empty lines": ("vocab.txt", lambda: b"\n" * 100_000_000),
         "a vocabulary of one line": ("vocab.txt", lambda: b"a" * 100_000_000),
+        "packed weights": ("pytorch_model.bin", lambda: packed(torch_file(weights))),
+        "a view of 2^50 numbers": (
+            "pytorch_model.bin",
+            lambda: torch_file(weights | {"more": torch.zeros(1).expand(1 << 25, 1 << 25)}),
+        ),
+        "a sparse tensor": (
+            "pytorch_model.bin",
+            lambda: torch_file(weights | {"more": torch.zeros(9).to_sparse()}),
+        ),
         "half a million short pieces": (
             "vocab.txt",
             lambda: "".join(f"{piece}\n" for piece in [*PIECES, *map(str, range(500_000))]).encode(),
@@ -207,11 +256,12 @@ def open_giants(folder: Path, files: dict[str, bytes]) -> dict[str, str]:
     verdicts = {}
     for title, (name, data) in giants(files).items():
         (folder / name).write_bytes(data())
-        if name == "tokenizer.json":
-            (folder / "vocab.txt").unlink()
+        if name in READ_AFTER:
+            (folder / READ_AFTER[name]).unlink()
         verdicts[title] = verdict(folder)
-        for one in {name, "vocab.txt"}:
-            (folder / one).write_bytes(files[one])
+        (folder / name).unlink()
+        for one, content in files.items():
+            (folder / one).write_bytes(content)
     return verdicts
 
 

@@ -62,6 +62,7 @@ def test_counts(place, run_main):
         "sentences": 4,
         "tokens": 25,
         "entities": {"X": 1, "Y": 1},
+        "overlapping": 0,
         "without_entity": 2,
         "length": {"p50": 2, "p95": 20, "max": 20},
         "duplicate_texts": 1,
@@ -102,7 +103,7 @@ def test_cluener_is_built_and_what_is_left_out_is_listed(place, run_main):
     Path("train.json").write_text("\n".join([text, text.replace("招商", "中国")]), encoding="utf-8")
     Path("test.json").write_text('{"text": "A B"}', encoding="utf-8")
     options = ["--train", "train.json", "--test", "test.json", "--out_dir", "o", "--format", "cluener"]
-    refused = run_main(build_dataset, *options)
+    refused = run_main(build_dataset, *options, "--nested", "refuse")
     assert refused.code == 2
     assert "train.json:1: company 0-2 '招商' overlaps book 0-3" in refused.err
     assert run_main(build_dataset, *options, "--scheme", "BIO").code == 2

@@ -98,6 +98,58 @@ def test_illegal_tags_of_a_hand_made_split_are_listed(tmp_path):
     assert split.sentences[1].spans == (Span(1, 2, "PER"),)
 
 
+@st.composite
+def nested(draw):
+    tokens = tuple(draw(st.lists(TOKENS, min_size=1, max_size=8)))
+    places = st.sets(st.integers(0, len(tokens)), min_size=2, max_size=2).map(sorted)
+    spans = draw(st.sets(st.tuples(places.map(tuple), st.sampled_from(["LOC", "人名"])), max_size=5))
+    return Sentence(tokens, tuple(sorted(Span(*place, label) for place, label in spans)))
+
+
+@given(st.lists(nested(), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_a_nested_split_survives(tmp_path_factory, sentences):
+    folder = tmp_path_factory.mktemp("nested")
+    write_split(folder / "val", sentences, nested=True)
+    assert sorted(path.name for path in (folder / "val").iterdir()) == ["entities.jsonl", "sentences.txt"]
+    assert read_split(folder, "val") == (sentences, [])
+
+
+ENTITIES = [
+    ("[]\n", "val/entities.jsonl: 1 lines, expected 2 as in"),
+    ("[]\n[[0, 1, 'X']]\n", "val/entities.jsonl:2: not JSON, expected [[start, end, label], ...]"),
+    ("[]\n{}\n", "val/entities.jsonl:2: got {}, expected [[start, end, label], ...]"),
+    ("[]\n" + "[" * 100_000 + "\n", "val/entities.jsonl:2: not JSON"),
+    ("[]\n[[0, 1" + "0" * 5000 + ', "X"]]\n', "val/entities.jsonl:2: "),
+    ('[]\n[[0, 2, "X"]]\n', "val/entities.jsonl:2: got [0, 2, 'X'], expected [start, end, label] in 0..1"),
+    ('[]\n[[0, 0, "X"]]\n', "val/entities.jsonl:2: got [0, 0, 'X'], expected"),
+    ('[]\n[[-1, 1, "X"]]\n', "val/entities.jsonl:2: got [-1, 1, 'X'], expected"),
+    ('[]\n[[0, true, "X"]]\n', "val/entities.jsonl:2: got [0, True, 'X'], expected"),
+    ("[]\n[[0, 1]]\n", "val/entities.jsonl:2: got [0, 1], expected"),
+    ('[]\n[[0, 1, "a b"]]\n', "val/entities.jsonl:2: label 'a b', expected a label without white space"),
+    ('[]\n[[0, 1, "\\ud83d"]]\n', "val/entities.jsonl:2: label '\\ud83d', expected a label"),
+    ('[[0, 1, "X"], [0, 2, "X"], [0, 1, "X"]]\n[]\n', "val/entities.jsonl:1: [0, 1, 'X'] twice, expected"),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), ENTITIES, ids=range(len(ENTITIES)))
+def test_entities_that_cannot_be_are_named_with_their_line(tmp_path, content, message):
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val/sentences.txt").write_text("a b\nc\n")
+    (tmp_path / "val/entities.jsonl").write_text(content)
+    with pytest.raises(DataError) as error:
+        read_split(tmp_path, "val")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_split_has_tags_or_entities(tmp_path):
+    write_split(tmp_path / "val", [Sentence(("a",), ())])
+    (tmp_path / "val/entities.jsonl").write_text("[]\n")
+    with pytest.raises(DataError, match=r"val: tags.txt and entities.jsonl, expected one of them"):
+        read_split(tmp_path, "val")
+
+
 @pytest.mark.parametrize(
     ("sentences", "tags", "message"),
     [

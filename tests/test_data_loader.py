@@ -16,7 +16,7 @@ from ner.encoders.bert import BertConfig
 from ner.formats import FORMATS
 from ner.heads import HEADS
 from ner.model import Tagger
-from ner.tags import Span, TagSet
+from ner.tags import Span, TagSet, outermost
 from ner.tokenizer import SPACE, Tokenizer, load_tokenizer
 
 LABELS = ("LOC", "PER")
@@ -186,6 +186,14 @@ def test_gold_of_a_label_that_the_model_lacks_is_left_out():
     sentence = Sentence(("a", "b", "c"), (Span(0, 1, "LOC"), Span(1, 2, "ORG"), Span(2, 3, "PER")))
     loader = make_loader([sentence], label_ids={"LOC": 0, "PER": 1})
     assert loader.collate([0]).spans.tolist() == [[[0, 1, 0], [2, 3, 1]]]
+
+
+def test_gold_that_the_head_cannot_find_is_left_out():
+    sentence = Sentence(("a", "b", "c"), (Span(0, 1, "LOC"), Span(0, 3, "ORG"), Span(2, 3, "LOC")))
+    ids = {"LOC": 0, "ORG": 1}
+    loader = make_loader([sentence, Sentence(("a",), ())], label_ids=ids, findable=outermost)
+    assert loader.collate([0, 1]).spans.tolist() == [[[0, 3, 1]], [[0, 0, 0]]]
+    assert make_loader([sentence], label_ids=ids).collate([0]).spans.shape == (1, 3, 3)
 
 
 @given(data=st.data())

@@ -90,8 +90,8 @@ def test_a_build_that_breaks_off_while_moving_puts_everything_back(
 def test_a_build_that_breaks_off_while_writing_leaves_nothing(place, snapshot, monkeypatch):
     before = snapshot(place)
 
-    def full(folder, sentences):
-        write_split(folder, sentences)
+    def full(folder, sentences, **options):
+        write_split(folder, sentences, **options)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ner.dataset_dir.write_split", full)

@@ -52,7 +52,7 @@ def chances_of(head, table, temperature):
 @pytest.mark.parametrize("name", ["softmax", "crf"])
 def test_probabilities_are_marginals_of_all_taggings(name, temperature):
     head = make_head(name)
-    scores, batch, _ = make_scored_batch(len(head.tag_set), n_tokens=3)
+    scores, batch, _ = make_scored_batch(head, n_tokens=3)
     found = head.probabilities(scores, batch, temperature=temperature)
     for row, mask in enumerate(batch.mask):
         expected = chances_of(head, scores[row, mask], temperature)
@@ -65,7 +65,7 @@ def test_the_soft_loss_is_the_cross_entropy_over_all_taggings(name, temperature)
     """Of a teacher whose taggings are drawn token by token."""
     head = make_head(name)
     n_tags, learned = len(head.tag_set), head.transitions()
-    scores, batch, _ = make_scored_batch(n_tags, n_tokens=3)
+    scores, batch, _ = make_scored_batch(head, n_tokens=3)
     soft = torch.randn(scores.shape).softmax(-1) * batch.mask[..., None]
     found = head.soft_loss(scores, batch._replace(soft=soft), temperature=temperature)
     learned = np.zeros((n_tags + 1, n_tags + 1)) if learned is None else learned / temperature
@@ -87,7 +87,7 @@ def test_the_soft_loss_is_the_cross_entropy_over_all_taggings(name, temperature)
 @pytest.mark.parametrize("name", ["softmax", "crf"])
 def test_a_sure_teacher_is_gold(name):
     head = make_head(name)
-    scores, batch, _ = make_scored_batch(len(head.tag_set), n_tokens=6)
+    scores, batch, _ = make_scored_batch(head, n_tokens=6)
     soft = torch.nn.functional.one_hot(head.gold_tags(batch), len(head.tag_set)).float()
     torch.testing.assert_close(head.soft_loss(scores, batch._replace(soft=soft)), head.loss(scores, batch))
     crf = make_head("crf")

@@ -106,7 +106,7 @@ DATA = {
         then(remove(SENTENCES_FILE), lambda: Path(SENTENCES_FILE).mkdir()),
         f"{SENTENCES_FILE}: cannot be read, Is a directory",
     ),
-    "split without tags": (remove(TAGS_FILE), "data/train: no tags.txt, expected an annotated split"),
+    "split without tags": (remove(TAGS_FILE), "data/train: no tags.txt or entities.jsonl, expected an annot"),
     "ragged tags": (
         write(TAGS_FILE, "O O O O O O O\nO O O O O\n"),
         f"{TAGS_FILE}:2: 5 tags, expected 6 as in {SENTENCES_FILE}",
@@ -160,9 +160,17 @@ PARAMETERS = {
     "bool for a number": (params(epoch_num=True), "epoch_num: got True, expected a whole number"),
     "negative": (params(learning_rate=-1.0), "learning_rate: got -1.0, expected a number above 0"),
     "short window": (params(max_len=4), "max_len: got 4, expected 8 pieces or more"),
-    "head": (params(head="span"), "head: got 'span', expected one of softmax, crf"),
+    "head": (params(head="spam"), "head: got 'spam', expected one of softmax, crf, span"),
     "schedule": (params(schedule="step"), "schedule: got 'step', expected one of linear, cosine, constant"),
     "scheme": (params(scheme="BILOU"), "scheme: got 'BILOU', expected BIO or BIOES"),
+    "scheme of a head without tags": (
+        params(head="span", scheme="BIOES"),
+        "head 'span': got scheme BIOES, expected one of BIO",
+    ),
+    "transitions of a head without": (
+        params(transition_learning_rate=0.1),
+        "transition_learning_rate: got 0.1, expected 0 with head 'softmax', which has no transitions",
+    ),
     "encoder": (encoder(name="roberta"), "encoder.name: got 'roberta', expected one of bert, electra"),
     "encoder without a name": (
         params(encoder=SIZES),
@@ -279,9 +287,9 @@ def test_a_model_directory_that_is_none(place, refuse, program, spoil, expected)
         ),
         (edit("model/config.json", id2label=None), [], "no id2label, expected a model trained for tagging"),
         (
-            edit("model/config.json", ner={"head": "span"}),
+            edit("model/config.json", ner={"head": "spam"}),
             [],
-            "head: got 'span', expected one of softmax, crf",
+            "head: got 'spam', expected one of softmax, crf, span",
         ),
         (
             edit("model/config.json", ner={"head": "crf"}),
@@ -324,8 +332,8 @@ def test_what_cannot_be_tagged(place, refuse, argv, expected):
 
 
 def test_a_fresh_start_after_a_mistake_is_a_fresh_start(place, refuse, run_main):
-    write_params(head="span")
-    refuse(train, TRAIN, "head: got 'span'")
+    write_params(head="spam")
+    refuse(train, TRAIN, "head: got 'spam'")
     write_params()
     assert run_main(train, *TRAIN).code == 0
 
@@ -333,7 +341,7 @@ def test_a_fresh_start_after_a_mistake_is_a_fresh_start(place, refuse, run_main)
 def test_what_stands_is_not_overwritten_by_accident_or_by_a_mistake(place, refuse):
     train_first()()
     refuse(train, TRAIN, "experiment: results of an earlier run stand here (train.log, metrics.jsonl")
-    refuse(train, [*TRAIN, "--overwrite", "--set", "head=span"], "head: got 'span'")
+    refuse(train, [*TRAIN, "--overwrite", "--set", "head=spam"], "head: got 'spam'")
     refuse(train, [*TRAIN, "--overwrite", "--bert_model_dir", "nowhere"], "nowhere: no config")
     refuse(train, [*TRAIN, "--overwrite", "--data_dir", "nowhere"], "nowhere/train: no such split")
 

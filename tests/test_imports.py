@@ -17,7 +17,9 @@ ORDER = {
     "corpus": {"tags"},
     "text": {"tags"},
     "metrics": {"tags"},
+    "significance": {"tags"},
     "report": {"tags", "metrics"},
+    "results": {"tags", "corpus", "significance"},
     "heads": {"tags", "batch"},
     "features": {"encoders"},
     "formats": {"tags", "encodings", "corpus", "text"},
@@ -25,15 +27,26 @@ ORDER = {
     "dataset_dir": {"tags", "corpus", "dataset"},
     "audit": {"tags", "corpus", "formats", "dataset"},
     "download": {"corpus"},
-    "config": {"corpus"},
+    "truncation": {"corpus", "tags"},
+    "config": {"corpus", "truncation"},
     "runtime": {"corpus"},
     "integrity": {"corpus", "runtime"},
     "run_dir": {"corpus", "config", "runtime"},
     "tokenizer": {"corpus"},
-    "data_loader": {"corpus", "batch", "tokenizer"},
+    "data_loader": {"tags", "corpus", "batch", "tokenizer", "truncation"},
     "model": {
-        *("tags", "corpus", "batch", "tokenizer", "encoders", "features", "heads", "config", "integrity"),
-        "runtime",
+        *(
+            "tags",
+            "corpus",
+            "batch",
+            "tokenizer",
+            "truncation",
+            "data_loader",
+            "encoders",
+            "features",
+            "heads",
+        ),
+        *("config", "integrity", "runtime"),
     },
     "objectives": {"batch", "config", "runtime"},
     "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
@@ -43,6 +56,10 @@ ORDER = {
         *("corpus", "text", "batch", "data_loader", "features", "model", "predictions", "runtime"),
     },
     "suspicious": {"tags", "corpus", "batch", "data_loader", "model", "runtime"},
+    "building": {
+        *("tags", "corpus", "config", "tokenizer", "data_loader", "features", "heads", "integrity", "model"),
+        "optim",
+    },
     "averaging": {"encoders"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
@@ -51,6 +68,8 @@ ORDER = {
     "distillation": {
         *("tags", "corpus", "text", "data_loader", "heads", "model", "report", "experiment", "runtime"),
     },
+    "series": {"corpus", "config", "run_dir", "results", "runtime", "significance"},
+    "search": {"corpus", "config", "run_dir", "results", "runtime"},
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
         *("engine", "checkpoint", "run_dir", "runtime"),
@@ -72,7 +91,7 @@ RIVALS = {"transformers", "accelerate"}  # a benchmark imports them where it run
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WITHOUT_TORCH = {
     *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
-    *("audit", "download", "config", "tokenizer"),
+    *("audit", "download", "config", "tokenizer", "truncation", "significance", "results"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
 BENCHMARKS = sorted(ROOT.glob("benchmarks/*.py"))

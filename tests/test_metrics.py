@@ -46,6 +46,16 @@ def make_tags(spans, lengths):
     return [spans_to_tags(row, n) for row, n in zip(spans, lengths, strict=True)]
 
 
+def test_entities_that_overlap_are_counted_each_and_a_token_is_right_with_all_its_tags():
+    gold = [Span(0, 4, "ORG"), Span(0, 2, "LOC"), Span(1, 3, "LOC")]
+    found = [Span(0, 4, "ORG"), Span(0, 2, "LOC"), Span(0, 2, "PER"), Span(4, 5, "PER")]
+    scores = score([gold], [found], [6])
+    assert scores.total == Counts(n_gold=3, n_predicted=4, n_correct=2)
+    assert scores.per_type["LOC"] == Counts(n_gold=2, n_predicted=1, n_correct=1)
+    assert (scores.n_tokens_correct, scores.n_tokens_outside) == (2, 2)  # tokens 3 and 5; tokens 4 and 5
+    assert tag_counts([gold]) == {"B-ORG": 1, "I-ORG": 3, "B-LOC": 2, "I-LOC": 2}
+
+
 def assert_same_as_seqeval(scores, per_type, micro):
     labels = sorted(scores.per_type)
     ours = [scores.per_type[label] for label in labels]

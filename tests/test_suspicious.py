@@ -10,10 +10,11 @@ import torch
 import evaluate
 from ner.corpus import Sentence, write_split
 from ner.data_loader import DataLoader, Windows, encode
-from ner.heads import HEADS
 from ner.model import Model, Tagger, build_encoder, build_head, save
+from ner.suspicious import Margins, suspicious
 from ner.tags import Span, TagSet
 from ner.tokenizer import learn_vocabulary
+from tests.heads.test_heads import FLAT
 
 TAGS = TagSet.from_labels(["LOC", "PER"], "BIO")
 TEXTS = ["王明在北", "京", "北京", "王小明", "明明", "小王", "在", "在京", "明", "王在北京", "小", "北"]
@@ -58,7 +59,7 @@ def taggings(model: Model, text: str) -> dict[tuple[int, ...], float]:
     return dict(zip(paths, values - np.log(np.exp(values).sum()), strict=True))
 
 
-@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("head", FLAT)
 def test_sentences_come_by_how_much_likelier_the_models_own_tagging_is(head, tmp_path, run_main):
     model = make_model(head)
     (tmp_path / "model").mkdir()
@@ -125,3 +126,20 @@ def test_ten_are_shown_and_all_are_written(tmp_path, run_main):
     assert ended.err.count("  test/sentences.txt:") == 10
     assert len((tmp_path / "suspicious_test.jsonl").read_text().splitlines()) == 12
     assert "the model doubts, the widest margins first: 12 in " in ended.err
+
+
+def test_a_head_without_a_probability_of_a_whole_tagging_is_refused(tmp_path, run_main):
+    (tmp_path / "model").mkdir()
+    save(tmp_path / "model", make_model("global_pointer"))
+    write_split(tmp_path / "data" / "test", [Sentence(("王",), ())])
+    options = ["--data_dir", tmp_path / "data", "--model_dir", tmp_path / "model", "--audit"]
+    ended = run_main(evaluate, *options)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert f"--audit: {tmp_path / 'model'} has a head whose loss is no probability" in ended.err
+
+
+def test_gold_that_overlaps_is_not_ranked_by_a_head_that_cannot_say_it():
+    sentence = Sentence(("王", "明"), (Span(0, 2, "PER"), Span(0, 1, "LOC")))
+    margins = Margins(make_model("softmax"), 1)
+    objects, others = suspicious([sentence], [[Span(0, 2, "PER")]], margins, unit="char")
+    assert (objects, others) == ([], {"gold has entities that the model's head cannot find": 1})

@@ -1,6 +1,6 @@
 """Tags and spans, against brute force over every tag sequence and against seqeval."""
 
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +14,10 @@ from ner.tags import (
     Span,
     TagSet,
     guess_scheme,
+    keep_apart,
+    n_overlapping,
+    outermost,
+    span_facts,
     spans_to_tags,
     split_tag,
     tags_to_spans,
@@ -188,6 +192,35 @@ def test_a_tag_set_refuses(tags, scheme, message):
 def test_tags_cannot_hold_nested_empty_or_outlying_spans(spans):
     with pytest.raises(ValueError, match=r"expected flat spans in 0\.\.3"):
         spans_to_tags([Span(*span) for span in spans], 3)
+
+
+SPANS = st.sets(st.tuples(st.integers(0, 7), st.integers(1, 4), st.sampled_from(LABELS)), max_size=7).map(
+    lambda places: [Span(start, start + n_tokens, label) for start, n_tokens, label in places]
+)
+
+
+def share_a_token(one, other):
+    return not set(range(one.start, one.end)).isdisjoint(range(other.start, other.end))
+
+
+@given(SPANS)
+def test_overlapping_spans_are_those_found_pair_by_pair(spans):
+    expected = {one for one in spans for other in spans if one != other and share_a_token(one, other)}
+    assert n_overlapping(spans) == len(expected)
+
+
+@given(SPANS)
+def test_the_outermost_are_the_longest_that_leave_no_room(spans):
+    kept = []
+    for span in sorted(spans, key=lambda span: (span.start - span.end, span)):
+        if not any(share_a_token(span, other) for other in kept):
+            kept.append(span)
+    assert sorted(outermost(spans)) == sorted(kept)
+    assert span_facts([spans])["nested"] == (len(kept) < len(spans))
+    best = keep_apart(spans, key=lambda span: -span.end)
+    assert best == sorted(best)
+    assert not any(share_a_token(*pair) for pair in combinations(best, 2))
+    assert all(any(share_a_token(span, other) and other.end >= span.end for other in best) for span in spans)
 
 
 def test_illegal_positions():

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from build_dataset import add_reading_arguments, reading_options
 from ner.corpus import UNITS, DataError
 from ner.dataset import N_LISTED
-from ner.formats import TEXT_WRITERS, TOKEN_WRITERS, WRITERS, Document, Texts, cut, format_of, join, load
+from ner.formats import TOKEN_WRITERS, WRITERS, Document, Texts, cut, format_of, join, load
 from ner.runtime import run
 
 
@@ -37,8 +37,8 @@ def main(args: argparse.Namespace) -> None:
         raise DataError(f"{args.out}: exists, expected a new path")
     name = format_of(args.input, args.format, encoding=args.encoding, columns=args.columns)
     options = reading_options(args)
-    if args.to in TEXT_WRITERS and args.nested is None:
-        options["keep_longest"] = None
+    if args.to in TOKEN_WRITERS and options["keep_longest"] is None:
+        options["keep_longest"] = False
     source = load(args.input, name, **options)
     target = as_tokens(source, args) if args.to in TOKEN_WRITERS else as_texts(source, args)
     write(args.out, args.to, target)

@@ -1,6 +1,7 @@
 """What is audited, and what a check returns."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 from ner.corpus import SPLITS, Sentence, read_split, read_unit
 from ner.dataset import Dataset
 from ner.formats import Document
+from ner.tags import Span
 
 N_SHOWN = 60  # characters of a text in `Finding.what`
 
@@ -23,12 +25,16 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is audited: `places[split][i]` is where sentence i starts; `illegal` are (place, which tag)."""
+    """What is audited: `places[split][i]` is where sentence i starts; `illegal` are (place, which tag).
+
+    The files of the splits in `token_a_line` have every token on a line of its own.
+    """
 
     splits: Mapping[str, Sequence[Sentence]]
     places: Mapping[str, Sequence[str]]
     illegal: Sequence[tuple[str, str]]
     unit: str
+    token_a_line: Collection[str] = ()
 
     @property
     def gap(self) -> str:
@@ -42,6 +48,14 @@ class Corpus:
         """(place, sentence), split by split."""
         for name, sentences in self.splits.items():
             yield from zip(self.places[name], sentences, strict=True)
+
+    def entities(self) -> Iterator[tuple[str, Sentence, Span]]:
+        """(place, sentence, entity), split by split; the place is that of its first token, where known."""
+        for name in self.annotated:
+            for place, sentence in zip(self.places[name], self.splits[name], strict=True):
+                for span in sentence.spans:
+                    n = span.start if name in self.token_a_line else 0
+                    yield _later(place, n), sentence, span
 
     @cached_property
     def distinct_tokens(self) -> set[str]:
@@ -57,13 +71,27 @@ class Corpus:
 
 
 def corpus_of_build(documents: Mapping[str, Document], dataset: Dataset) -> Corpus:
-    """The sentences of a build, at their places in the files they were read from."""
+    """The sentences of a build, at their places in the files they were read from.
+
+    Files of one name are told apart by what they were given as: `test x.txt:3`.
+    """
+    n_times = Counter(document.path.name for document in documents.values())
+    given_as = {
+        name: f"{name} " if n_times[document.path.name] > 1 else "" for name, document in documents.items()
+    }
     illegal = [
-        (f"{document.path.name}:{line}", tag)
-        for document in documents.values()
+        (f"{given_as[name]}{document.path.name}:{line}", tag)
+        for name, document in documents.items()
         for line, tag in document.illegal
     ]
-    return Corpus(dataset.splits, dataset.places, illegal, dataset.facts["unit"])
+    # what is split off train stands in the file of train
+    sources = {name: name if name in documents else "train" for name in dataset.splits}
+    places = {
+        name: [f"{given_as[sources[name]]}{place}" for place in where]
+        for name, where in dataset.places.items()
+    }
+    token_a_line = {name for name, source in sources.items() if documents[source].unit is None}
+    return Corpus(dataset.splits, places, illegal, dataset.facts["unit"], token_a_line)
 
 
 def corpus_of_folder(data_dir: str | Path) -> Corpus:
@@ -81,6 +109,11 @@ def corpus_of_folder(data_dir: str | Path) -> Corpus:
         for line, position in split.illegal
     ]
     return Corpus(splits, places, illegal, read_unit(data_dir, splits["train"]))
+
+
+def _later(place: str, n_lines: int) -> str:
+    file, _, line = place.rpartition(":")
+    return f"{file}:{int(line) + n_lines}" if n_lines else place
 
 
 def shown(text: str) -> str:

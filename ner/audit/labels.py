@@ -58,9 +58,8 @@ def ambiguous_surfaces(corpus: Corpus) -> list[Finding]:
     The places are those of all labels but the commonest.
     """
     places: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for place, sentence in corpus.placed():
-        for start, end, label in sentence.spans or ():
-            places[sentence.tokens[start:end]][label].append(place)
+    for place, sentence, (start, end, label) in corpus.entities():
+        places[sentence.tokens[start:end]][label].append(place)
     found = []
     for tokens, by_label in places.items():
         if len(by_label) > 1:

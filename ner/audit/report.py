@@ -120,7 +120,8 @@ def as_page(corpus: Corpus, findings: Findings) -> str:
     sizes = ", ".join(f"{name} {len(sentences):,}" for name, sentences in corpus.splits.items())
     parts = [
         "# Audit",
-        f"Sentences: {sizes}. A line is the one on which a sentence starts. audit.json has every finding.",
+        f"Sentences: {sizes}. A line is the one on which a sentence starts, or an entity where every token "
+        "has a line. audit.json has every finding.",
         _verbatim(summary(corpus, findings)),
     ]
     for name, found in findings.items():

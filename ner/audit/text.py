@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ner.audit.corpus import Corpus, Finding, shown
-from ner.corpus import Sentence
 from ner.dataset import percentile
 from ner.tags import Span
 
@@ -18,6 +17,14 @@ MARKUP = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
+# where words were cut at every mark, no space between them: no more than what nobody writes otherwise
+IN_PIECES = re.compile(
+    r"""
+      </[a-z][a-z\d]{0,9}> | <(?:br|div|span|img|font|table|t[dr]|li|[uo]l|strong|em|h[1-6])\b[^<>\n]{0,200}>
+    | <!-- | &(?:\#\d+|\#x[\da-f]+|amp|lt|gt|quot|apos|nbsp); | (?:https?|ftp):// | \[/(?:url|img)\]
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
 MARKS = "<&:∶.["  # every match of MARKUP has one of these
 # letters by their category that show nothing, beside the categories of `_invisible`
 FILLERS = "\u115f\u1160\u3164\uffa0\u034f\u2800\u17b4\u17b5"
@@ -26,7 +33,9 @@ REPLACEMENT = "\ufffd"
 
 def invisible_characters(corpus: Corpus) -> list[Finding]:
     """Sentences with characters that show nothing: control and format characters (zero-width, marks of
-    direction, byte order marks), line separators, fillers; and private, unassigned or replaced ones."""
+    direction, byte order marks), line separators, fillers; and private, unassigned or replaced ones.
+
+    Tabs and line ends are white space of a text."""
     odd = {token: [c for c in token if _invisible(c)] for token in corpus.distinct_tokens}
     odd = {token: characters for token, characters in odd.items() if characters}
     found = []
@@ -47,7 +56,7 @@ def _named(character: str) -> str:
 def _invisible(character: str) -> bool:
     if character.isprintable():  # quick, and false for all but a few
         return character in FILLERS or character == REPLACEMENT
-    return unicodedata.category(character) != "Zs"
+    return unicodedata.category(character) != "Zs" and character not in "\t\n\r"
 
 
 def markup_remains(corpus: Corpus) -> list[Finding]:
@@ -57,8 +66,11 @@ def markup_remains(corpus: Corpus) -> list[Finding]:
     found = []
     for place, sentence in corpus.placed():
         if not marks.isdisjoint(sentence.tokens):
-            text = corpus.gap.join([known[token] for token in sentence.tokens])
-            if counts := Counter(match[0] for match in MARKUP.finditer(text)):
+            tokens = [known[token] for token in sentence.tokens]
+            counts = Counter(match[0] for match in MARKUP.finditer(corpus.gap.join(tokens)))
+            if corpus.gap:
+                counts = counts or Counter(match[0] for match in IN_PIECES.finditer("".join(tokens)))
+            if counts:
                 found.append(Finding(_listed(counts), [place], {"markup": counts}))
     return found
 
@@ -74,25 +86,17 @@ def length_outliers(corpus: Corpus) -> list[Finding]:
     of the length: three times the distance between the quartiles, which counts as a doubling at least.
     """
     found = []
-    for kind, parts in (("sentence", _whole), ("entity", _entities)):
-        low, high = _fences([end - start for _, s in corpus.placed() for start, end, _ in parts(s)])
-        for place, sentence in corpus.placed():
-            for start, end, label in parts(sentence):
-                n = end - start
-                if not low <= n <= high:
-                    text = corpus.text(sentence.tokens[start:end])
-                    what = f"{label or kind} of {n:,} tokens, fences {low:.1f} and {high:.1f}: {text}"
-                    values = {"kind": kind, "tokens": n, "fences": [low, high]}
-                    found.append(Finding(what, [place], values))
+    whole = [(place, s, Span(0, len(s.tokens), "")) for place, s in corpus.placed()]
+    for kind, parts in (("sentence", whole), ("entity", list(corpus.entities()))):
+        low, high = _fences([end - start for _, _, (start, end, _) in parts])
+        for place, sentence, (start, end, label) in parts:
+            n = end - start
+            if not low <= n <= high:
+                text = corpus.text(sentence.tokens[start:end])
+                what = f"{label or kind} of {n:,} tokens, fences {low:.1f} and {high:.1f}: {text}"
+                values = {"kind": kind, "tokens": n, "fences": [low, high]}
+                found.append(Finding(what, [place], values))
     return sorted(found, key=lambda finding: -finding.values["tokens"])
-
-
-def _whole(sentence: Sentence) -> list[tuple[int, int, str]]:
-    return [(0, len(sentence.tokens), "")]
-
-
-def _entities(sentence: Sentence) -> Sequence[Span]:
-    return sentence.spans or ()
 
 
 def _fences(lengths: Sequence[int]) -> tuple[float, float]:

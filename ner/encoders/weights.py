@@ -7,6 +7,7 @@ it refuses stays refused.
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -130,12 +131,13 @@ def read_shards(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[
         raise ValueError(f"{index}: weight_map: got {shortened(weight_map)}, expected name: file")
     shards: dict[str, dict[str, Tensor]] = {}
     weights = {}
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
     for name, file in weight_map.items():
         # Judged as text, not resolved: download caches keep their files behind links.
-        if not isinstance(file, str) or file in ("", ".", "..") or set(file) & set("/\\:\0"):
+        if not isinstance(file, str) or set(file) & set("/\\:\0") or Path(file).suffix != suffix:
             raise ValueError(
                 f"{index}: {shortened(name)}: got {shortened(file)}, "
-                f"expected the name of a file in the same directory"
+                f"expected the name of a {suffix} file in the same directory"
             )
         if file not in shards:
             shards[file] = read(index.parent / file)
@@ -155,19 +157,43 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 def read_torch_file(path: Path) -> dict[str, Tensor]:
     expected = "expected a table of tensors, as torch.save(model.state_dict()) writes it"
     try:
-        table = torch.load(path, weights_only=True, map_location="cpu")
+        n_bytes = path.stat().st_size
+        n_unpacked = unpacked_bytes(path)
+        table = torch.load(path, weights_only=True, map_location="cpu") if n_unpacked <= n_bytes else {}
     except Exception as error:
         # A broken pickle can raise almost anything. The message is not passed on: it advises to
         # switch the safety off.
         raise ValueError(
             f"{path}: got a missing, broken or unsafe file ({type(error).__name__}), {expected}"
         ) from error
+    check_amount(path, n_unpacked, n_bytes)
     if not isinstance(table, dict):
         raise ValueError(f"{path}: got {type(table).__name__}, {expected}")
     for name, tensor in table.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
             raise ValueError(f"{path}: {shortened(name)}: got {type(tensor).__name__}, {expected}")
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise ValueError(f"{path}: {shortened(name)}: got a packed tensor, {expected}")
+    # a view may be of any size; tied tensors are in the file once, too
+    check_amount(path, sum(t.numel() * t.element_size() for t in table.values()), 4 * n_bytes)
     return {name: tensor.detach() for name, tensor in table.items()}
+
+
+def unpacked_bytes(path: Path) -> int:
+    """Of the records of a zip, which torch's own are not packed in; 0 of a file that is none."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":  # what torch tells one by
+            return 0
+        with zipfile.ZipFile(file) as records:
+            return sum(record.file_size for record in records.infolist())
+
+
+def check_amount(path: Path, n_bytes: int, n_there: int) -> None:
+    """ValueError where a file would take much more memory than it takes on the disk."""
+    if n_bytes > n_there:
+        raise ValueError(
+            f"{path}: got {n_bytes:,} bytes of tensors, expected {n_there:,} at most in this file"
+        )
 
 
 READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {

@@ -152,10 +152,11 @@ def _tag_set(path: str | Path, blocks: list[_Block], scheme: str | None) -> TagS
         for position, tag in enumerate(block.tags):
             if tag not in first_seen:
                 first_seen[tag] = block.first_line + position
+    kinds = tag_set_of(first_seen, path, scheme)
     for tag, number in first_seen.items():
         if any(character.isspace() for character in tag):
-            raise DataError(f"{path}:{number}: tag {tag!r}, expected a tag without white space")
-    return tag_set_of(first_seen, path, scheme)
+            raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without white space")
+    return kinds
 
 
 def _scheme_note(

@@ -29,16 +29,17 @@ def guess_text_unit(texts: Iterable[str]) -> str:
 
 
 def cut(source: Texts, *, unit: str | None = None, leave_out: bool = False) -> Document:
-    """Sentences of texts whose marks are checked and flat.  A `unit` of None is guessed from the texts.
+    """Sentences of texts whose marks are checked.  A `unit` of None is guessed from the texts.
 
-    Raises DataError where an entity begins or ends inside a token, unless it is to be left out.
+    Marks that differ by white space alone are one span.  Raises DataError where an entity begins or ends
+    inside a token, unless it is to be left out.
     """
     check_labels(source)
     unit = unit or guess_text_unit(text.text for text in source.texts)
     sentences, places, cutting, empty = [], [], [], []
     for text in source.texts:
         tokens = tokenize(text.text, unit)
-        spans = None if text.marks is None else tuple(_spans(text, tokens, cutting))
+        spans = None if text.marks is None else tuple(sorted(set(_spans(text, tokens, cutting))))
         if tokens:
             sentences.append(Sentence(tuple(text.text[start:end] for start, end in tokens), spans))
             places.append(text.place)

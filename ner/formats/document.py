@@ -43,10 +43,9 @@ class Document(NamedTuple):
         return self.sentences[0].spans is not None
 
     def place(self, row: int) -> str:
-        """`file:line`, where a sentence starts; files of a folder are named from there."""
+        """`file:line`, where a sentence starts; a file of a folder is named with the folder."""
         file = self.files[row] if self.files else self.path
-        name = file.relative_to(self.path) if self.path in file.parents else file.name
-        return f"{name}:{self.first_lines[row]}"
+        return f"{file.relative_to(self.path.parent)}:{self.first_lines[row]}"
 
 
 class Content(NamedTuple):
@@ -92,6 +91,10 @@ def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = Fal
     if text.startswith("\ufeff") and not exact:
         text = text.removeprefix("\ufeff")
         notes.append("a byte order mark was skipped")
+    if not exact and (n_inside := text.count("\ufeff")):  # files that were joined
+        line = text.count("\n", 0, text.index("\ufeff")) + 1
+        more = f" and {n_inside - 1:,} more" if n_inside > 1 else ""
+        notes.append(f"{count_of(n_inside, 'byte order mark')} inside, kept: line {line}{more}")
     return Content(text, notes, hashlib.sha256(data).hexdigest())
 
 

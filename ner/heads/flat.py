@@ -6,7 +6,8 @@ from torch import nn
 
 from ner.batch import Batch
 from ner.heads import chain
-from ner.tags import SCHEMES, ScoredSpan, TagSet
+from ner.heads.losses import divergence
+from ner.tags import SCHEMES, ScoredSpan, TagSet, outermost
 
 
 class FlatHead(nn.Module):
@@ -16,6 +17,9 @@ class FlatHead(nn.Module):
     """
 
     schemes = SCHEMES
+    facts = ()
+    is_likelihood = True
+    findable = staticmethod(outermost)
 
     def __init__(self, width: int, tag_set: TagSet, *, dropout: float = 0.1):
         super().__init__()
@@ -26,6 +30,10 @@ class FlatHead(nn.Module):
         nn.init.zeros_(self.classifier.bias)
         self.register_buffer("span_tags", torch.from_numpy(tag_set.span_tags), persistent=False)
 
+    def over(self) -> str:
+        """What the head chooses among, in words."""
+        return f"{len(self.tag_set)} tags ({self.tag_set.scheme})"
+
     def scores(self, hidden: torch.Tensor) -> torch.Tensor:
         """hidden (B, T, H) float -> scores (B, T, K) float32, padding holds anything."""
         return self.classifier(self.dropout(hidden)).float()
@@ -33,6 +41,10 @@ class FlatHead(nn.Module):
     def loss(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
         """(B,) float32, nats a sentence."""
         raise NotImplementedError
+
+    def divergence(self, scores: torch.Tensor, other: torch.Tensor, batch: Batch) -> torch.Tensor:
+        """(B,): KL(p, q) + KL(q, p), summed over the tokens, of the softmax of the scores, a CRF's too."""
+        return (divergence(scores, other) * batch.mask).sum(dim=1)
 
     def probabilities(self, scores: torch.Tensor, batch: Batch, *, temperature: float = 1.0) -> torch.Tensor:
         """(B, T, K): of each tag at each token, the scores divided by the temperature; without a gradient."""

@@ -1,6 +1,7 @@
 """Losses of one token's tag: `LOSSES[name](scores (..., K), gold (...) int64) -> (...)`, nats or like them.
 
-They train the softmax head; a run is compared by the cross-entropy of val whatever it was trained with.
+They train the softmax and the span head; a run is compared by the cross-entropy of val whatever it was
+trained with.
 """
 
 from functools import partial
@@ -38,6 +39,12 @@ def dice(scores: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
     weighed = (1 - p).clamp_min(1e-6) ** DICE_ALPHA * p  # the power has no finite slope at 0
     ratio = (2 * weighed * y + DICE_SMOOTHING) / (weighed + y + DICE_SMOOTHING)
     return (1 - ratio).sum(-1)
+
+
+def divergence(scores: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """(..., K) twice -> (...): KL(p, q) + KL(q, p), nats, p and q being the softmax of the scores."""
+    log_p, log_q = scores.log_softmax(-1), other.log_softmax(-1)
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)
 
 
 LOSSES = {"ce": cross_entropy, "focal": focal, "dice": dice}

@@ -93,7 +93,20 @@ def test_texts_with_spans_stand_where_their_files_have_them(place, run_main):
     ended = run_main(build_dataset, *options, "--out_dir", "o", "--audit")
     assert (ended.code, ended.err) == (0, "")
     found = json.loads(Path("o/audit.json").read_text(encoding="utf-8"))["findings"]["markup_remains"]
-    assert [f["places"] for f in found] == [["train.jsonl:2"], ["train.jsonl:2"], ["b.txt:2"]]
+    assert [f["places"] for f in found] == [["train.jsonl:2"], ["train.jsonl:2"], ["test/b.txt:2"]]
+
+
+def test_files_of_one_name_are_told_apart(place, run_main):
+    for folder, content in {"a": TRAIN, "b": TEST}.items():
+        Path(folder).mkdir()
+        Path(folder, "x.txt").write_text(content, encoding="utf-8")
+    options = ["--train", "a/x.txt", "--test", "b/x.txt", "--val_size", 1, "--unit", "char", "--out_dir", "o"]
+    assert run_main(build_dataset, *options, "--audit").code == 0
+    findings = json.loads(Path("o/audit.json").read_text(encoding="utf-8"))["findings"]
+    assert [f["places"] for f in findings["markup_remains"]] == [["train x.txt:18"]]
+    assert [f["places"] for f in findings["illegal_tags"]] == [["test x.txt:11"]]
+    [gpe] = [f for f in findings["labels_in_one_split"] if f["label"] == "GPE"]
+    assert gpe["places"] == ["test x.txt:10"]
 
 
 def test_a_build_without_audit_leaves_no_old_one(place, run_main):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ner.audit import corpus_of_build
 from ner.audit.labels import ambiguous_surfaces, conflicting_texts, illegal_tags, labels_in_one_split
 from ner.dataset import build
-from ner.formats import FORMATS
+from ner.formats import FORMATS, read
 from ner.tags import Span, tags_to_spans
 
 
@@ -80,6 +80,21 @@ def test_labels_of_one_split(make_corpus):
     assert found["X"].places == ["train:0", "train:2"]
     assert found["Z"].what == "Z: 2 in val, none elsewhere"
     assert labels_in_one_split(make_corpus(train=train, test=[("ab", None)])) == []
+
+
+def test_an_entity_stands_on_the_line_of_its_first_token(tmp_path):
+    """In train, in val split off it, and in a test file whose tokens have no lines of their own."""
+    rows = [f"{n}\tO\nz\tB-X\nz\tI-X\nz\tB-Y\n" for n in range(6)]
+    (tmp_path / "x.txt").write_text("\n".join(rows))
+    (tmp_path / "y.jsonl").write_text('\n{"text": "a z", "label": [[2, 3, "X"]]}\n')
+    documents = {"train": read(tmp_path / "x.txt"), "test": read(tmp_path / "y.jsonl", unit="word")}
+    corpus = corpus_of_build(documents, build(documents, val_size=2))
+    found = {(place, span) for place, _, span in corpus.entities()}
+    in_rows = {(f"x.txt:{5 * n + 2}", Span(1, 3, "X")) for n in range(6)}
+    in_rows |= {(f"x.txt:{5 * n + 4}", Span(3, 4, "Y")) for n in range(6)}
+    assert found == in_rows | {("y.jsonl:2", Span(1, 2, "X"))}
+    [z] = [f for f in ambiguous_surfaces(corpus) if f.values["surface"] == "z"]
+    assert z.places == ["y.jsonl:2"]
 
 
 def test_illegal_tags_stand_where_the_file_has_them(tmp_path):

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from ner.audit.text import MARKS, MARKUP, invisible_characters, length_outliers, markup_remains
 from ner.tags import Span
+from ner.text import tokenize
 
 INVISIBLE = "\u200b\u200d\ufeff\u00ad\u200e\u202e\u2066\u2060\x07\x1b\x85\u2028\u2029\u3164\ufffd\ue000\u0378"
-VISIBLE = "aé中，１ \u3000\u00a0\u2009\ufe0f\u0301😀﷽"
+VISIBLE = "aé中，１ \t\r\n\u3000\u00a0\u2009\ufe0f\u0301😀﷽"
 
 
 def test_characters_that_show_nothing(make_corpus):
@@ -57,8 +58,22 @@ def test_remains_of_markup(make_corpus, text, expected):
 
 
 def test_markup_in_words(make_corpus):
-    corpus = make_corpus("word", train=[(["a", "&lt;", "b"], ()), (["&", "lt", ";"], ())])
+    corpus = make_corpus("word", train=[(["a", "&lt;", "b"], ()), (["AT", "&", "T", ";"], ())])
     assert [(f.what, f.places) for f in markup_remains(corpus)] == [("&lt;", ["train:0"])]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Fish &amp; chips&#39;s</b>", ["&amp;", "&#39;", "</b>"]),
+        ("see http://x.org/a_b for more<br/>", ["http://", "<br/>"]),
+        ("a < b > c , if x <li and y> z ; AT&T; Q & A; 3:4 // </ b", []),
+    ],
+)
+def test_markup_that_was_cut_into_words(make_corpus, text, expected):
+    tokens = [text[start:end] for start, end in tokenize(text, "word")]
+    found = markup_remains(make_corpus("word", train=[(tokens, ())]))
+    assert [match for f in found for match in f.values["markup"]] == expected
 
 
 @given(st.from_regex(MARKUP, fullmatch=True))

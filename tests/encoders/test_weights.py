@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -269,8 +270,23 @@ def test_bin_file_must_be_a_table_of_tensors(content, tmp_path):
     assert "expected a table of tensors" in error_line(read_weights, tmp_path)
 
 
+def test_bin_file_must_not_give_more_than_it_holds(tmp_path):
+    path, whole = tmp_path / "pytorch_model.bin", torch.zeros(1000)
+    torch.save({"a": whole, "tied": whole, "part": whole[:10]}, path)
+    assert read_weights(tmp_path)["tied"].shape == (1000,)
+    with zipfile.ZipFile(path) as records, zipfile.ZipFile(tmp_path / "x", "w", zipfile.ZIP_DEFLATED) as out:
+        for record in records.infolist():
+            out.writestr(record.filename, records.read(record))
+    (tmp_path / "x").rename(path)
+    assert "bytes of tensors, expected" in error_line(read_weights, tmp_path)
+    torch.save({"a": whole, "view": torch.zeros(1).expand(1 << 25, 1 << 25)}, path)
+    assert "bytes of tensors, expected" in error_line(read_weights, tmp_path)
+    torch.save({"a": whole.to_sparse()}, path)
+    assert "got a packed tensor" in error_line(read_weights, tmp_path)
+
+
 @pytest.mark.parametrize(
-    "file", ["../outside.safetensors", "/etc/passwd", "..", "", "a/b", "a\\b", "c:d", None, 3]
+    "file", ["../outside.safetensors", "/etc/passwd", "..", "", "a/b", "a\\b", "c:d", "model.bin", None, 3]
 )
 def test_index_must_not_point_outside(file, tmp_path):
     directory = tmp_path / "inside"

@@ -43,7 +43,7 @@ def test_a_folder_of_pairs(folder):
     assert [s.tokens for s in read(path / "a" / "a.ann").sentences] == [("北", "京")]
     lines = read(path, by_line=True, leave_out=True)
     assert [s.tokens for s in lines.sentences][1:3] == [("He", "saw"), ("New",)]
-    assert [lines.place(row) for row in range(4)] == ["a/a.txt:1", "b.txt:1", "b.txt:2", "b.txt:3"]
+    assert [lines.place(row) for row in range(4)] == ["c/a/a.txt:1", *(f"c/b.txt:{n}" for n in (1, 2, 3))]
     assert read(path / "b.ann").place(0) == "b.txt:1"
     assert lines.left_out == ("b.ann:1: LOC 8-17 'New\\r\\nYork'",)
 

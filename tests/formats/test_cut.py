@@ -47,6 +47,12 @@ def test_every_span_fits_its_tokens_or_is_refused(text, unit):
                 cut(make_texts((text, [(start, end, "X")])), unit=unit)
 
 
+def test_spans_may_nest_and_those_that_differ_by_white_space_alone_are_one():
+    marks = [(0, 4, "ORG"), (0, 2, "LOC"), (0, 3, "LOC"), (3, 4, "LOC")]
+    sentence = cut(make_texts(("ab c", marks)), unit="word").sentences[0]
+    assert sentence.spans == (Span(0, 1, "LOC"), Span(0, 2, "ORG"), Span(1, 2, "LOC"))
+
+
 def test_texts_without_a_token_are_left_out_and_named():
     document = cut(make_texts(("", []), ("a", []), (" \n", [])), unit="word")
     assert document.first_lines == [2]

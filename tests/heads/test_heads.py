@@ -16,6 +16,7 @@ from ner.data_loader import DataLoader, Windows, encode
 from ner.encoders import ENCODERS
 from ner.engine import Progress, predict, train_epoch
 from ner.heads import HEADS
+from ner.heads.flat import FlatHead
 from ner.metrics import score
 from ner.model import Tagger, build_encoder, build_head
 from ner.optim import build_optimizer, parameter_groups
@@ -39,6 +40,7 @@ SMALL = {
     "bigram_size": 8,
     "max_bigrams": 30,
 }
+FLAT = [name for name, head in HEADS.items() if issubclass(head, FlatHead)]
 HEAD_SCHEMES = [(name, scheme) for name, head in HEADS.items() for scheme in head.schemes]
 BOTH = [(head, encoder) for head in HEADS for encoder in ENCODERS]
 
@@ -109,15 +111,24 @@ def make_batch(*, n_sentences=4, n_windows=2, n_pieces=9, n_tokens=7, seed=0):
     )
 
 
-def make_scored_batch(n_tags, *, n_sentences=5, n_tokens=4, seed=0, apart=False):
-    """Random scores (B, T, K), a batch as far as a head looks at it, and the gold spans."""
+def make_scored_batch(head, *, n_sentences=5, n_tokens=4, seed=0, apart=False):
+    """Random scores such as the head makes, a batch as far as it looks at it, and the gold spans."""
     random = np.random.default_rng(seed)
     lengths = [n_tokens, *random.integers(1, n_tokens + 1, size=n_sentences - 1)]
     spans = [make_spans(random, int(length), apart=apart) for length in lengths]
     mask = torch.arange(n_tokens) < torch.tensor(lengths)[:, None]
-    scores = torch.from_numpy(random.normal(size=(n_sentences, n_tokens, n_tags))).float()
+    shape = head.scores(torch.zeros(n_sentences, n_tokens, SMALL["hidden_size"])).shape
+    scores = torch.from_numpy(random.normal(size=shape)).float()
     none = torch.zeros(n_sentences, 1, 1, dtype=torch.int64)
     return scores, Batch(none, none.bool(), none[:, 0], mask, make_gold(spans)), spans
+
+
+def real_scores(head, scores, batch):
+    """Which scores are of tokens of the sentence, as bool in the shape of the scores."""
+    if isinstance(head, HEADS["global_pointer"]):  # all tokens of a span
+        lasts = torch.arange(scores.shape[1])[:, None] + torch.arange(scores.shape[2])
+        return (lasts < batch.mask.sum(dim=1)[:, None, None])[..., None].expand_as(scores)
+    return batch.mask.view(*batch.mask.shape, *[1] * (scores.dim() - 2)).expand_as(scores)
 
 
 def path_score(path, scores, transitions):
@@ -138,10 +149,10 @@ def test_gold_tags_on_the_device_are_those_of_the_tag_set(scheme, data):
     """Any flat spans, neighbours of one label included, under any order of the tags."""
     tags = TagSet.from_labels(LABELS, scheme).tags
     tag_set = TagSet(data.draw(st.permutations(tags)), scheme)
-    head = HEADS["softmax"](3, tag_set)
+    head = HEADS["softmax"](SMALL["hidden_size"], tag_set)
     seed, n_sentences = data.draw(st.integers(0, 10**6)), data.draw(st.integers(1, 4))
     _, batch, spans = make_scored_batch(
-        len(tags),
+        head,
         n_sentences=n_sentences,
         n_tokens=data.draw(st.integers(1, 9)),
         seed=seed,
@@ -157,7 +168,7 @@ def test_gold_tags_on_the_device_are_those_of_the_tag_set(scheme, data):
 def test_softmax_loss_is_the_cross_entropy_of_the_gold_tags(scheme):
     head = make_head("softmax", scheme)
     tag_set = head.tag_set
-    scores, batch, spans = make_scored_batch(len(tag_set), apart=scheme == "IO", n_tokens=6)
+    scores, batch, spans = make_scored_batch(head, apart=scheme == "IO", n_tokens=6)
     for loss, table, mask, sentence in zip(head.loss(scores, batch), scores, batch.mask, spans, strict=True):
         tags = tag_set.tag_ids(sentence, int(mask.sum()))
         chances = np.exp(table.double().numpy())
@@ -169,7 +180,7 @@ def test_softmax_loss_is_the_cross_entropy_of_the_gold_tags(scheme):
 def test_crf_loss_is_the_share_of_the_gold_path_in_all_paths(scheme):
     head = make_head("crf", scheme)
     tag_set, transitions = head.tag_set, head.transitions()
-    scores, batch, spans = make_scored_batch(len(tag_set), apart=scheme == "IO")
+    scores, batch, spans = make_scored_batch(head, apart=scheme == "IO")
     for loss, table, mask, sentence in zip(head.loss(scores, batch), scores, batch.mask, spans, strict=True):
         n_tokens, table = int(mask.sum()), table.double().numpy()
         every = [path_score(p, table, transitions) for p in product(range(len(tag_set)), repeat=n_tokens)]
@@ -180,7 +191,7 @@ def test_crf_loss_is_the_share_of_the_gold_path_in_all_paths(scheme):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_crf_loss_is_that_of_pytorch_crf(scheme):
     head = make_head("crf", scheme)
-    scores, batch, spans = make_scored_batch(len(head.tag_set), n_tokens=12, apart=scheme == "IO")
+    scores, batch, spans = make_scored_batch(head, n_tokens=12, apart=scheme == "IO")
     oracle = CRF(len(head.tag_set), batch_first=True)
     oracle.load_state_dict(head.crf.state_dict())
     for loss, table, mask, sentence in zip(head.loss(scores, batch), scores, batch.mask, spans, strict=True):
@@ -188,13 +199,13 @@ def test_crf_loss_is_that_of_pytorch_crf(scheme):
         torch.testing.assert_close(loss, -oracle(table[mask][None], gold[None], mask[mask][None]))
 
 
-@pytest.mark.parametrize(("name", "scheme"), HEAD_SCHEMES)
+@pytest.mark.parametrize(("name", "scheme"), [pair for pair in HEAD_SCHEMES if pair[0] in FLAT])
 def test_decode_finds_the_best_legal_path_and_the_chance_of_each_of_its_spans(name, scheme):
     head = make_head(name, scheme)
     tag_set = head.tag_set
     learned = head.transitions()
     transitions = np.where(tag_set.legal, 0.0 if learned is None else learned, -np.inf)
-    scores, batch, _ = make_scored_batch(len(tag_set), n_tokens=3, n_sentences=6)
+    scores, batch, _ = make_scored_batch(head, n_tokens=3, n_sentences=6)
     for found, table, mask in zip(head.decode(scores, batch), scores, batch.mask, strict=True):
         paths = list(product(range(len(tag_set)), repeat=int(mask.sum())))
         every = np.array([path_score(path, table.double().numpy(), transitions) for path in paths])
@@ -208,21 +219,21 @@ def test_decode_finds_the_best_legal_path_and_the_chance_of_each_of_its_spans(na
 @pytest.mark.parametrize(("name", "scheme"), HEAD_SCHEMES)
 def test_padded_scores_have_no_power(name, scheme):
     head = make_head(name, scheme)
-    scores, batch, _ = make_scored_batch(len(head.tag_set), n_tokens=9, apart=scheme == "IO")
-    changed = torch.where(batch.mask[..., None], scores, 1e4 * torch.randn_like(scores))
+    scores, batch, _ = make_scored_batch(head, n_tokens=9, apart=scheme == "IO")
+    changed = scores.where(real_scores(head, scores, batch), 1e4 * torch.randn_like(scores))
     more_gold = torch.cat([batch.spans, torch.zeros_like(batch.spans)], dim=1)
     changed.requires_grad_()
     losses = head.loss(changed, batch._replace(spans=more_gold))
     torch.testing.assert_close(losses, head.loss(scores, batch))
     losses.sum().backward()
-    assert (changed.grad[~batch.mask] == 0).all()
+    assert (changed.grad[~real_scores(head, scores, batch)] == 0).all()
     assert_same_spans(head.decode(changed, batch), head.decode(scores, batch))
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_the_loss_is_float32_whatever_the_autocast(name):
     head = make_head(name)
-    scores, batch, _ = make_scored_batch(len(head.tag_set), n_tokens=20)
+    scores, batch, _ = make_scored_batch(head, n_tokens=20)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = head.loss(scores, batch)
         assert head.scores(torch.randn(2, 3, SMALL["hidden_size"])).dtype == torch.float32
@@ -253,7 +264,8 @@ def test_padding_has_no_power(head, encoder):
     assert not torch.equal(changed.token_piece, batch.token_piece)
     (scores, loss), (new_scores, new_loss) = tagger(batch), tagger(changed)
     torch.testing.assert_close(new_loss, loss)
-    torch.testing.assert_close(new_scores[batch.mask], scores[batch.mask])
+    real = real_scores(tagger.head, scores, batch)
+    torch.testing.assert_close(new_scores[real], scores[real])
     assert_same_spans(tagger.head.decode(new_scores, changed), tagger.head.decode(scores, batch))
 
 
@@ -308,7 +320,7 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
     if hasattr(built, "prepare"):
         built.prepare(tokenizer, examples.pieces)
     torch.manual_seed(0)
-    tag_set = TagSet.from_labels(LABELS, "BIOES")
+    tag_set = TagSet.from_labels(LABELS, "BIOES" if head in FLAT else "BIO")
     tagger = Tagger(built, build_head(head, built.width, tag_set, dropout=0.0))
     # the longest sentence needs two windows
     loader = DataLoader(
@@ -339,10 +351,12 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
 def test_an_untrained_head_is_small_and_keeps_the_width_it_was_given(name):
     torch.manual_seed(0)
     head = build_head(name, 16, TagSet.from_labels(LABELS), dropout=0.5)
-    assert head.classifier.weight.shape == (5, 16)
-    assert head.classifier.weight.abs().max() < 0.2
+    matrices = [parameter for parameter in head.parameters() if parameter.dim() == 2]
+    assert max(matrix.abs().max() for matrix in matrices) < 0.2
     assert head.dropout.p == 0.5
     assert "span_tags" not in head.state_dict()
+    if name in FLAT:
+        assert head.classifier.weight.shape == (5, 16)
 
 
 def test_an_unknown_head_is_named_with_the_known_ones():

@@ -1,0 +1,143 @@
+"""From params.json and a built set to a model ready to be trained."""
+
+from pathlib import Path
+
+from torch import nn
+
+from ner.config import Config
+from ner.corpus import DataError, Split, read_labels, read_unit
+from ner.data_loader import Examples, encode
+from ner.features import build_features
+from ner.heads.losses import LOSSES, build_loss
+from ner.integrity import check_model
+from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
+from ner.optim import n_layers_of, train_from
+from ner.tags import TagSet, span_facts
+from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
+
+
+def new_model(
+    config: Config,
+    train: Split,
+    *,
+    data_dir: Path,
+    bert_model_dir: Path | None,
+    checkpoint: Path | None,
+    where: str,
+) -> tuple[Model, Examples, list[str]]:
+    """The tagger with its encoder, published or fresh; the train split in its pieces; a report in words.
+
+    A run that goes on takes the vocabulary of its `checkpoint`.  DataError, its line beginning with `where`,
+    on what params.json asks for and cannot be had.
+    """
+    if bert_model_dir:
+        check_model(bert_model_dir)
+        encoder, tokenizer, report = open_encoder(bert_model_dir)
+        if config.encoder:
+            report.append(f"the `encoder` key of params.json is not used: {bert_model_dir} decides")
+        examples = encode(train.sentences, tokenizer)
+    else:
+        encoder, tokenizer, examples, report = fresh_encoder(config, train, checkpoint, where)
+    limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
+    if config.max_len > limit:
+        raise DataError(
+            f"{where}: max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
+        )
+    labels = read_labels(data_dir)
+    if unlisted := sorted(train.labels - set(labels)):
+        raise DataError(f"{data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
+    tag_set = TagSet.from_labels(labels, config.scheme)
+    try:
+        features = build_features(encoder, config.layers, config.context)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+    width = features.width if features else encoder.width
+    facts = span_facts(sentence.spans for sentence in train.sentences)
+    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, facts=facts, where=where)
+    check_findable(head, train, data_dir / "train", config.head)
+    set_loss(head, config, where)
+    check_rate(head, config, where)
+    report.append(f"new, to be trained: the {config.head} head over {head.over()}")
+    tagger = Tagger(encoder, head, features)
+    if features:
+        report.append(
+            f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}"
+        )
+    if not config.full_finetuning:
+        tagger.freeze_encoder()
+        report.append("the encoder is frozen (full_finetuning is false)")
+    elif config.freeze_layers:
+        report.append(freeze(tagger, config, where))
+    unit = read_unit(data_dir, train.sentences)
+    return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples, report
+
+
+def fresh_encoder(
+    config: Config, train: Split, checkpoint: Path | None, where: str
+) -> tuple[nn.Module, Tokenizer, Examples, list[str]]:
+    """An encoder without published weights, and what it learns from train before training begins."""
+    if not config.encoder:
+        raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
+    if checkpoint:
+        tokenizer = load_tokenizer(checkpoint)
+    else:
+        tokens = (token for sentence in train.sentences for token in sentence.tokens)
+        # capital letters tell names from words
+        tokenizer = learn_vocabulary(tokens, normalisation=Normalisation(do_lower_case=False))
+    encoder = build_encoder(config.encoder, vocab_size=len(tokenizer), where=where)
+    examples = encode(train.sentences, tokenizer)
+    report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
+    if hasattr(encoder, "prepare") and not checkpoint:
+        try:
+            report += encoder.prepare(tokenizer, examples.pieces)
+        except ValueError as error:  # a file of vectors
+            raise DataError(str(error)) from None
+    return encoder, tokenizer, examples, report
+
+
+def set_loss(head: nn.Module, config: Config, where: str) -> None:
+    """Gives the head the loss that it is to be trained with; DataError where it has but one of its own."""
+    if config.loss not in LOSSES:
+        raise DataError(f"{where}: loss: got {config.loss!r}, expected one of {', '.join(LOSSES)}")
+    if config.loss == "ce" and not config.label_smoothing:
+        return
+    if not hasattr(head, "criterion"):
+        name, got = (
+            ("loss", config.loss) if config.loss != "ce" else ("label_smoothing", config.label_smoothing)
+        )
+        raise DataError(f"{where}: {name}: got {got!r}, which head {config.head!r} cannot be trained with")
+    head.criterion = build_loss(config.loss, label_smoothing=config.label_smoothing)
+
+
+def check_findable(head: nn.Module, train: Split, folder: Path, name: str) -> None:
+    """DataError at the first sentence of train whose entities the head could not all find."""
+    for line, sentence in enumerate(train.sentences, start=1):
+        if lost := sorted(set(sentence.spans) - set(head.findable(sentence.spans))):
+            raise DataError(
+                f"{folder / 'entities.jsonl'}:{line}: entities overlap, such as {list(lost[0])}, which head "
+                f"{name!r} cannot learn; expected head 'global_pointer', or a set built with "
+                "build_dataset.py --nested keep_longest"
+            )
+
+
+def check_rate(head: nn.Module, config: Config, where: str) -> None:
+    """DataError where a rate is asked for transitions that the head has not."""
+    rate = config.transition_learning_rate
+    if rate and not any("transitions" in name for name, _ in head.named_parameters()):
+        raise DataError(
+            f"{where}: transition_learning_rate: got {rate}, expected 0 with head {config.head!r}, "
+            "which has no transitions"
+        )
+
+
+def freeze(tagger: Tagger, config: Config, where: str) -> str:
+    """Leaves the lowest layers out of training, and says which."""
+    n_layers = n_layers_of(tagger)
+    if config.n_frozen > n_layers:
+        raise DataError(
+            f"{where}: freeze_layers: got {config.freeze_layers}, expected at most {n_layers - 1} "
+            f"of {n_layers} layers; full_finetuning false freezes the whole encoder"
+        )
+    train_from(tagger, config.n_frozen)
+    layers = f" and the first {config.freeze_layers} of {n_layers} layers" * (config.n_frozen > 1)
+    return f"frozen: the embeddings{layers} (freeze_layers)"

@@ -1,0 +1,80 @@
+"""Long sentences cut short, for comparison with windows, which lose nothing.
+
+Sun et al., "How to fine-tune BERT for text classification?" (2019) compare the head, the tail, and 128 pieces
+of the head with 382 of the tail.  What lies outside is not read: its gold counts as missed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ner.corpus import Sentence
+from ner.tags import ScoredSpan
+
+LONG_TEXT = ("windows", "head", "tail", "head_tail")
+HEAD_SHARE = 128 / 510  # of the pieces that are kept, with head_tail
+
+
+def truncate(examples, capacity: int, how: str):
+    """Examples of at most `capacity` pieces, and for each sentence the numbers (T,) of the tokens left.
+
+    Tokens stay whole; of a token that alone is longer, its beginning is read.
+    """
+    n_tokens = np.diff(examples.token_ends)
+    starts = examples.token_starts + np.repeat(examples.piece_ends[:-1], n_tokens)
+    lengths = np.diff(np.append(starts, len(examples.pieces)))
+    keep, n_read = np.ones(len(starts), bool), lengths.copy()
+    for i in np.flatnonzero(examples.n_pieces > capacity):
+        own = slice(examples.token_ends[i], examples.token_ends[i + 1])
+        keep[own] = kept_tokens(examples.token_starts[own], lengths[own], capacity, how)
+        n_read[own] = np.minimum(lengths[own], capacity)
+    kept = [np.flatnonzero(row) for row in np.split(keep, examples.token_ends[1:-1])]
+    rows = zip(examples.sentences, kept, strict=True)
+    within = np.arange(len(examples.pieces)) - np.repeat(starts, lengths)  # place of each piece in its token
+    read = np.repeat(keep, lengths) & (within < np.repeat(n_read, lengths))
+    token_ends = np.append(0, np.cumsum([len(row) for row in kept]))
+    ends = np.append(0, np.cumsum(n_read[keep]))
+    piece_ends = ends[token_ends]
+    shorter = replace(
+        examples,
+        sentences=[_shortened(sentence, row) for sentence, row in rows],
+        pieces=examples.pieces[read],
+        token_starts=(ends[:-1] - np.repeat(piece_ends[:-1], np.diff(token_ends))).astype(np.int32),
+        piece_ends=piece_ends,
+        token_ends=token_ends,
+    )
+    return shorter, kept
+
+
+def kept_tokens(starts: np.ndarray, lengths: np.ndarray, capacity: int, how: str) -> np.ndarray:
+    """(T,) bool of one sentence, starts and lengths (T,) in pieces: which tokens are read, one at least."""
+    ends, n_pieces = starts + lengths, starts[-1] + lengths[-1]
+    head = {"head": capacity, "tail": 0, "head_tail": round(capacity * HEAD_SHARE)}[how]
+    keep = (ends <= head) | (starts >= n_pieces - (capacity - head)) & (head < capacity)
+    if not keep.any():
+        keep[-1 if how == "tail" else 0] = True
+    return keep
+
+
+def _shortened(sentence: Sentence, kept: np.ndarray) -> Sentence:
+    if len(kept) == len(sentence.tokens):
+        return sentence
+    number = {int(token): i for i, token in enumerate(kept)}
+    tokens = tuple(sentence.tokens[token] for token in kept)
+    if sentence.spans is None:
+        return Sentence(tokens, None)
+    whole = (span for span in sentence.spans if all(t in number for t in range(span.start, span.end)))
+    return Sentence(
+        tokens, tuple(s._replace(start=number[s.start], end=number[s.end - 1] + 1) for s in whole)
+    )
+
+
+def placed(spans: Sequence[ScoredSpan], kept: np.ndarray) -> list[ScoredSpan]:
+    """Spans over the tokens that are left, over all; one across what was left out is no span of the text."""
+    found = []
+    for span in spans:
+        start, end = int(kept[span.start]), int(kept[span.end - 1]) + 1
+        if end - start == span.end - span.start:
+            found.append(span._replace(start=start, end=end))
+    return found

@@ -1,0 +1,177 @@
+"""Tries values of any keys of params.json, each trial an ordinary experiment in `<model_dir>/trial-N`.
+
+    python tools/search_hyperparams.py --model_dir experiments/crf --data_dir data/msra \\
+        --set learning_rate=2e-5,5e-5,1e-4 --set head=softmax,crf
+    python tools/search_hyperparams.py --model_dir experiments/crf --data_dir data/msra \\
+        --set learning_rate=1e-5..1e-3:log --set epoch_num=5..15 --trials 20
+
+The first tries every combination; the second lets optuna, an extra (`pip install optuna`), choose twenty.
+Options that are not its own are those of train.py.  A trial that falls behind the median of the others is
+stopped.  The same command again goes on where a search was cut off, and with more values tries those.
+"""
+
+import argparse
+import shutil
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import train
+from ner import runtime
+from ner.config import load_config, to_json
+from ner.corpus import DataError
+from ner.report import table
+from ner.runtime import TrainingError, log
+from ner.search import (
+    Range,
+    Space,
+    Trial,
+    falls_behind,
+    grid,
+    next_number,
+    next_values,
+    overrides,
+    parse_space,
+    read_trials,
+    suggest,
+    val_f1s,
+    write_trial,
+)
+from ner.series import is_begun
+
+
+class Pruned(Exception):
+    """A trial is stopped early."""
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__.partition("\n")[0],
+        epilog="Other options are those of train.py.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--model_dir", type=Path, required=True, help="holds the params.json to start from")
+    parser.add_argument(
+        "--set",
+        action="append",
+        required=True,
+        metavar="KEY=VALUES",
+        help="values with commas between, or with --trials low..high or low..high:log; once a key",
+    )
+    parser.add_argument("--trials", type=int, help="let optuna choose the values of so many trials in all")
+    parser.add_argument(
+        "--prune_after",
+        type=int,
+        default=2,
+        metavar="EPOCHS",
+        help="epochs that every trial has before it may be stopped (default 2; 0: none is stopped)",
+    )
+    args, args.options = parser.parse_known_args(argv)
+    args.run = train.parse_args(args.options)
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    runtime.start_log()
+    params = args.model_dir / "params.json"
+    space = parse_space(args.set)
+    check(args, space)
+    shared = {
+        "params": asdict(load_config(params)),
+        "options": args.options,
+        "data": train.data_hashes(args.run.data_dir),
+    }
+    refused: list[Trial] = []
+    complaints: list[str] = []
+    while True:
+        trials = read_trials(args.model_dir, shared)
+        turned_down = [trial.values for trial in refused]
+        known = [trial for trial in trials if trial.values not in turned_down]
+        values = next_values(space, [*known, *refused], args.trials)
+        if values is None:
+            break
+        try:
+            run_trial(args, values, trials, shared)
+        except DataError as error:  # a pair that does not go together; the others still do
+            refused.append(Trial(args.model_dir, values, "refused"))
+            complaints.append(str(error))
+            log.info(f"refused: {error}")
+        runtime.start_log()
+    if trials:
+        print(ranking(trials))
+    if refused:
+        which = described(refused[0].values)
+        raise DataError(f"{len(refused)} of the trials refused, the first {which}: {complaints[0]}")
+
+
+def check(args: argparse.Namespace, space: Space) -> None:
+    """DataError where the search cannot begin."""
+    for name in ("seeds", "restore_file", "overwrite"):
+        if getattr(args.run, name):
+            raise DataError(f"--{name}: not of a search, which goes on by itself; each trial has one --seed")
+    if args.prune_after < 0:
+        raise DataError(f"--prune_after {args.prune_after}: expected 0 or more")
+    for key, allowed in space.items():
+        for value in (allowed.low, allowed.high) if isinstance(allowed, Range) else allowed:
+            load_config(args.model_dir / "params.json", overrides({key: value}))
+    if args.trials is None:
+        list(grid(space))
+    elif args.trials < 1:
+        raise DataError(f"--trials {args.trials}: expected 1 or more")
+    else:
+        suggest(space, [])
+
+
+def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], shared: dict) -> None:
+    """Trains, or goes on with, the trial of these values; one that is refused leaves no directory."""
+    config = load_config(args.model_dir / "params.json", overrides(values))
+    known = next((trial for trial in trials if trial.values == values), None)
+    directory = known.directory if known else args.model_dir / f"trial-{next_number(trials)}"
+    directory.mkdir(exist_ok=True)
+    (directory / "params.json").write_text(to_json(config), encoding="utf-8")
+    trial = Trial(directory, values, "begun")
+    write_trial(trial, shared)
+    log.info(f"{directory}: {described(values)}")
+    others = [other for other in trials if other is not known]
+
+    def after_epoch() -> None:
+        f1s = val_f1s(directory)
+        is_due = args.prune_after and args.prune_after <= len(f1s) < config.epoch_num
+        if is_due and falls_behind(f1s, others):
+            log.info(f"stopped: behind the median of {len(others)} other trials")
+            raise Pruned
+
+    how = ["--restore_file", "last"] if is_begun(directory) else ["--overwrite"]
+    state = "finished"
+    try:
+        train.main(train.parse_args([*args.options, "--model_dir", str(directory), *how]), after_epoch)
+    except Pruned:
+        state = "pruned"
+    except TrainingError as error:
+        log.error(f"failed: {error}")
+        state = "failed"
+    except DataError:
+        if known is None:
+            shutil.rmtree(directory)
+        raise
+    write_trial(replace(trial, state=state), shared)
+
+
+def described(values: dict) -> str:
+    return " ".join(overrides(values))
+
+
+def ranking(trials: list[Trial]) -> str:
+    """All trials, the best first."""
+    rows = [("trial", "val F1", "epochs", "state")]
+    for trial in sorted(trials, key=lambda trial: max(trial.f1s, default=-1), reverse=True):
+        best = f"{100 * max(trial.f1s):.2f}" if trial.f1s else "-"
+        name = f"{trial.directory.name}  {described(trial.values)}"
+        rows.append((name, best, str(len(trial.f1s)), trial.state))
+    return table(rows)
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, parse_args))

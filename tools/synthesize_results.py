@@ -1,0 +1,146 @@
+"""One table over experiments: means, deviations, intervals, and which differences are to be believed.
+
+    python tools/synthesize_results.py experiments/softmax experiments/crf --baseline experiments/softmax
+
+Each argument is a system: an experiment directory, a series of `train.py --seeds` (its runs are the
+`seed-N` inside), or `NAME=DIR,DIR,...` for runs that stand elsewhere.  `evaluate.py --split SPLIT` must
+have been run on each; what lacks its files is in the table with what it has, and named.
+"""
+
+import argparse
+import csv
+import io
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ner import runtime
+from ner.corpus import DataError
+from ner.report import markdown_table
+from ner.results import LEVEL, Row, Run, check_comparable, compare, counts_of, summarise
+from ner.runtime import log
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="DIR, or NAME=DIR,DIR,...")
+    parser.add_argument("--split", default="test", help="train, val or test (default)")
+    parser.add_argument("--baseline", help="a system: the others are tested against it")
+    parser.add_argument("--format", choices=("markdown", "csv"), default="markdown")
+    parser.add_argument(
+        "--resamples", type=int, default=10_000, help="of the bootstrap; shuffles of the test"
+    )
+    return parser.parse_args(argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    runtime.start_log()
+    if args.resamples < 1:
+        raise DataError(f"--resamples {args.resamples}: expected 1 or more")
+    systems = dict(read_system(text, args.split) for text in args.systems)
+    if len(systems) < len(args.systems):
+        raise DataError(f"got {len(args.systems)} systems of {len(systems)} names, expected different ones")
+    baseline = args.baseline and name_of(args.baseline)
+    if baseline and baseline not in systems:
+        raise DataError(f"--baseline {baseline}: no such system, expected one of {', '.join(systems)}")
+    check_comparable(systems)
+    for runs in systems.values():
+        for run in runs:
+            if run.lacks:
+                log.info(f"{run.directory}: no {run.lacks}, the columns that need it are empty")
+    rows = [summarise(name, runs, args.resamples) for name, runs in systems.items()]
+    if baseline:
+        compare(rows, systems, baseline, args.resamples)
+    print(as_csv(rows) if args.format == "csv" else as_markdown(rows, systems, args), end="")
+
+
+def name_of(text: str) -> str:
+    """A directory's name is its path, however it ends."""
+    return str(Path(text)) if Path(text).is_dir() else text
+
+
+def read_system(text: str, split: str) -> tuple[str, list[Run]]:
+    """Name and runs; DataError where a directory has no results."""
+    name, equals, listed = text.partition("=")
+    parts = listed.split(",")
+    if Path(text).is_dir() or not equals:
+        name, parts = name_of(text), [text]
+    runs = [Run(folder, split) for part in parts for folder in runs_in(Path(part))]
+    for run in runs:
+        if run.epochs is None and run.scores is None:
+            raise DataError(
+                f"{run.directory}: no metrics.jsonl, no metrics_{split}.json, expected one of them"
+            )
+    return name, runs
+
+
+def runs_in(directory: Path) -> list[Path]:
+    """The seeds of a series, in order; or the one experiment."""
+    seeds = [path for path in directory.glob("seed-*") if path.name[5:].isdecimal()]
+    return sorted(seeds, key=lambda path: int(path.name[5:])) or [directory]
+
+
+def as_csv(rows: list[Row]) -> str:
+    """Every figure in full, fractions; empty where there is none."""
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return file.getvalue()
+
+
+def as_markdown(rows: list[Row], systems: dict[str, list[Run]], args: argparse.Namespace) -> str:
+    """In percent, with what it means below."""
+    heading = ["system", "runs", "val F1", *(f"{args.split} {name}" for name in ("P", "R", "F1")), "95%"]
+    heading += [*["difference", "verdict"] * bool(args.baseline), "s an epoch", "minutes", "MB"]
+    lines = [heading]
+    for row in rows:
+        line = [row.system, str(row.runs), mean(row.val_f1, row.val_f1_deviation)]
+        line += [mean(row.precision), mean(row.recall), mean(row.f1, row.f1_deviation)]
+        line += ["–" if row.f1_low is None else f"{100 * row.f1_low:.2f}–{100 * row.f1_high:.2f}"]
+        if args.baseline:
+            line += ["–" if row.difference is None else f"{100 * row.difference:+.2f}", tested(row)]
+        line += ["–" if n is None else f"{n:.1f}" for n in (row.seconds_an_epoch, row.minutes)]
+        line += ["–" if row.peak_memory_mb is None else f"{row.peak_memory_mb:.0f}"]
+        lines.append(line)
+    return f"{markdown_table(lines)}\n\n{explanation(rows, systems, args)}\n"
+
+
+def mean(value: float | None, deviation: float | None = None) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.2f}" + (f" ± {100 * deviation:.2f}" if deviation is not None else "")
+
+
+def tested(row: Row) -> str:
+    """The verdict, and p where there is one."""
+    if row.p is None:
+        return row.verdict
+    return f"{row.verdict} (p {'< 0.001' if row.p < 0.001 else f'= {row.p:.3f}'})"
+
+
+def explanation(rows: list[Row], systems: dict[str, list[Run]], args: argparse.Namespace) -> str:
+    """What the figures are, and what they cannot tell."""
+    parts = ["Percent; val F1 of the best epoch; ± standard deviation over the runs (n - 1)."]
+    if counts := next(filter(None, map(counts_of, systems.values())), None):
+        parts.append(
+            f"{args.split}: {len(counts[0])} sentences, {counts[0][:, 2].sum()} gold entities. "
+            f"95%: percentile bootstrap of F1 over sentences, {args.resamples} resamples."
+        )
+    if n_tests := sum(row.p is not None for row in rows):
+        parts.append(
+            f"p: paired approximate randomisation over sentences against {name_of(args.baseline)}, "
+            f"two-sided, {args.resamples} shuffles, Holm's correction for the number of comparisons, "
+            f"{n_tests}; not significant: p > {LEVEL}."
+        )
+        if any(row.runs == 1 for row in rows):
+            parts.append(
+                "The interval and p tell of other sentences: what another seed brings, a single run hides."
+            )
+    return " ".join(parts)
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, parse_args))
