@@ -24,7 +24,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -74,8 +74,8 @@ class Ended(NamedTuple):
         return len(errors) == 1 and lines[-1] == errors[0] and "Traceback" not in self.said
 
 
-def fork(act: Callable[[], int], *, kill_after: float | None = None) -> Ended:
-    """Runs `act` in a child, which ends with the number it returns; kills it after so much processor time."""
+def fork(act: Callable[[], int]) -> Ended:
+    """Runs `act` in a child, which ends with the number it returns."""
     with tempfile.TemporaryFile() as output:
         sys.stdout.flush()
         child = os.fork()
@@ -92,11 +92,6 @@ def fork(act: Callable[[], int], *, kill_after: float | None = None) -> Ended:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)
-        while kill_after is not None and not os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT):
-            if int(Path(f"/proc/{child}/schedstat").read_text().split()[0]) > 1e9 * kill_after:
-                os.kill(child, signal.SIGKILL)
-                break
-            time.sleep(0.0005)
         _, status, used = os.wait4(child, 0)
         output.seek(0)
         said = output.read().decode(errors="replace")
@@ -121,11 +116,11 @@ class Trainer(NamedTuple):
         given = [*self.argv, self.option, str(directory), "--device", "cpu", *argv]
         return runtime.run(self.module.main, self.module.parse_args, given)
 
-    def start(self, directory: Path, *argv: str, kill_after: float | None = None, **options) -> Ended:
+    def start(self, directory: Path, *argv: str, **options) -> Ended:
         """In a process of its own, from the beginning."""
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "params.json").write_text(json.dumps(self.params))
-        return fork(lambda: self.run(directory, *argv, **options), kill_after=kill_after)
+        return fork(lambda: self.run(directory, *argv, **options))
 
     def go_on(self, directory: Path, *argv: str, **options) -> Ended:
         """From the last checkpoint, or from the beginning where there is none."""
@@ -164,11 +159,11 @@ class Lab:
 
     def __init__(self, folder: Path, trainer: Trainer, choose: random.Random):
         self.folder, self.trainer, self.choose = folder / trainer.module.__name__, trainer, choose
-        self.reference, begun = self.folder / "reference", folder / "begun"
-        ended = trainer.start(self.reference, before=note_beginning(begun))
+        self.reference = self.folder / "reference"
+        ended = trainer.start(self.reference)
+        self.seconds = ended.seconds
         if ended.code:
             sys.exit(ended.said)
-        self.training = float(begun.read_text()), ended.seconds  # of CPU time
         self.wanted = outcome(self.reference)
         self.n_made = 0
 
@@ -195,18 +190,19 @@ class Lab:
         return Trials(f"{self.trainer.name}: {fault}", sum(passed), len(passed), remark)
 
 
-def note_beginning(file: Path) -> Callable[[], None]:
-    """Writes the CPU time at which a trainer first asks for the rate of a step."""
-
-    def noting(set_rates, *args):
-        if not file.exists():
-            file.write_text(str(time.process_time()))
-        set_rates(*args)
+def trap_in_step(step: int, delay: float) -> Callable[[], None]:
+    """Lays a trap: SIGKILL so many seconds after this step, from 1, has begun."""
 
     def lay() -> None:
-        file.unlink(missing_ok=True)
+        steps = itertools.count(1)
+
+        def setting(set_rates, *args):
+            set_rates(*args)
+            if next(steps) == step:
+                threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
+
         for module in (ner.engine, ner.pretraining.loop):
-            module.set_rates = functools.partial(noting, module.set_rates)
+            module.set_rates = functools.partial(setting, module.set_rates)
 
     return lay
 
@@ -215,7 +211,8 @@ def killed_at_random(lab: Lab, n_trials: int) -> Trials:
     passed, n_anew, n_done = [], 0, 0
     for _ in range(n_trials):
         directory = lab.new()
-        killed = lab.trainer.start(directory, kill_after=lab.choose.uniform(*lab.training))
+        trap = trap_in_step(lab.choose.randint(1, N_STEPS), lab.choose.uniform(0, lab.seconds / N_STEPS))
+        killed = lab.trainer.start(directory, before=trap)
         n_done += killed.code == 0
         n_anew += not checkpoints(directory)
         passed.append(lab.is_same(directory, lab.trainer.go_on(directory)))
@@ -451,7 +448,7 @@ def read_only(lab: Lab) -> Trials:
 
 def odd_paths(lab: Lab) -> Trials:
     directory = lab.folder / "实验 一 – «ü»" / "my run"
-    lab.trainer.start(directory, kill_after=sum(lab.training) / 2)
+    lab.trainer.start(directory, before=trap_in_step(N_STEPS // 2, 0.0))
     return lab.table_line(
         "a path with spaces and Chinese: killed and resumed the same",
         [lab.is_same(directory, lab.trainer.go_on(directory))],
