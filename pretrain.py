@@ -96,6 +96,8 @@ def run(args: argparse.Namespace, config: PretrainConfig, device: torch.device, 
     train, val = build_loaders(args, config, model, text)
     if config.dropout is not None:
         set_dropout(model.lm, config.dropout)
+    if config.activation_checkpointing:
+        model.lm.encoder.recompute()
     model.lm.precision = precision
     model.lm.to(device)
     rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
