@@ -100,9 +100,8 @@ def fresh_encoder(
 def recompute(encoder: nn.Module, where: str) -> None:
     """Activation checkpointing; DataError where the encoder keeps all it computes."""
     if not hasattr(encoder, "recompute"):
-        raise DataError(
-            f"{where}: activation_checkpointing: got True, expected false with encoder {encoder.file_prefix!r}"
-        )
+        name = encoder.file_prefix
+        raise DataError(f"{where}: activation_checkpointing: got True, expected false with encoder {name!r}")
     encoder.recompute()
 
 

@@ -271,7 +271,7 @@ class Bert(nn.Module):
     def recompute(self) -> None:
         """Keeps of each layer, in training, what goes into it; the rest is computed again for the gradient.
 
-        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost": less memory, one more forward pass a step.
+        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost": one more forward pass a step.
         """
         self.encoder.recomputes = True
 
