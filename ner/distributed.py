@@ -1,4 +1,4 @@
-"""Several processes that train one model, as torchrun starts them; alone, a process has no need to know of it.
+"""Several processes that train one model, as torchrun starts them; one alone has no need to know of it.
 
 Each process runs the same program over its share of the batches.  What they tell each other besides gradients
 goes through the CPU: sums of a few numbers a step, and Python objects where a process waits for the others.
@@ -27,7 +27,7 @@ PATIENCE = timedelta(hours=12)  # the first may ask a teacher for long; that a p
 def group() -> Iterator[None]:
     """In it the processes that torchrun started know each other; nothing without torchrun, or inside another.
 
-    A GPU's gradients go through nccl, all else through gloo.  The log of all but the first is silent for good.
+    A GPU's gradients go through nccl, all else through gloo.  All but the first are silent from then on.
     """
     if not dist.is_torchelastic_launched() or dist.is_initialized():
         yield
@@ -53,6 +53,11 @@ def rank() -> int:
 
 def is_first() -> bool:
     return rank() == 0
+
+
+def in_words() -> str:
+    """How many processes there are, for the end of a line; empty for one."""
+    return f" in each of {world_size()} processes" if world_size() > 1 else ""
 
 
 def expect_one(what: str) -> None:
@@ -83,7 +88,19 @@ def share(model: nn.Module, *, some_unused: bool) -> nn.Module:
     """
     if world_size() == 1:
         return model
-    return DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=some_unused)
+    return DistributedDataParallel(model, forward_sync_buffers=False, find_unused_parameters=some_unused)
+
+
+def in_turn(model: nn.Module, batches: Sequence[T]) -> Iterator[T]:
+    """The batches of one step, each to be differentiated before the next.
+
+    Until the last one a shared model's gradients stay in their processes, then their sums are averaged.
+    """
+    apart = getattr(model, "no_sync", contextlib.nullcontext)
+    for batch in batches[:-1]:
+        with apart():
+            yield batch
+    yield batches[-1]
 
 
 def seed_others(seed: int, step: int) -> None:

@@ -1,8 +1,7 @@
 """Training and prediction: numbers and spans out.  Knows no files and no command line."""
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +90,7 @@ def train_epoch(
         set_rates(optimizer, rate(progress.step))
         optimizer.zero_grad(set_to_none=True)
         losses = [0.0] * len(group)
-        for number, weight in own_shares(model, len(group)):
+        for number, weight in distributed.in_turn(model, own_shares(len(group))):
             loss = objective(model, loader.collate(group[number]).to(device))
             scaler.scale(loss * weight / n_tokens).backward()
             losses[number] += loss.item() if weight else 0.0
@@ -114,20 +113,15 @@ def train_epoch(
         count_skipped(progress, optimizer)
 
 
-def own_shares(model: nn.Module, n_batches: int) -> Iterator[tuple[int, float]]:
+def own_shares(n_batches: int) -> list[tuple[int, float]]:
     """Numbers of this process's batches among those of a step, each with the weight of its loss.
 
-    The gradient of the last one is averaged over the processes, with what has gathered before it; that is
-    why a weight is the number of processes.  All must take part, so one that has no batch gets the step's
-    first, with a weight of 0.
+    A weight is the number of processes, over which gradients are averaged.  All must take part in that, so
+    one that has no batch gets the step's first, with a weight of 0.
     """
     n_processes = distributed.world_size()
     own = range(distributed.rank(), n_batches, n_processes)
-    apart = getattr(model, "no_sync", contextlib.nullcontext)
-    for number in own[:-1]:
-        with apart():
-            yield number, float(n_processes)
-    yield (own[-1], float(n_processes)) if own else (0, 0.0)
+    return [(number, float(n_processes)) for number in own] or [(0, 0.0)]
 
 
 def check_finite(loss: float, where: str) -> None:

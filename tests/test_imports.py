@@ -66,7 +66,7 @@ ORDER = {
     "averaging": {"encoders"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
-        *("engine", "averaging", "checkpoint", "run_dir", "runtime"),
+        *("distributed", "engine", "averaging", "checkpoint", "run_dir", "runtime"),
     },
     "distillation": {
         *("tags", "corpus", "text", "data_loader", "heads", "model", "report", "experiment", "runtime"),
@@ -75,7 +75,7 @@ ORDER = {
     "search": {"corpus", "config", "run_dir", "results", "runtime"},
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
-        *("engine", "checkpoint", "run_dir", "runtime"),
+        *("distributed", "engine", "checkpoint", "run_dir", "runtime"),
     },
 }
 REQUIRED = {"torch", "torchcrf", "seqeval", "tqdm", "numpy", "safetensors", "tokenizers"}
