@@ -5,6 +5,7 @@ import functools
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -17,7 +18,7 @@ from ner.engine import Progress, n_steps_an_epoch, predict, train_epoch
 from ner.features import build_features
 from ner.metrics import score
 from ner.model import Tagger, build_encoder, build_head
-from ner.objectives import likelihood, rdrop
+from ner.objectives import distil, likelihood, rdrop
 from ner.optim import n_layers_of, train_from
 from ner.runtime import TrainingError
 from ner.tags import Span, TagSet
@@ -37,13 +38,16 @@ CASES = {
     "a layer above the chosen one": {"layers": 1, "accumulation": 2},
     "layers that join": {"joins": True, "head": "crf", "accumulation": 2},
     "layers computed again": {"again": True, "accumulation": 2},
+    "a teacher": {"head": "crf", "objective": functools.partial(distil, weight=0.7, temperature=2.0)},
+    "bf16": {"precision": "bf16", "accumulation": 2},
 }
 
 
 def make_tagger(head="softmax", encoder="bert", layers="last") -> Tagger:
     torch.manual_seed(3)
     tokens = (token for sentence in SENTENCES for token in sentence.tokens)
-    options = ENCODER_OPTIONS[encoder] | dict.fromkeys(DROPOUTS[encoder], 0.0)
+    dropouts = (*DROPOUTS[encoder], *(["piece_dropout_prob"] if encoder == "lstm" else []))
+    options = ENCODER_OPTIONS[encoder] | dict.fromkeys(dropouts, 0.0)
     built = build_encoder(options, vocab_size=len(learn_vocabulary(tokens)))
     features = build_features(built, layers, "none")
     return Tagger(built, build_head(head, built.width, TagSet.from_labels(LABEL_IDS), dropout=0.0), features)
@@ -52,15 +56,25 @@ def make_tagger(head="softmax", encoder="bert", layers="last") -> Tagger:
 def make_loader(sentences=(*SENTENCES, *SHORT), *, seed=5, batch_tokens=16) -> DataLoader:
     tokens = (token for sentence in SENTENCES for token in sentence.tokens)
     examples = encode(sentences, learn_vocabulary(tokens))
-    options = {"batch_tokens": batch_tokens, "label_ids": LABEL_IDS, "seed": seed}
+    generator, n_tags = np.random.default_rng(0), 2 * len(LABEL_IDS) + 1
+    soft = generator.dirichlet(np.ones(n_tags), size=int(examples.token_ends[-1])).astype(np.float16)
+    options = {"batch_tokens": batch_tokens, "label_ids": LABEL_IDS, "seed": seed, "soft": soft}
     return DataLoader(examples, windows=Windows(24), **options)
 
 
 def trained(
-    *, accumulation=1, objective=likelihood, clip_grad=0.0, joins=False, again=False, **parts
+    *,
+    accumulation=1,
+    objective=likelihood,
+    clip_grad=0.0,
+    joins=False,
+    again=False,
+    precision="fp32",
+    **parts,
 ) -> dict:
     """What two epochs make of a tagger, here with all processes there are."""
     tagger, loader, progress, losses = make_tagger(**parts), make_loader(), Progress(), []
+    tagger.precision = precision
     if again:
         tagger.encoder.recompute()
     replicas = distributed.share(tagger, some_unused=joins or parts.get("layers", "last") != "last")
@@ -175,6 +189,7 @@ def test_each_entity_is_scored_once(both, case):
     assert found[0] == found[1]
     tagger = make_tagger(**{k: v for k, v in CASES[case].items() if k in ("head", "encoder", "layers")})
     tagger.load_state_dict(both[0][case]["weights"])
+    tagger.precision = CASES[case].get("precision", "fp32")
     whole, loss = predict(tagger, make_loader(seed=None), device=CPU)
     assert found[0] == whole
     assert both[0][case]["losses"][-1] == pytest.approx(loss, rel=1e-6)
@@ -203,6 +218,13 @@ def test_an_error_of_one_is_the_end_of_both_and_is_told_once(both):
     assert (first["waiting"], second["waiting"]) == ("DataError('mine')", "SystemExit(2)")
     expected = "the loss is nan (epoch 1, batch 2, step 1); a lower learning_rate may help"
     assert first["training fails"] == second["training fails"] == expected
+
+
+def test_what_one_process_alone_can_do_is_refused(monkeypatch):
+    distributed.expect_one("a search")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with pytest.raises(DataError, match="a search: got torchrun, expected one process"):
+        distributed.expect_one("a search")
 
 
 def test_one_process_has_nothing_to_tell():

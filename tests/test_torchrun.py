@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -186,6 +187,15 @@ def tag_all(folder, one, data) -> None:
     assert found[0] == found[1]
 
 
+def test_a_series_is_run_by_both(data, tmp_path):
+    folder = make_experiment(tmp_path / "series", epoch_num=1)
+    codes, err = end(begin("train.py", "--data_dir", data, "--model_dir", folder, "--seeds", 1, 2))
+    assert codes == [0, 0], err
+    assert files_of(folder) == {"params.json", "seed-1", "seed-2"}
+    assert [len(metrics_of(folder / name)) for name in ("seed-1", "seed-2")] == [1, 1]
+    assert err.count("best val F1 of 2 seeds: mean") == 1
+
+
 def test_two_processes_pretrain_as_one(tmp_path, run_main):
     (tmp_path / "params.json").write_text(json.dumps(PRETRAINING))
     text = SAMPLE.read_text(encoding="utf-8").split("\n\n")[:150]
@@ -200,3 +210,5 @@ def test_two_processes_pretrain_as_one(tmp_path, run_main):
     check_same(tmp_path / "both", tmp_path / "one", file="model.safetensors")
     assert files_of(tmp_path / "both") == files_of(tmp_path / "one")
     assert err.count("step 5  loss") == 1
+    (n_batches,) = re.findall(r"(\d+) batches an epoch", err)
+    assert int(n_batches) % 4 == 1, "one process is to be without a batch in the last step"
