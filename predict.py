@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from ner import runtime
 from ner.corpus import UNITS, DataError, read_split
@@ -148,10 +149,16 @@ def read_texts(args: argparse.Namespace) -> Iterable[str]:
 
 
 def read_lines(path: Path | None) -> Iterator[str]:
-    """Lines of a file or of standard input; only a newline ends one, and spaces are kept."""
+    """Lines of a file or of standard input; only a newline ends one, and spaces are kept.
+
+    On a terminal a bar shows how far the file, not its answers, has been read.
+    """
     file = sys.stdin.buffer if path is None else path.open("rb")
-    with file:
+    size = 0 if path is None else path.stat().st_size
+    hidden = path is None or not sys.stderr.isatty()
+    with file, tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
         for number, line in enumerate(file, start=1):
+            bar.update(len(line))
             try:
                 yield line.removesuffix(b"\n").decode("utf-8")
             except UnicodeDecodeError as error:

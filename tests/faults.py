@@ -37,6 +37,7 @@ from safetensors.torch import load_file
 import build_dataset
 import ner.checkpoint
 import ner.encoders.weights
+import ner.engine
 import ner.experiment
 import ner.pretraining.loop
 import pretrain
@@ -162,11 +163,11 @@ class Lab:
 
     def __init__(self, folder: Path, trainer: Trainer, choose: random.Random):
         self.folder, self.trainer, self.choose = folder / trainer.module.__name__, trainer, choose
-        self.reference = self.folder / "reference"
-        ended = trainer.start(self.reference)
-        self.seconds = ended.seconds
+        self.reference, begun = self.folder / "reference", folder / "begun"
+        ended = trainer.start(self.reference, before=note_beginning(begun))
         if ended.code:
             sys.exit(ended.said)
+        self.training = float(begun.read_text()), ended.seconds  # of CPU time
         self.wanted = outcome(self.reference)
         self.n_made = 0
 
@@ -193,11 +194,27 @@ class Lab:
         return Trials(f"{self.trainer.name}: {fault}", sum(passed), len(passed), remark)
 
 
+def note_beginning(file: Path) -> Callable[[], None]:
+    """Writes the CPU time at which a trainer first asks for the rate of a step."""
+
+    def noting(set_rates, *args):
+        if not file.exists():
+            file.write_text(str(time.process_time()))
+        set_rates(*args)
+
+    def lay() -> None:
+        file.unlink(missing_ok=True)
+        for module in (ner.engine, ner.pretraining.loop):
+            module.set_rates = functools.partial(noting, module.set_rates)
+
+    return lay
+
+
 def killed_at_random(lab: Lab, n_trials: int) -> Trials:
     passed, n_anew, n_done = [], 0, 0
     for _ in range(n_trials):
         directory = lab.new()
-        killed = lab.trainer.start(directory, kill_after=lab.choose.uniform(0, lab.seconds))
+        killed = lab.trainer.start(directory, kill_after=lab.choose.uniform(*lab.training))
         n_done += killed.code == 0
         n_anew += not checkpoints(directory)
         passed.append(lab.is_same(directory, lab.trainer.go_on(directory)))
@@ -433,7 +450,7 @@ def read_only(lab: Lab) -> Trials:
 
 def odd_paths(lab: Lab) -> Trials:
     directory = lab.folder / "实验 一 – «ü»" / "my run"
-    lab.trainer.start(directory, kill_after=lab.seconds * 0.7)
+    lab.trainer.start(directory, kill_after=sum(lab.training) / 2)
     return lab.table_line(
         "a path with spaces and Chinese: killed and resumed the same",
         [lab.is_same(directory, lab.trainer.go_on(directory))],

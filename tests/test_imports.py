@@ -90,12 +90,14 @@ EXTRAS = {
     "onnxruntime",
     "onnxscript",
 }
+RIVALS = {"transformers", "accelerate"}  # a benchmark imports them where it runs them
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WITHOUT_TORCH = {
     *("tags", "encodings", "corpus", "text", "metrics", "report", "formats", "dataset", "dataset_dir"),
     *("audit", "download", "config", "tokenizer", "truncation", "significance", "results"),
 }
 FILES = sorted((ROOT / "ner").rglob("*.py"))
+BENCHMARKS = sorted(ROOT.glob("benchmarks/*.py"))
 SCRIPTS = sorted([*ROOT.glob("*.py"), *ROOT.glob("tools/*.py")])
 
 
@@ -208,7 +210,15 @@ def test_a_program_is_made_of_the_package(path):
     assert {"parse_args", "main"} <= functions
 
 
-@pytest.mark.parametrize("path", [*FILES, *SCRIPTS], ids=named)
+@pytest.mark.parametrize("path", BENCHMARKS, ids=named)
+def test_a_benchmark_imports_rivals_only_where_it_runs_them(path):
+    tree = make_tree(path)
+    known = {"ner", "benchmarks", *sys.stdlib_module_names}
+    assert packages(imports(at_import(tree))) - known <= REQUIRED
+    assert packages(imports(ast.walk(tree))) - known <= REQUIRED | RIVALS
+
+
+@pytest.mark.parametrize("path", [*FILES, *SCRIPTS, *BENCHMARKS], ids=named)
 def test_data_never_becomes_code(path):
     """No pickle is opened but by torch's reader of tensors alone, and no text is run."""
     tree = make_tree(path)

@@ -325,3 +325,15 @@ def test_the_output_may_be_the_input_and_stays_whole_on_an_error(models, tmp_pat
     assert run_main(predict, "--model_dir", models["char"], tmp_path / "bad", "--output", path).code == 2
     assert path.read_bytes() == before
     assert not list(tmp_path.glob("*.unfinished"))
+
+
+def test_a_bar_on_a_terminal_alone(models, tmp_path, run_main, monkeypatch):
+    path = tmp_path / "texts.txt"
+    path.write_text("".join(f"{line}\n" for line in ODD_LINES), encoding="utf-8")
+    options = ["--model_dir", models["char"], path, "--chunk", 1]
+    quiet = run_main(predict, *options)
+    assert "B/s" not in quiet.err
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    shown = run_main(predict, *options)
+    assert shown.out == quiet.out
+    assert "B/s" in shown.err

@@ -11,6 +11,7 @@ import evaluate
 from ner.corpus import Sentence, write_split
 from ner.data_loader import DataLoader, Windows, encode
 from ner.model import Model, Tagger, build_encoder, build_head, save
+from ner.suspicious import Margins, suspicious
 from ner.tags import Span, TagSet
 from ner.tokenizer import learn_vocabulary
 from tests.heads.test_heads import FLAT
@@ -135,3 +136,10 @@ def test_a_head_without_a_probability_of_a_whole_tagging_is_refused(tmp_path, ru
     ended = run_main(evaluate, *options)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert f"--audit: {tmp_path / 'model'} has a head whose loss is no probability" in ended.err
+
+
+def test_gold_that_overlaps_is_not_ranked_by_a_head_that_cannot_say_it():
+    sentence = Sentence(("王", "明"), (Span(0, 2, "PER"), Span(0, 1, "LOC")))
+    margins = Margins(make_model("softmax"), 1)
+    objects, others = suspicious([sentence], [[Span(0, 2, "PER")]], margins, unit="char")
+    assert (objects, others) == ([], {"gold has entities that the model's head cannot find": 1})

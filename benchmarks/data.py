@@ -1,0 +1,207 @@
+"""Speed around the model: features against the HF tokenizer, scores against seqeval.
+
+    python -m benchmarks.data --data_dir data/msra --threads 2 --out data.json
+
+Features of the train and val splits (45,000 sentences of MSRA), from tokens in memory to piece ids and the
+first piece of every token.  This code is `ner.data_loader.encode` with a tokenizer that has seen nothing.
+The rivals:
+
+HF fast tokenizer            called once on all sentences as lists of tokens (is_split_into_words), piece ids
+                             only, in as many threads as torch has (TOKENIZERS_PARALLELISM, RAYON_NUM_THREADS)
+HF fast tokenizer, word_ids  and the first piece of every token by word_ids(), as labels need it
+
+The check: sentences whose piece ids are identical, and of the others those that differ only by tokens that
+transformers drops: white space, zero-width characters.  Here each token has a piece.
+
+Scores of the test split, gold against gold with one entity in ten changed.  This code counts spans, which
+is what its heads give; a second arm makes them from tags first.  The rivals are seqeval's
+classification_report of tags, as it comes and strict.  The check: precision, recall, F1 and support of every
+type and of all.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks import inputs, report
+from benchmarks.timing import Arm, Measured, interleave, timed
+from ner import runtime
+from ner.corpus import Sentence, read_labels
+from ner.data_loader import Examples, encode
+from ner.metrics import Scores, score
+from ner.tags import Span, TagSet, spans_to_tags
+from ner.tokenizer import Tokenizer
+
+OURS, FROM_TAGS = "this code", "this code, from tags"
+FAST, ALIGNED = "HF fast tokenizer", "HF fast tokenizer, word_ids"
+DEFAULT, STRICT = "seqeval's report", "seqeval's report, strict"
+Figures = dict[str, tuple[float, float, float, int]]  # by type: precision, recall, F1, support
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = inputs.argument_parser(__doc__, sentences=50)
+    parser.add_argument("--sentences", type=int, help="of each split at most (default: all)")
+    return inputs.parse(parser, argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    inputs.start(args)
+    # read when the first text is tokenised
+    os.environ |= {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": str(torch.get_num_threads())}
+    before = report.machine()
+    rivals = inputs.has_rivals("transformers")
+    splits = {name: inputs.read(args, name)[: args.sentences] for name in ("train", "val", "test")}
+    features = compare_features(args, [*splits["train"], *splits["val"]], rivals=rivals)
+    scores = compare_scores(args, splits["test"])
+    report.finish(args, before, [features, scores])
+
+
+def compare_features(args: argparse.Namespace, sentences: list[Sentence], *, rivals: bool) -> dict:
+    tokenizer = inputs.vocabulary()
+    arms: dict[str, Arm] = {}
+    if rivals:
+        with tempfile.TemporaryDirectory() as folder:
+            tokenizer.save(folder)
+            arms |= hf_features(folder, sentences)
+
+    def ours() -> tuple[float, Examples]:
+        fresh = Tokenizer(tokenizer.vocabulary, tokenizer.normalisation)
+        return timed(lambda: encode(sentences, fresh))()
+
+    arms[OURS] = ours
+    measured = interleave(arms, rounds=args.rounds)
+    checks = {OURS: ""}
+    if rivals:
+        check = compare_pieces(measured[OURS].result, measured[FAST].result, measured[ALIGNED].result)
+        checks |= {FAST: check, ALIGNED: check}
+    title = f"features of {len(sentences):,} sentences"
+    return {"title": title, "rows": rows_of(title, measured, checks), "seconds": report.seconds(measured)}
+
+
+def hf_features(model_dir: str, sentences: Sequence[Sentence]) -> dict[str, Arm]:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_dir)
+    tokens = [list(sentence.tokens) for sentence in sentences]
+
+    def pieces():
+        return tokenizer(
+            tokens,
+            is_split_into_words=True,
+            add_special_tokens=False,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )
+
+    def aligned() -> list[list[int]]:
+        found = pieces()
+        return [first_pieces(found.word_ids(row)) for row in range(len(tokens))]
+
+    return {FAST: timed(pieces), ALIGNED: timed(aligned)}
+
+
+def first_pieces(word_ids: Sequence[int]) -> list[int]:
+    """[0, 0, 1, 2, 2] -> [0, 2, 3]."""
+    before = [None, *word_ids]
+    return [number for number, word in enumerate(word_ids) if word != before[number]]
+
+
+def compare_pieces(examples: Examples, theirs: Any, starts: Sequence[list[int]]) -> str:
+    """How many sentences have the same pieces and first pieces, or would if no token were dropped."""
+    same, dropped, ends = 0, 0, examples.piece_ends
+    for row, (ids, firsts) in enumerate(zip(theirs["input_ids"], starts, strict=True)):
+        own = examples.pieces[ends[row] : ends[row + 1]]
+        own_firsts = examples.token_starts[examples.token_ends[row] : examples.token_ends[row + 1]]
+        if own.tolist() == ids and own_firsts.tolist() == firsts:
+            same += 1
+        else:
+            by_token = np.split(own, own_firsts[1:])
+            kept = [by_token[token] for token in sorted(set(theirs.word_ids(row)))]
+            dropped += np.concatenate([own[:0], *kept]).tolist() == ids
+    others = f", {dropped:,} more but for tokens it drops" if dropped else ""
+    return f"{same:,} of {len(starts):,} sentences identical{others}"
+
+
+def compare_scores(args: argparse.Namespace, sentences: list[Sentence]) -> dict:
+    lengths = [len(sentence.tokens) for sentence in sentences]
+    gold = [list(sentence.spans) for sentence in sentences]
+    guess = changed(gold, read_labels(args.data_dir), args.seed)
+    tags = [[spans_to_tags(row, n) for row, n in zip(spans, lengths, strict=True)] for spans in (gold, guess)]
+    arms = {
+        DEFAULT: timed(lambda: seqeval_figures(*tags)),
+        STRICT: timed(lambda: seqeval_figures(*tags, strict=True)),
+        FROM_TAGS: timed(lambda: our_figures(score(*map(spans_of, tags), lengths))),
+        OURS: timed(lambda: our_figures(score(gold, guess, lengths))),
+    }
+    measured = interleave(arms, rounds=args.rounds)
+    checks = {
+        name: "figures identical" if same_figures(m.result, measured[OURS].result) else "figures differ"
+        for name, m in measured.items()
+    }
+    title = f"scores of {len(sentences):,} sentences, {sum(map(len, gold)):,} entities"
+    return {"title": title, "rows": rows_of(title, measured, checks), "seconds": report.seconds(measured)}
+
+
+def changed(gold: Sequence[Sequence[Span]], labels: Sequence[str], seed: int) -> list[list[Span]]:
+    """Gold of which one entity in ten is lost, shortened or bears another label."""
+    random = np.random.default_rng(seed)
+
+    def one(span: Span) -> list[Span]:
+        kind = random.integers(30)
+        if kind == 0:
+            return []
+        if kind == 1 and span.end - span.start > 1:
+            return [Span(span.start, span.end - 1, span.label)]
+        return [Span(span.start, span.end, str(random.choice(labels)))] if kind == 2 else [span]
+
+    return [[new for span in spans for new in one(span)] for spans in gold]
+
+
+def spans_of(rows: Sequence[Sequence[str]]) -> list[list[Span]]:
+    tag_set = TagSet(sorted({"O"}.union(*rows)), "BIO")
+    return [tag_set.spans([tag_set.index[tag] for tag in tags]) for tags in rows]
+
+
+def our_figures(scores: Scores) -> Figures:
+    counts = scores.per_type | {"all": scores.total}
+    return {label: (c.precision, c.recall, c.f1, c.n_gold) for label, c in counts.items()}
+
+
+def seqeval_figures(gold: list[list[str]], guess: list[list[str]], *, strict: bool = False) -> Figures:
+    from seqeval.metrics import classification_report
+    from seqeval.scheme import IOB2
+
+    options = {"mode": "strict", "scheme": IOB2} if strict else {}
+    found = classification_report(gold, guess, output_dict=True, zero_division=0, **options)
+    found["all"] = found["micro avg"]
+    return {
+        label: (f["precision"], f["recall"], f["f1-score"], int(f["support"]))
+        for label, f in found.items()
+        if not label.endswith(" avg")
+    }
+
+
+def same_figures(one: Figures, other: Figures) -> bool:
+    return one.keys() == other.keys() and all(np.allclose(one[k], other[k], atol=1e-12) for k in one)
+
+
+def rows_of(title: str, measured: dict[str, Measured], checks: dict[str, str]) -> list[dict]:
+    return [
+        {
+            title: name,
+            "seconds": f"{m.median:.4f}",
+            "this code is faster by": report.times(m.median / measured[OURS].median),
+            "check": checks[name],
+        }
+        for name, m in measured.items()
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, parse_args))

@@ -1,0 +1,279 @@
+"""Speed of prediction: characters a second from texts to entities, by the engine and by its rivals.
+
+    python -m benchmarks.infer --data_dir data/msra --threads 2 --compile --out infer.json
+
+All arms tag the same `--sentences` of the test split, evenly spaced in length, with the same weights and
+threads, and every arm has seen all of them once before it is timed.  The rivals:
+
+HF pipeline            transformers' token-classification pipeline as it comes: fp32, one text at a time
+HF pipeline bf16       the same with weights in bf16
+HF pipeline bf16, 32   the same with batch_size=32, texts in the file's order
+HF sorted loop bf16    the model with weights in bf16, texts sorted by length, batches under the same budget
+                       of pieces as here (`--batch_tokens`), the fast tokenizer, argmax: what a careful
+                       user writes
+
+This code is `ner.predictions.tag_sentences`, which is what predict.py runs: bf16 autocast, legal tags by
+Viterbi, a probability for each entity.  The rivals take the best tag of each token and give no
+probabilities of entities.  With `--compile` there is an arm whose encoder goes through torch.compile, one
+graph for each shape of batch; what that takes is its first pass.
+
+Sentences are left out, and counted, that are longer than a window or have tokens of several pieces or of
+pieces that transformers' tokenizer does not give; the others go to the rivals with a space after each token,
+so that both sides read the same pieces.
+The check: the share of tokens with the tag of transformers' model in fp32, for this code that of the best
+legal path through its scores.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks import inputs, report
+from benchmarks.timing import Arm, ceiling, evenly_spaced, forward_flop, interleave, timed
+from ner import runtime
+from ner.corpus import DataError, Sentence
+from ner.data_loader import encode
+from ner.heads import chain
+from ner.model import Model, load
+from ner.predictions import tag_sentences
+from ner.tags import Span, spans_to_tags
+
+OURS, COMPILED = "this code, bf16", "this code, bf16, compiled"
+LEGAL = (OURS, COMPILED)  # decoded to legal tags
+PIPELINE, LOOP = "HF pipeline", "HF sorted loop bf16"
+Tags = list[list[str]]
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = inputs.argument_parser(__doc__, sizes=["tiny"], sentences=24)
+    inputs.add_sizes(parser)
+    parser.add_argument("--sentences", type=int, default=512, help="of the test split (default: 512)")
+    parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch, as in predict.py")
+    parser.add_argument("--compile", action="store_true", help="show this code with torch.compile as well")
+    return inputs.parse(parser, argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    device = inputs.start(args)
+    before = report.machine()
+    rivals = inputs.has_rivals("transformers")
+    sentences = inputs.read(args, "test")
+    with tempfile.TemporaryDirectory() as folder:
+        tables = [
+            compare(args, size, sentences, Path(folder) / size, device, rivals=rivals) for size in args.sizes
+        ]
+    report.finish(args, before, tables)
+
+
+def compare(
+    args: argparse.Namespace,
+    size: str,
+    sentences: list[Sentence],
+    model_dir: Path,
+    device: torch.device,
+    *,
+    rivals: bool,
+) -> dict:
+    """The table of one size."""
+    sizes = inputs.SIZES[size]
+    inputs.write_model(model_dir, sizes, args, sentences)
+    model = open_model(model_dir, device, "bf16")
+    fitting = same_pieces(sentences, model, model_dir, rivals=rivals)
+    chosen = evenly_spaced(fitting, lambda sentence: len(sentence.tokens), args.sentences)
+    chosen = [chosen[i] for i in np.random.default_rng(args.seed).permutation(len(chosen))]
+    n_characters = sum(len(token) for sentence in chosen for token in sentence.tokens)
+    arms: dict[str, Arm] = {"ceiling": ceiling(sizes, args.batch_tokens, device)}
+    truth: tuple[Tags, ...] = ()
+    if rivals:
+        arms |= hf_arms(args, model_dir, chosen, device)
+        truth = hf_truth(args, model_dir, chosen, device)
+    arms[OURS] = our_arm(args, model, chosen, device)
+    if args.compile:
+        arms[COMPILED] = our_arm(args, compiled(open_model(model_dir, device, "bf16")), chosen, device)
+    measured = interleave(arms, rounds=args.rounds)
+    peak = arms["ceiling"].flop / measured.pop("ceiling").median
+    per_second = {name: n_characters / m.median for name, m in measured.items()}
+    flop = forward_flop(sizes, [(1, len(sentence.tokens) + 2) for sentence in chosen])
+    agreement = {
+        name: same_share(measured[name].result, truth[name in LEGAL]) for name in per_second if truth
+    }
+    rows = []
+    for name, speed in per_second.items():
+        ratio = flop / measured[name].median / peak
+        row = {
+            "prediction": name,
+            "characters/s": f"{speed:,.0f}",
+            "first pass": f"{measured[name].first:.1f} s",
+            "real products, of the bf16 ceiling": report.percent(ratio),
+            "this code is faster by": report.times(per_second[OURS] / speed),
+            "compiled by": report.times(per_second[COMPILED] / speed) if args.compile else None,
+            "tags as HF fp32": report.percent(agreement[name], 2) if truth else None,
+        }
+        rows.append({column: value for column, value in row.items() if value is not None})
+    if truth:
+        exact = our_arm(args, open_model(model_dir, device, "fp32"), chosen, device)
+        agreement["this code, fp32"] = same_share(exact()[1], truth[True])
+        exactly = report.percent(agreement["this code, fp32"], 3)
+        print(f"{size}: in fp32 this code gives {exactly} of the tokens the tag of HF fp32\n")
+    return {
+        "title": f"prediction, {inputs.size_name(size)}",
+        "rows": rows,
+        "ceiling_flop_per_second": peak,
+        "characters_per_second": per_second,
+        "sentences": {"tagged": len(chosen), "fitting": len(fitting), "of": len(sentences)},
+        "tags_as_hf_fp32": agreement,
+        "seconds": report.seconds(measured),
+    }
+
+
+def same_pieces(
+    sentences: Sequence[Sentence], model: Model, model_dir: Path, *, rivals: bool
+) -> list[Sentence]:
+    """Sentences of one window, a piece a token, that transformers' tokenizer reads alike."""
+    examples = encode(sentences, model.tokenizer)
+    n_tokens = np.diff(examples.token_ends)
+    fits = (examples.n_pieces == n_tokens) & (n_tokens <= model.max_len - 2)
+    kept = [int(i) for i in np.flatnonzero(fits)]
+    if rivals and kept:
+        theirs = hf_tokenizer(model_dir)([text_of(sentences[i]) for i in kept], add_special_tokens=False)
+        ours = (examples.pieces[examples.piece_ends[i] : examples.piece_ends[i + 1]].tolist() for i in kept)
+        kept = [i for i, a, b in zip(kept, theirs["input_ids"], ours, strict=True) if a == b]
+    if not kept:
+        raise DataError("no sentence of one window and a piece a token: expected a set of characters")
+    return [sentences[i] for i in kept]
+
+
+def text_of(sentence: Sentence) -> str:
+    return " ".join(sentence.tokens)
+
+
+def same_share(tags: Tags, truth: Tags) -> float:
+    pairs = [pair for rows in zip(tags, truth, strict=True) for pair in zip(*rows, strict=True)]
+    return sum(a == b for a, b in pairs) / len(pairs)
+
+
+# this code
+
+
+def open_model(model_dir: Path, device: torch.device, precision: str) -> Model:
+    model = load(model_dir)
+    model.tagger.to(device).precision = precision
+    return model
+
+
+def compiled(model: Model) -> Model:
+    """The encoder through torch.compile, weights taken for constants, nothing kept of an earlier run."""
+    import torch._dynamo
+    import torch._inductor.config
+
+    torch._dynamo.config.recompile_limit = 256
+    torch._inductor.config.freezing = True
+    torch._inductor.config.force_disable_caches = True
+    model.tagger.encoder = torch.compile(model.tagger.encoder, dynamic=False)
+    return model
+
+
+def our_arm(args, model: Model, sentences: list[Sentence], device: torch.device) -> Arm:
+    tag = timed(lambda: list(tag_sentences(model, sentences, device=device, batch_tokens=args.batch_tokens)))
+
+    def arm() -> tuple[float, Tags]:
+        seconds, answers = tag()
+        return seconds, [tags_of(s, answer, model.unit) for s, answer in zip(sentences, answers, strict=True)]
+
+    return arm
+
+
+def tags_of(sentence: Sentence, answer: dict, unit: str) -> list[str]:
+    """The tags of a sentence from entities that are offsets in its text."""
+    gap = 0 if unit == "char" else 1
+    ends = np.cumsum([len(token) + gap for token in sentence.tokens]) - gap
+    spans = []
+    for entity in answer["entities"]:
+        first, last = np.searchsorted(ends, [entity["start"] + 1, entity["end"]])
+        spans.append(Span(int(first), int(last) + 1, entity["label"]))
+    return spans_to_tags(spans, len(sentence.tokens))
+
+
+# the rivals
+
+
+def hf_tokenizer(model_dir: Path) -> Callable:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(model_dir)
+
+
+def hf_model(model_dir: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
+    from transformers import AutoModelForTokenClassification
+
+    return AutoModelForTokenClassification.from_pretrained(model_dir, dtype=dtype).to(device).eval()
+
+
+def hf_arms(args, model_dir: Path, sentences: list[Sentence], device: torch.device) -> dict[str, Arm]:
+    arms = {
+        PIPELINE: pipeline_arm(model_dir, sentences, device, torch.float32, 1),
+        f"{PIPELINE} bf16": pipeline_arm(model_dir, sentences, device, torch.bfloat16, 1),
+        f"{PIPELINE} bf16, 32": pipeline_arm(model_dir, sentences, device, torch.bfloat16, 32),
+    }
+    model, tokenizer = hf_model(model_dir, torch.bfloat16, device), hf_tokenizer(model_dir)
+    names = model.config.id2label
+
+    def tag() -> Tags:
+        rows = sorted_loop(args, model, tokenizer, sentences, lambda logits: logits.argmax(-1).tolist())
+        return [[names[number] for number in row] for row in rows]
+
+    return arms | {LOOP: timed(tag)}
+
+
+def pipeline_arm(
+    model_dir: Path, sentences: list[Sentence], device: torch.device, dtype: torch.dtype, batch_size: int
+) -> Arm:
+    from transformers import pipeline
+
+    tagger = pipeline("token-classification", model=str(model_dir), dtype=dtype, device=device)
+    texts = [text_of(sentence) for sentence in sentences]
+    run = timed(lambda: tagger(texts, batch_size=batch_size))
+
+    def arm() -> tuple[float, Tags]:
+        seconds, answers = run()
+        tags = [["O"] * len(sentence.tokens) for sentence in sentences]
+        for row, entities in zip(tags, answers, strict=True):
+            for entity in entities:  # of each token that is not O; [CLS] is number 0
+                row[entity["index"] - 1] = entity["entity"]
+        return seconds, tags
+
+    return arm
+
+
+@torch.inference_mode()
+def sorted_loop(args, model, tokenizer, sentences: list[Sentence], read: Callable) -> list:
+    """What `read` makes of the logits (rows, pieces, tags) of each batch, specials and padding cut off."""
+    texts, found = [text_of(sentence) for sentence in sentences], [None] * len(sentences)
+    order = sorted(range(len(sentences)), key=lambda i: len(sentences[i].tokens), reverse=True)
+    while order:
+        rows = max(1, args.batch_tokens // (len(sentences[order[0]].tokens) + 2))
+        batch, order = order[:rows], order[rows:]
+        tensors = tokenizer([texts[i] for i in batch], padding=True, return_tensors="pt").to(model.device)
+        for i, row in zip(batch, read(model(**tensors).logits), strict=True):
+            found[i] = row[1 : len(sentences[i].tokens) + 1]
+    return found
+
+
+def hf_truth(args, model_dir: Path, sentences: list[Sentence], device: torch.device) -> tuple[Tags, Tags]:
+    """transformers in fp32: the best tag of each token; the best legal path."""
+    model = hf_model(model_dir, torch.float32, device)
+    logits = sorted_loop(args, model, hf_tokenizer(model_dir), sentences, lambda x: x.double().cpu().numpy())
+    ours = load(model_dir)
+    names, transitions = ours.tag_set.tags, chain.legal_transitions(ours.tag_set)
+    best = [[names[number] for number in row.argmax(-1)] for row in logits]
+    paths = [chain.viterbi(row[None], np.array([len(row)]), transitions)[0] for row in logits]
+    return best, [[names[number] for number in path] for path in paths]
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, parse_args))

@@ -1,0 +1,161 @@
+"""What a benchmark begins with: its arguments, a built set, and one model directory that both sides open."""
+
+import argparse
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ner import corpus, runtime
+from ner.corpus import DataError, Sentence
+from ner.data_loader import DataLoader, Windows, encode
+from ner.engine import predict
+from ner.model import Model, Tagger, build_encoder, build_head, save
+from ner.tags import TagSet
+from ner.tokenizer import Tokenizer, load_tokenizer
+
+SIZES = {
+    "base": {
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    },
+    "small": {
+        "hidden_size": 312,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 12,
+        "intermediate_size": 1200,
+    },
+    "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+}
+N_PIECES = 21128  # rows of bert-base-chinese's embedding, which an optimiser has to go through
+OUTSIDE_SHARE = 0.88  # of MSRA's tokens; entities cost time where they are decoded
+VOCABULARY = Path(__file__).parents[1] / "pretrained" / "zh-small"
+ANY = 10**9
+COUNTS = ("rounds", "batches", "batch_size", "sentences", "threads", "counts")
+BUDGETS = ("training_tokens", "batch_tokens")
+# what an argument may be, lists of them too; the encoders have 512 positions
+NUMBERS = dict.fromkeys((*COUNTS, *BUDGETS), (1, ANY)) | dict.fromkeys(("max_len", "lengths"), (4, 512))
+
+
+def argument_parser(description: str | None, **quick) -> argparse.ArgumentParser:
+    """The options that all benchmarks share; `quick` are the values that --quick sets besides."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument(
+        "--data_dir", type=Path, default=Path("data/msra"), help="a set made by build_dataset.py"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="counted passes of every arm (default: 3)")
+    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--device", help="cuda, cpu ... (default: a GPU where there is one)")
+    parser.add_argument("--seed", type=int, default=2019)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write every measured second as JSON")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tiny model and few data: does all of it work?"
+    )
+    parser.set_defaults(on_quick={"rounds": 1} | quick)
+    return parser
+
+
+def parse(parser: argparse.ArgumentParser, argv=None) -> argparse.Namespace:
+    """The arguments, --quick worked in."""
+    args = parser.parse_args(argv)
+    on_quick = vars(args).pop("on_quick")
+    if args.quick:
+        vars(args).update(on_quick)
+    for name, value in vars(args).items():
+        if name in NUMBERS:
+            low, high = NUMBERS[name]
+            for number in value if isinstance(value, list) else [value]:
+                if number is not None and not low <= number <= high:
+                    parser.error(
+                        f"--{name} {number}: expected {low} or more" + f", at most {high}" * (high < ANY)
+                    )
+    return args
+
+
+def add_sizes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sizes", nargs="+", choices=list(SIZES), default=["base", "small"], help="of the encoder"
+    )
+
+
+def start(args: argparse.Namespace) -> torch.device:
+    """Sets seed and threads; the device."""
+    runtime.set_seed(args.seed)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    return runtime.pick_device(args.device)
+
+
+def size_name(name: str) -> str:
+    """base -> `base 12 x 768`."""
+    return f"{name} {SIZES[name]['num_hidden_layers']} x {SIZES[name]['hidden_size']}"
+
+
+def has_rivals(*packages: str) -> bool:
+    """Whether the packages can be imported; a line says which cannot."""
+    missing = [name for name in packages if importlib.util.find_spec(name) is None]
+    if "transformers" not in missing:
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+    if missing:
+        print(f"without {', '.join(missing)} (requirements-dev.txt): those rivals are left out\n")
+    return not missing
+
+
+def read(args: argparse.Namespace, split: str) -> list[Sentence]:
+    """The sentences of an annotated split."""
+    found = corpus.read_split(args.data_dir, split)
+    if not found.annotated or not found.sentences:
+        raise DataError(f"{args.data_dir / split}: expected an annotated split with sentences")
+    return found.sentences
+
+
+def vocabulary() -> Tokenizer:
+    """That of the encoder that ships, with spare pieces up to the size of bert-base-chinese's."""
+    shipped = load_tokenizer(VOCABULARY)
+    spare = (f"[spare{number}]" for number in range(len(shipped), N_PIECES))
+    return Tokenizer((*shipped.vocabulary, *spare), shipped.normalisation)
+
+
+def write_model(
+    directory: Path,
+    sizes: dict,
+    args: argparse.Namespace,
+    sentences: list[Sentence],
+    *,
+    head: str = "softmax",
+) -> Model:
+    """A tagger of random weights, saved; a softmax head says `O` as often as MSRA does."""
+    runtime.set_seed(args.seed)
+    tokenizer = vocabulary()
+    encoder = build_encoder({"name": "bert", **sizes}, vocab_size=len(tokenizer))
+    tag_set = TagSet.from_labels(corpus.read_labels(args.data_dir), "BIO")
+    classifier = build_head(head, encoder.width, tag_set, dropout=0.1)
+    unit = corpus.read_unit(args.data_dir, sentences)
+    model = Model(Tagger(encoder, classifier), tokenizer, unit, max_len=512)
+    if head == "softmax":
+        prefer_outside(model, sentences[:64])
+    directory.mkdir(parents=True)
+    save(directory, model)
+    return model
+
+
+def prefer_outside(model: Model, sentences: list[Sentence]) -> None:
+    """Sets the bias of `O` so that OUTSIDE_SHARE of these sentences' tokens get it."""
+    lead = []
+
+    def collect(indices, batch, scores, losses, spans) -> None:
+        outside = model.tag_set.index["O"]
+        others = [tag for tag in range(scores.shape[-1]) if tag != outside]
+        lead.append((scores[..., others].amax(-1) - scores[..., outside])[batch.mask])
+
+    loader = DataLoader(encode(sentences, model.tokenizer), windows=Windows(model.max_len), batch_tokens=2048)
+    predict(model.tagger, loader, device=torch.device("cpu"), on_batch=collect)
+    bias = np.quantile(torch.cat(lead).numpy(), OUTSIDE_SHARE)
+    with torch.no_grad():
+        model.tagger.head.classifier.bias[model.tag_set.index["O"]] += float(bias)

@@ -1,0 +1,203 @@
+"""Tokens a second and peak memory of sentences of one length, 32 to 512 pieces, in training and prediction.
+
+    python -m benchmarks.lengths --data_dir data/msra --threads 2 --out lengths.json
+
+All batches of a length have the same shape, `--batch_tokens` pieces and no padding, cut from the running text
+of train; so what is seen is the cost of length, of attention above all.  Every figure comes from a process of
+its own, arms and lengths in turn, in every round; a batch before those that are timed asks for the memory.
+The rival is transformers' model over the same tensors: for training in bf16 autocast with fused AdamW, for
+prediction with weights in bf16 and the best tag of each token.
+The check: the loss of one batch without dropout, before training, each in its own precision, relative.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from benchmarks import inputs, report
+from benchmarks.steps import CLIP, DECAY, RATE, Chosen, our_steps
+from benchmarks.timing import clock, in_process, peak_memory, say
+from ner import runtime
+from ner.batch import Batch
+from ner.corpus import DataError, Sentence
+from ner.data_loader import Windows, encode
+from ner.engine import predict
+from ner.model import Model, load
+from ner.tags import Span
+
+OURS, RIVAL = "this code, bf16", "HF model, bf16"
+WORK = ("training", "prediction")
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = inputs.argument_parser(
+        __doc__, sizes=["tiny"], lengths=[16], batches=1, training_tokens=64, batch_tokens=64
+    )
+    inputs.add_sizes(parser)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[32, 64, 128, 256, 512], help="in pieces")
+    parser.add_argument("--batches", type=int, default=3, help="timed in each process (default: 3)")
+    parser.add_argument("--training_tokens", type=int, default=2048, help="pieces a batch of training")
+    parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch of prediction")
+    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    return inputs.parse(parser, argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.worker:
+        print(json.dumps(work(argparse.Namespace(**args.worker))))
+        return
+    inputs.start(args)
+    before = report.machine()
+    names = [RIVAL, OURS] if inputs.has_rivals("transformers") else [OURS]
+    sentences = inputs.read(args, "train")
+    with tempfile.TemporaryDirectory() as folder:
+        tables = [table(args, size, sentences, Path(folder) / size, names) for size in args.sizes]
+    report.finish(args, before, tables)
+
+
+def table(args, size: str, sentences: list[Sentence], model_dir: Path, names: list[str]) -> dict:
+    inputs.write_model(model_dir, inputs.SIZES[size], args, sentences)
+    cases = [(what, length, name) for what in WORK for length in args.lengths for name in names]
+    measured: dict[tuple, list[dict]] = {case: [] for case in cases}
+    for number in range(args.rounds):
+        for what, length, name in cases:
+            values = {"what": what, "length": length, "arm": name, "model_dir": str(model_dir)}
+            values |= {"data_dir": str(args.data_dir.resolve()), "n_batches": args.batches}
+            values |= {name: getattr(args, name) for name in ("threads", "device", "seed")}
+            values["batch_tokens"] = args.training_tokens if what == "training" else args.batch_tokens
+            found = in_process("benchmarks.lengths", values)
+            measured[what, length, name].append(found)
+            say(f"round {number + 1} of {args.rounds}  {what} {length} {name}: {found['seconds']:.2f} s")
+    title = f"length, {inputs.size_name(size)}"
+    rows = [row for length in args.lengths for row in rows_of(title, length, names, measured)]
+    kept = [dict(zip(("what", "length", "arm", "rounds"), (*c, m), strict=True)) for c, m in measured.items()]
+    return {"title": title, "rows": rows, "measured": kept}
+
+
+def rows_of(title: str, length: int, names: list[str], measured: dict) -> Iterator[dict]:
+    for name in names:
+        row = {title: f"{length}: {name}"}
+        for what in WORK:
+            found = measured[what, length, name]
+            seconds = statistics.median(each["seconds"] for each in found)
+            row[f"{what}, tokens/s"] = f"{found[0]['n_tokens'] / seconds:,.0f}"
+            peak = statistics.median(each["peak_memory"] for each in found)
+            row[f"{what}, peak MB"] = f"{peak / 1e6:,.0f}"
+        losses = [measured["training", length, arm][0]["loss"] for arm in names]
+        same = f"{abs(losses[0] - losses[-1]) / abs(losses[-1]):.0e}" if len(names) > 1 else ""
+        yield row | {"loss off by": same if name == OURS else ""}
+
+
+# in a process of its own
+
+
+def work(args: argparse.Namespace) -> dict:
+    """Seconds, tokens and peak memory of one arm at one length."""
+    device = inputs.start(args)
+    model = load(args.model_dir)
+    n = args.n_batches + 1
+    rows = max(1, args.batch_tokens // args.length)
+    sentences = running_text(inputs.read(args, "train"), model, args.length - 2, rows * n)
+    loader = Chosen(
+        encode(sentences, model.tokenizer),
+        windows=Windows(args.length),
+        batch_tokens=args.length * rows,
+        label_ids=model.label_ids,
+    )
+    loader.chosen = loader.batch_indices(0)
+    seconds, loss = (ours if args.arm == OURS else theirs)(args, model, loader, device)
+    n_tokens = args.n_batches * rows * (args.length - 2)
+    return {"seconds": seconds, "n_tokens": n_tokens, "loss": loss, "peak_memory": peak_memory()}
+
+
+def running_text(sentences: list[Sentence], model: Model, length: int, n: int) -> list[Sentence]:
+    """`n` sentences of `length` tokens of one piece, cut from the text, with entities that stay whole."""
+    tokens, spans = [], []
+    for sentence in sentences:
+        if all(len(model.tokenizer.pieces(token)) == 1 for token in sentence.tokens):
+            spans += [Span(s.start + len(tokens), s.end + len(tokens), s.label) for s in sentence.spans]
+            tokens += sentence.tokens
+        if len(tokens) >= n * length:
+            break
+    if not tokens:
+        raise DataError("no sentence with a piece a token, expected a set of characters")
+    whole = [span for span in spans if span.start // length == (span.end - 1) // length]
+    of_part: dict[int, list[Span]] = {}
+    for start, end, label in whole:
+        of_part.setdefault(start // length, []).append(Span(start % length, (end - 1) % length + 1, label))
+    n_parts = len(tokens) // length
+    if not n_parts:
+        raise DataError(f"{len(tokens)} tokens of text, expected {length} at least")
+    parts = [
+        Sentence(tuple(tokens[i * length : (i + 1) * length]), tuple(of_part.get(i, ())))
+        for i in range(n_parts)
+    ]
+    return [parts[i % n_parts] for i in range(n)]
+
+
+def ours(args, model: Model, loader: Chosen, device: torch.device) -> tuple[float, float]:
+    """Seconds of all batches but the first; the loss of that before training."""
+    tagger = model.tagger.to(device)
+    tagger.precision = "bf16"
+    first = loader.collate(loader.chosen[0]).to(device)
+    with torch.inference_mode():
+        loss = float(tagger.eval()(first)[1].sum()) / first.n_tokens
+    if args.what == "training":
+        return our_steps(tagger, loader, device), loss
+    ends = []
+    predict(tagger, loader, device=device, on_batch=lambda *batch: ends.append(clock()))
+    return ends[-1] - ends[0], loss
+
+
+def theirs(args, model: Model, loader: Chosen, device: torch.device) -> tuple[float, float]:
+    """As `ours`."""
+    from transformers import AutoModelForTokenClassification
+
+    training = args.what == "training"
+    dtype = torch.float32 if training else torch.bfloat16
+    rival = AutoModelForTokenClassification.from_pretrained(args.model_dir, dtype=dtype).to(device).eval()
+    precision = "bf16" if training else "fp32"
+    first, *_ = batches = [hf_batch(model, loader.collate(indices), device) for indices in loader.chosen]
+    with torch.inference_mode(), runtime.autocast(device.type, precision):
+        loss = rival(**first).loss.item()
+    if training:
+        return hf_steps(rival, batches, device), loss
+    ends = []
+    with torch.inference_mode():
+        for batch in batches:
+            rival(batch["input_ids"], attention_mask=batch["attention_mask"]).logits.argmax(-1).tolist()
+            ends.append(clock())
+    return ends[-1] - ends[0], loss
+
+
+def hf_batch(model: Model, batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
+    labels = torch.full_like(batch.piece_ids[:, 0], -100)
+    labels[:, 1:-1] = model.tagger.head.cpu().gold_tags(batch)
+    tensors = {"input_ids": batch.piece_ids[:, 0], "attention_mask": batch.piece_mask[:, 0].long()}
+    return {name: tensor.to(device) for name, tensor in (tensors | {"labels": labels}).items()}
+
+
+def hf_steps(model: nn.Module, batches: list[dict], device: torch.device) -> float:
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
+    ends = []
+    for batch in batches:
+        optimizer.zero_grad(set_to_none=True)
+        with runtime.autocast(device.type, "bf16"):
+            loss = model(**batch).loss
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        ends.append(clock())
+    return ends[-1] - ends[0]
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, parse_args))

@@ -1,0 +1,63 @@
+"""What a benchmark leaves: markdown tables to read, JSON with every second to keep."""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.timing import Measured
+from ner import runtime
+from ner.config import to_json
+
+
+def markdown(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A table whose columns are the keys of the first row, the title above the first of them."""
+    columns = list(rows[0])
+    lines = [[title, *columns[1:]], ["---"] * len(columns)]
+    lines += [[str(row[column]) for column in columns] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def machine() -> dict[str, Any]:
+    """What has to be known of it; other work on it spoils every figure."""
+    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+    return runtime.environment() | {"load_average": load}
+
+
+def seconds(measured: Mapping[str, Measured]) -> dict[str, dict]:
+    """Every measured second, by arm."""
+    return {name: {"first": m.first, "counted": m.seconds} for name, m in measured.items()}
+
+
+def finish(args: argparse.Namespace, before: Mapping[str, Any], tables: Sequence[Mapping[str, Any]]) -> None:
+    """Prints the tables, each {"title", "rows", ...}, and writes them with --out.
+
+    `before` is the `machine` as it was before anything was measured.
+    """
+    for table in tables:
+        print(markdown(table["title"], table["rows"]))
+        if ceiling := table.get("ceiling_flop_per_second"):
+            print(f"bf16 ceiling: {ceiling / 1e9:,.0f} GFLOP/s\n")
+    facts = [f"{before['processor']}", f"{before['threads']} threads", f"torch {before['torch']}"]
+    if before["gpu"] != "none":
+        facts.append(before["gpu"])
+    print(f"{', '.join(facts)}; medians of {args.rounds} rounds, interleaved.")
+    if before["load_average"] is not None and before["load_average"] > 0.3:
+        print(f"The machine was not quiet: load average {before['load_average']:.1f} before the start.")
+    if args.out:
+        command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+        values = {"command": command, "machine": before, "tables": list(tables)}
+        with runtime.whole_file(args.out) as file:
+            file.write(to_json(values))
+
+
+def times(ratio: float) -> str:
+    """1.234 -> `1.23x`, 12.34 -> `12.3x`."""
+    return f"{ratio:.2f}x" if ratio < 10 else f"{ratio:.1f}x" if ratio < 100 else f"{ratio:,.0f}x"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f}%"

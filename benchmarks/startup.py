@@ -1,0 +1,150 @@
+"""Seconds and memory from the start of a process to its first batch, with 1,000 to 1,000,000 sentences.
+
+    python -m benchmarks.startup --data_dir data/msra --threads 2 --out startup.json
+
+The sentences of train, repeated as often as it takes, stand on disk as a built set.  Each figure comes from a
+process of its own: imports, reading, pieces, the order of the first epoch, its first batch.  The rival does
+the same with transformers: the fast tokenizer on 1,000 sentences at a time, lists of ids and labels, a
+collator for the batch; what reads the files is this code's.
+The check: how many pieces there are in all.  What an epoch costs before its first batch, here, is measured
+for the first and for the hundredth, which do not depend on how many there are.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from itertools import cycle, islice
+from pathlib import Path
+
+from benchmarks import inputs, report
+from benchmarks.timing import in_process, peak_memory, say
+from ner import corpus, runtime
+from ner.corpus import Sentence
+from ner.data_loader import DataLoader, Windows, encode, token_budget
+from ner.tags import TagSet, spans_to_tags
+from ner.tokenizer import load_tokenizer
+
+OURS, RIVAL = "this code", "HF tokenizer, lists"
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = inputs.argument_parser(__doc__, counts=[10])
+    parser.add_argument(
+        "--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000], help="of sentences"
+    )
+    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    return inputs.parse(parser, argv)
+
+
+def main(args: argparse.Namespace) -> None:
+    if args.worker:
+        values = argparse.Namespace(**args.worker)
+        print(json.dumps((ours if values.arm == OURS else theirs)(values)))
+        return
+    inputs.start(args)
+    before = report.machine()
+    names = [RIVAL, OURS] if inputs.has_rivals("transformers") else [OURS]
+    sentences = inputs.read(args, "train")
+    labels = corpus.read_labels(args.data_dir)
+    rows, measured = [], []
+    for n in args.counts:
+        with tempfile.TemporaryDirectory() as folder:
+            write_set(Path(folder), sentences, labels, n)
+            found = measure(args, Path(folder), n, names)
+        measured.append({"sentences": n, "arms": found})
+        rows += [row(n, name, found) for name in names]
+    report.finish(args, before, [{"title": "start-up", "rows": rows, "measured": measured}])
+
+
+def write_set(folder: Path, sentences: list[Sentence], labels: list[str], n: int) -> None:
+    """A built set with a train split of `n` sentences."""
+    tags = TagSet.from_labels(labels, "BIO").tags
+    (folder / "tags.txt").write_text("".join(f"{tag}\n" for tag in tags), encoding="utf-8")
+    inputs.vocabulary().save(folder)
+    corpus.write_split(folder / "train", islice(cycle(sentences), n))
+
+
+def measure(args, folder: Path, n: int, names: list[str]) -> dict[str, list[dict]]:
+    found: dict[str, list[dict]] = {name: [] for name in names}
+    for number in range(args.rounds):
+        for name in names:
+            values = {"arm": name, "data_dir": str(folder), "threads": args.threads, "started": time.time()}
+            found[name].append(in_process("benchmarks.startup", values))
+            seconds = found[name][-1]["seconds"]
+            say(f"round {number + 1} of {args.rounds}  {n} sentences, {name}: {seconds:.1f} s")
+    return found
+
+
+def row(n: int, name: str, found: dict[str, list[dict]]) -> dict:
+    def median(key: str) -> float:
+        return statistics.median(each[key] for each in found[name])
+
+    same = len({each["n_pieces"] for rounds in found.values() for each in rounds}) == 1
+    epochs = f"{median('first_epoch'):.3f}, {median('hundredth_epoch'):.3f}" if name == OURS else ""
+    return {
+        "start-up": f"{n:,} sentences: {name}",
+        "seconds": f"{median('seconds'):.1f}",
+        "peak MB": f"{median('peak_memory') / 1e6:,.0f}",
+        "order of epoch 1, 100, seconds": epochs,
+        "pieces": f"{found[name][0]['n_pieces']:,}{', the same' if same and len(found) > 1 else ''}",
+    }
+
+
+# in a process of its own
+
+
+def ours(args: argparse.Namespace) -> dict:
+    read = corpus.read_split(args.data_dir, "train")
+    examples = encode(read.sentences, load_tokenizer(args.data_dir))
+    windows = Windows(180)
+    label_ids = {label: number for number, label in enumerate(corpus.read_labels(args.data_dir))}
+    budget = token_budget(examples, windows, 32)
+    loader = DataLoader(examples, windows=windows, batch_tokens=budget, label_ids=label_ids, seed=2019)
+    start = time.perf_counter()
+    order = loader.batch_indices(0)
+    first_epoch = time.perf_counter() - start
+    loader.collate(order[0])
+    seconds = time.time() - args.started
+    start = time.perf_counter()
+    loader.batch_indices(99)
+    return {
+        "seconds": seconds,
+        "first_epoch": first_epoch,
+        "hundredth_epoch": time.perf_counter() - start,
+        "n_pieces": int(examples.piece_ends[-1]),
+        "peak_memory": peak_memory(),
+    }
+
+
+def theirs(args: argparse.Namespace) -> dict:
+    from transformers import AutoTokenizer, DataCollatorForTokenClassification
+
+    if args.threads:
+        os.environ["RAYON_NUM_THREADS"] = str(args.threads)
+    tokenizer = AutoTokenizer.from_pretrained(args.data_dir)
+    sentences = corpus.read_split(args.data_dir, "train").sentences
+    index = TagSet.from_labels(corpus.read_labels(args.data_dir), "BIO").index
+    features = []
+    for first in range(0, len(sentences), 1000):
+        some = sentences[first : first + 1000]
+        found = tokenizer(
+            [list(s.tokens) for s in some], is_split_into_words=True, return_token_type_ids=False
+        )
+        for row, sentence in enumerate(some):
+            tags = [index[tag] for tag in spans_to_tags(sentence.spans, len(sentence.tokens))]
+            labels = [-100 if word is None else tags[word] for word in found.word_ids(row)]
+            ids = found["input_ids"][row]
+            features.append({"input_ids": ids, "attention_mask": [1] * len(ids), "labels": labels})
+    del sentences
+    DataCollatorForTokenClassification(tokenizer)(features[:32])
+    seconds = time.time() - args.started
+    n_pieces = sum(len(feature["input_ids"]) - 2 for feature in features)
+    return {"seconds": seconds, "n_pieces": n_pieces, "peak_memory": peak_memory()}
+
+
+if __name__ == "__main__":
+    sys.exit(runtime.run(main, parse_args))

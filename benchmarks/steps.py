@@ -1,0 +1,56 @@
+"""Training steps of this code over batches that a benchmark chose."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from benchmarks.timing import clock, evenly_spaced
+from ner.data_loader import DataLoader, Examples, Windows
+from ner.engine import Progress, train_epoch
+from ner.model import Model, Tagger
+from ner.optim import build_optimizer, parameter_groups
+
+RATE, DECAY, CLIP = 3e-5, 0.01, 2.0
+
+
+class Chosen(DataLoader):
+    """A loader whose epoch is the batches it was given, once there are any."""
+
+    chosen: Sequence[np.ndarray] = ()
+
+    def batch_indices(self, epoch: int) -> list[np.ndarray]:
+        return list(self.chosen) or super().batch_indices(epoch)
+
+    def n_fed(self, indices: np.ndarray) -> int:
+        """Pieces that the encoder is given for a batch, padding included."""
+        return int(len(indices) * self._n_windows[indices].max() * self._length[indices].max())
+
+
+def some_batches(
+    examples: Examples, model: Model, windows: Windows, *, batch_tokens: int, n: int, seed: int
+) -> Chosen:
+    """`n` batches of an epoch, evenly spaced in size, and before them the middle one once more."""
+    loader = Chosen(
+        examples, windows=windows, batch_tokens=batch_tokens, label_ids=model.label_ids, seed=seed
+    )
+    chosen = evenly_spaced(loader.batch_indices(0), loader.n_fed, n)
+    loader.chosen = [chosen[len(chosen) // 2], *chosen]
+    return loader
+
+
+def our_steps(tagger: Tagger, loader: Chosen, device: torch.device) -> float:
+    """Seconds of an epoch but for its first step, in which the optimiser asks for its memory."""
+    groups = parameter_groups(tagger, learning_rate=RATE, head_learning_rate=RATE, weight_decay=DECAY)
+    ends = []
+    train_epoch(
+        tagger,
+        loader,
+        build_optimizer(groups),
+        Progress(),
+        rate=lambda step: 1.0,
+        device=device,
+        clip_grad=CLIP,
+        on_step=lambda progress: ends.append(clock()),
+    )
+    return ends[-1] - ends[0]

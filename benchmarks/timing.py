@@ -1,0 +1,138 @@
+"""How time and memory are measured: arms interleaved in one run, medians, and what the machine can do at all.
+
+An arm is a function that does its whole work once and returns the seconds and what it computed, so that the
+same call gives the time and what is checked.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+Arm = Callable[[], tuple[float, Any]]
+CEILING_SECONDS = 0.5  # how long the products of `ceiling` run each time
+
+
+@dataclass
+class Measured:
+    """What one arm took."""
+
+    result: Any
+    "of the first pass"
+    first: float
+    "seconds of the first pass, which is not counted: shapes are new, code is compiled"
+    seconds: list[float] = field(default_factory=list)
+    "of the counted passes"
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def clock() -> float:
+    """Seconds, all work given to a GPU being done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def timed(work: Callable[[], Any]) -> Arm:
+    """An arm that is timed as a whole."""
+
+    def arm() -> tuple[float, Any]:
+        start = clock()
+        result = work()
+        return clock() - start, result
+
+    return arm
+
+
+def interleave(arms: Mapping[str, Arm], *, rounds: int) -> dict[str, Measured]:
+    """Runs every arm once uncounted, then all of them `rounds` times, each round in the other order."""
+    measured = {}
+    for name, arm in arms.items():
+        seconds, result = arm()
+        measured[name] = Measured(result, seconds)
+        say(f"first pass  {name}: {seconds:.2f} s")
+    for number in range(rounds):
+        for name in arms if number % 2 else reversed(arms):
+            seconds, _ = arms[name]()
+            measured[name].seconds.append(seconds)
+            say(f"round {number + 1} of {rounds}  {name}: {seconds:.2f} s")
+    return measured
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def ceiling(sizes: Mapping[str, int], n_cells: int, device: torch.device) -> Arm:
+    """The bf16 products of one layer, with weights and nothing else, over and over: FLOP/s come back.
+
+    `n_cells` pieces go through: four products of H x H, one of H x F, one of F x H (F numbers a piece
+    between the halves of the feed-forward part).
+    """
+    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
+    shapes = [(width, width)] * 4 + [(width, inner), (inner, width)]
+    weights = [torch.randn(n, m, device=device, dtype=torch.bfloat16) for m, n in shapes]
+    inputs = {m: torch.randn(n_cells, m, device=device, dtype=torch.bfloat16) for m in (width, inner)}
+    flop = sum(2 * n_cells * m * n for m, n in shapes)
+
+    @torch.inference_mode()
+    def arm() -> tuple[float, float]:
+        start, n_passes = clock(), 0
+        while clock() - start < CEILING_SECONDS:
+            for weight in weights:
+                F.linear(inputs[weight.shape[1]], weight)
+            n_passes += 1
+        seconds = (clock() - start) / n_passes
+        return seconds, flop / seconds
+
+    arm.flop = flop
+    return arm
+
+
+def forward_flop(sizes: Mapping[str, int], shapes: Iterable[tuple[int, int]]) -> float:
+    """Of the matrix products of one forward pass over batches of (rows, pieces), padding and specials
+    included; backward costs twice as many."""
+    width, inner, n_layers = (sizes[k] for k in ("hidden_size", "intermediate_size", "num_hidden_layers"))
+    a_piece = 8 * width**2 + 4 * width * inner
+    return float(sum(n_layers * rows * n * (a_piece + 4 * n * width) for rows, n in shapes))
+
+
+def evenly_spaced(items: Sequence, cost: Callable[[Any], float], n: int) -> list:
+    """`n` of the items, evenly spaced in the order of their cost: a small sample of what all of them cost."""
+    ordered = sorted(items, key=cost)
+    n = min(n, len(ordered))
+    return [ordered[i] for i in ((np.arange(n) + 0.5) * len(ordered) / n).astype(int)] if n else []
+
+
+def in_process(module: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `python -m module --worker VALUES` prints as JSON in a process of its own, so that its memory is
+    its own; RuntimeError with what it said where it fails."""
+    command = [sys.executable, "-m", module, "--worker", json.dumps(values)]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    if ended.returncode:
+        raise RuntimeError(f"{module} {values}: exit code {ended.returncode}\n{ended.stderr}")
+    return json.loads(ended.stdout.splitlines()[-1])
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most, since it was started."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent held before this program was loaded
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

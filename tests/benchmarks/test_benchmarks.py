@@ -1,0 +1,109 @@
+"""Every benchmark once, --quick: all arms run, and the checks beside their times hold."""
+
+import json
+
+import pytest
+
+from benchmarks import crf, data, infer, lengths, startup, train
+
+
+@pytest.fixture
+def quick(run_main, sample, tmp_path):
+    """`quick(module)`: what the tables hold, by their order, and what was printed."""
+
+    def start(module, *argv):
+        out = tmp_path / "out.json"
+        ended = run_main(module, "--quick", "--data_dir", sample, "--threads", 1, "--out", out, *argv)
+        assert ended.code == 0, ended.err
+        return json.loads(out.read_text(encoding="utf-8"))["tables"], ended.out
+
+    return start
+
+
+def test_train(quick):
+    pytest.importorskip("accelerate")
+    [table], printed = quick(train)
+    arms = [train.ANCESTOR, train.TRAINER, train.GROUPED, train.OURS]
+    assert [row["training"] for row in table["rows"]] == arms
+    assert all(f"| {name} |" in printed for name in arms)
+    truth, losses = table["losses"][train.ANCESTOR], table["losses"]
+    for name, tolerance in ((train.EXACT, 1e-5), (train.OURS, 1e-2), (train.TRAINER, 1e-2)):
+        assert losses[name]["loss"] == pytest.approx(truth["loss"], rel=tolerance)
+        assert losses[name]["gradient_norm"] == pytest.approx(truth["gradient_norm"], rel=tolerance)
+    for trained in table["trained"].values():
+        assert trained["n_tokens"] + 2 * len(trained["lengths"]) == sum(trained["lengths"])
+        assert sum(trained["lengths"]) <= trained["n_fed"]
+    assert all(len(seconds["counted"]) == 1 for seconds in table["seconds"].values())
+
+
+def test_infer(quick):
+    pytest.importorskip("transformers")
+    [table], printed = quick(infer)
+    agreement = table["tags_as_hf_fp32"]
+    assert agreement["HF pipeline"] == agreement["this code, fp32"] == 1.0
+    assert min(agreement.values()) > 0.95
+    assert table["sentences"]["tagged"] == 24
+    assert set(table["seconds"]) == set(agreement) - {"this code, fp32"}
+    assert "bf16 ceiling: " in printed
+
+
+def test_data(quick):
+    pytest.importorskip("transformers")
+    [features, scores], _ = quick(data)
+    checks = {row["check"] for row in features["rows"] if "HF" in str(row)}
+    assert checks == {"92 of 100 sentences identical, 8 more but for tokens it drops"}  # white space
+    assert {row["check"] for row in scores["rows"]} == {"figures identical"}
+
+
+def test_crf(quick):
+    [table, share], _ = quick(crf)
+    assert [row["check"] for row in table["rows"][1::3]] == ["100.0% of paths identical"] * 2
+    for row in table["rows"][::3]:
+        assert all(float(x) < 1e-4 for x in row["check"].removeprefix("off by ").split(", "))
+    assert len(share["rows"]) == 1
+
+
+@pytest.mark.parametrize("module", [train, infer, data, startup], ids=lambda m: m.__name__)
+def test_without_transformers_the_rivals_are_left_out(module, quick, no_transformers):
+    tables, printed = quick(module)
+    assert printed.startswith("without transformers")
+    assert "(requirements-dev.txt)" in printed.splitlines()[0]
+    arms = [next(iter(row.values())) for row in tables[0]["rows"]]
+    assert len(arms) == 1
+    assert "this code" in arms[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("module", [lengths, startup], ids=lambda m: m.__name__)
+def test_in_processes(module, quick):
+    pytest.importorskip("transformers")
+    [table], _ = quick(module)
+    ours, theirs = ([row for row in table["rows"] if name in str(row)] for name in ("this code", "HF "))
+    assert len(ours) == len(theirs) > 0
+    if module is lengths:
+        assert all(float(row["loss off by"]) < 1e-2 for row in ours)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_infer_compiled(quick):
+    pytest.importorskip("transformers")
+    [table], _ = quick(infer, "--compile")
+    assert table["tags_as_hf_fp32"][infer.COMPILED] > 0.99
+
+
+def test_a_data_set_that_is_not_there(run_main, tmp_path):
+    ended = run_main(data, "--quick", "--data_dir", tmp_path / "none")
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [(train, "rounds", 0), (train, "max_len", 513), (lengths, "lengths", 2), (data, "sentences", -1)],
+)
+def test_numbers_that_cannot_be(module, name, value, capsys):
+    with pytest.raises(SystemExit) as ended:
+        module.parse_args([f"--{name}", str(value)])
+    assert ended.value.code == 2
+    assert f"--{name} {value}: expected" in capsys.readouterr().err
