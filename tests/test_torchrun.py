@@ -198,7 +198,7 @@ def test_a_series_is_run_by_both(data, tmp_path):
 
 def test_two_processes_pretrain_as_one(tmp_path, run_main):
     (tmp_path / "params.json").write_text(json.dumps(PRETRAINING))
-    text = SAMPLE.read_text(encoding="utf-8").split("\n\n")[:150]
+    text = SAMPLE.read_text(encoding="utf-8").split("\n\n")[:139]
     lines = ("".join(row.split()[0] for row in block.splitlines() if row) for block in text)
     (tmp_path / "text.txt").write_text("\n".join(lines), encoding="utf-8")
     options = ["--text", tmp_path / "text.txt", "--params", tmp_path / "params.json", "--out_dir"]
