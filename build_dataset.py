@@ -111,6 +111,8 @@ def main(args: argparse.Namespace) -> None:
     for line in [*findings(dataset.facts), *summary(corpus, found | {"illegal_tags": []})]:
         print(line)
     print(f"\n{table(dataset.facts)}\n\nwritten to {args.out_dir}")
+    if "val" not in dataset.splits:
+        print("no val, which train.py needs: --val FILE, or --val_size N of train")
 
 
 def audit_folder(args: argparse.Namespace) -> None:

@@ -53,8 +53,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--layers",
-        default="last",
-        help="of the encoder, for --vectors: last, concat4, max4 or a number from 1",
+        help="of the encoder, for --vectors: last (default), concat4, max4 or a number from 1",
     )
     runtime.add_device_arguments(parser)
     args = parser.parse_args(argv)
@@ -65,6 +64,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     for name in ("fill_mask", "vectors"):
         if getattr(args, name) and args.data_dir is not None:
             parser.error(f"--{name}: expected texts, not --data_dir")
+    if args.layers and not args.vectors:
+        parser.error("--layers: expected --vectors with it")
     if args.fill_mask and args.vectors:
         parser.error("--fill_mask and --vectors: expected one of them")
     return args
@@ -119,7 +120,8 @@ def fill(args: argparse.Namespace, device: torch.device, precision: str) -> Iter
 
 def open_vectors(args: argparse.Namespace, device: torch.device, precision: str) -> Model:
     """The encoder of the model directory and what is taken of it."""
-    layers = int(args.layers) if args.layers.isdecimal() else args.layers
+    layers = args.layers or "last"
+    layers = int(layers) if layers.isdecimal() else layers
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = open_for_vectors(model_dir, layers=layers, unit=args.unit, max_len=args.max_len)
     model.tagger.to(device).precision = precision
@@ -149,7 +151,7 @@ def read_texts(args: argparse.Namespace) -> Iterable[str]:
 
 
 def read_lines(path: Path | None) -> Iterator[str]:
-    """Lines of a file or of standard input; only a newline ends one, and spaces are kept.
+    """Lines of a file or of standard input; LF or CRLF ends one, and spaces are kept.
 
     On a terminal a bar shows how far the file, not its answers, has been read.
     """
@@ -160,7 +162,7 @@ def read_lines(path: Path | None) -> Iterator[str]:
         for number, line in enumerate(file, start=1):
             bar.update(len(line))
             try:
-                yield line.removesuffix(b"\n").decode("utf-8")
+                yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
             except UnicodeDecodeError as error:
                 got = line[error.start : error.start + 1].hex()
                 raise DataError(f"{path or 'standard input'}:{number}: not utf-8, got byte {got}") from None

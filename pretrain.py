@@ -184,7 +184,10 @@ def build_model(args: argparse.Namespace, config: PretrainConfig, checkpoint: Pa
 def fresh_model(args: argparse.Namespace, config: PretrainConfig) -> Pretrained:
     """An encoder with random weights, and a vocabulary learned from the text."""
     if not config.encoder:
-        raise DataError("no --bert_model_dir and no `encoder` key (--params, --set), expected one")
+        raise DataError(
+            "no --bert_model_dir and no `encoder` key, expected one, such as that of "
+            "--params pretrained/zh-small/params.json"
+        )
     where = f"{find_params(args) or '--set'}: encoder"
     sizes = dict(config.encoder)
     name = sizes.pop("name", "bert")

@@ -102,7 +102,7 @@ def read_json(path: str | Path) -> dict:
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{error.lineno}: not JSON, {error.msg}") from None
     except ValueError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise error if isinstance(error, DataError) else DataError(f"{path}: {error}") from None
     except RecursionError:
         raise DataError(f"{path}: not JSON that can be read, nested too deeply") from None
     if not isinstance(values, dict):
@@ -139,7 +139,9 @@ def read_split(data_dir: str | Path, split: str) -> Split:
     folder = Path(data_dir) / split
     path = folder / "sentences.txt"
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such split; build one with build_dataset.py --out_dir {data_dir}")
+        known = [name for name in SPLITS if (Path(data_dir) / name).is_dir()]
+        expected = f"one of {', '.join(known)}" if known else "a set made by build_dataset.py"
+        raise DataError(f"{folder}: no such split, expected {expected}")
     tokens = [_read_tokens(path, i, line) for i, line in enumerate(_lines(path), start=1)]
     if not tokens:
         raise DataError(f"{path}: empty, expected one sentence a line")

@@ -91,6 +91,8 @@ class Experiment:
         if distributed.is_first():
             cut_metrics(self.directory, lambda line: line["epoch"] <= self.progress.epoch)
         at = f", batch {self.progress.batch}" if self.progress.batch else ""
+        if self.progress.epoch >= self.config.epoch_num:
+            return f"restored {folder}: all {self.config.epoch_num} epochs are done, nothing is left to do"
         return f"restored {folder}: going on with epoch {self.progress.epoch + 1}{at}"
 
     def run(self) -> None:
@@ -250,9 +252,10 @@ class Experiment:
         cause = (
             "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
             if found
-            else "nothing but O is predicted: too few steps so far, a learning_rate too low for an encoder "
-            "without pretraining (try 1e-4 to 1e-3) or too high for a pretrained one (try 2e-5), or tags "
-            "that do not fit the sentences"
+            else f"nothing but O is predicted: too few steps so far ({self.progress.step}; a lower "
+            f"batch_size makes more), or learning_rate {self.config.learning_rate:g} is too low for an "
+            "encoder without pretraining (try 1e-4 to 1e-3) or too high for a pretrained one (try 2e-5), "
+            "or tags that do not fit the sentences"
         )
         return (
             f"val F1 is 0. Gold tags: {dict(gold.most_common())}; predicted tags besides O: "

@@ -175,8 +175,15 @@ def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
     if model_dir.is_dir():
         check_model(model_dir)
         return model_dir
-    missing = "no such directory" if not directory.is_dir() else f"no config.json and no {name}/"
-    raise DataError(f"{directory}: {missing}, expected a trained experiment or a model directory")
+    if not directory.is_dir():
+        raise DataError(f"{directory}: no such directory, expected a trained experiment or a model directory")
+    series = sorted(path.name for path in directory.glob("seed-*"))
+    expected = (
+        f"one run of this series, such as {directory / series[0]}"
+        if series
+        else ("a trained experiment or a model directory")
+    )
+    raise DataError(f"{directory}: no config.json and no {name}/, expected {expected}")
 
 
 def load(

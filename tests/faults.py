@@ -83,6 +83,7 @@ def fork(act: Callable[[], int], *, kill_after: float | None = None) -> Ended:
             os.dup2(output.fileno(), 1)
             os.dup2(output.fileno(), 2)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell has put behind
             try:
                 code = act()
             except BaseException:

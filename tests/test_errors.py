@@ -99,8 +99,8 @@ PREDICT = ["--model_dir", "model"]
 SENTENCES_FILE, TAGS_FILE = "data/train/sentences.txt", "data/train/tags.txt"
 
 DATA = {
-    "no data_dir": (remove("data"), "data/train: no such split; build one with build_dataset.py"),
-    "no split": (remove("data/val"), "data/val: no such split; build one with build_dataset.py"),
+    "no data_dir": (remove("data"), "data/train: no such split, expected a set made by build_dataset.py"),
+    "no split": (remove("data/val"), "data/val: no such split, expected one of train, test"),
     "no sentences": (remove(SENTENCES_FILE), f"{SENTENCES_FILE}: no such file"),
     "sentences are a folder": (
         then(remove(SENTENCES_FILE), lambda: Path(SENTENCES_FILE).mkdir()),
@@ -206,7 +206,10 @@ COMMANDS = {
     "--device": (["--device", "abacus"], "--device abacus: not to be had"),
     "--threads": (["--threads", "0"], "--threads 0: expected 1 or more"),
     "nothing to restore": (["--restore_file", "last"], "experiment/last: no such checkpoint, expected last"),
-    "no such directory": (["--bert_model_dir", "nowhere"], "nowhere: no config, expected one of config.json"),
+    "no such directory": (
+        ["--bert_model_dir", "nowhere"],
+        "nowhere: no such directory; models are not downloaded by name",
+    ),
     "a data directory": (["--bert_model_dir", "data"], "data: no config, expected one of config.json"),
 }
 MODELS = {
@@ -312,7 +315,7 @@ def test_a_model_that_cannot_tag(place, refuse, program, spoil, argv, expected):
 
 def test_what_cannot_be_scored(place, refuse):
     refuse(
-        evaluate, [*EVALUATE, "--split", "dev"], "data/dev: no such split; build one with build_dataset.py"
+        evaluate, [*EVALUATE, "--split", "dev"], "data/dev: no such split, expected one of train, val, test"
     )
     Path("data/test/tags.txt").unlink()
     refuse(evaluate, EVALUATE, "data/test: no annotation to score against; predict.py tags it")
@@ -346,7 +349,7 @@ def test_what_stands_is_not_overwritten_by_accident_or_by_a_mistake(place, refus
     train_first()()
     refuse(train, TRAIN, "experiment: results of an earlier run stand here (train.log, metrics.jsonl")
     refuse(train, [*TRAIN, "--overwrite", "--set", "head=spam"], "head: got 'spam'")
-    refuse(train, [*TRAIN, "--overwrite", "--bert_model_dir", "nowhere"], "nowhere: no config")
+    refuse(train, [*TRAIN, "--overwrite", "--bert_model_dir", "nowhere"], "nowhere: no such directory")
     refuse(train, [*TRAIN, "--overwrite", "--data_dir", "nowhere"], "nowhere/train: no such split")
 
 

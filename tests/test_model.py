@@ -373,7 +373,7 @@ def remove(name):
 @pytest.mark.parametrize(
     ("spoil", "expected"),
     [
-        (shutil.rmtree, "no config, expected one of config.json, bert_config.json"),
+        (shutil.rmtree, "no such directory; models are not downloaded by name"),
         (remove("config.json"), "no config, expected one of config.json, bert_config.json"),
         (remove("vocab.txt"), "no vocab.txt and no tokenizer.json, expected a BERT model directory"),
         (remove("model.safetensors"), "no weights, expected one of model.safetensors"),

@@ -26,8 +26,8 @@ ODD_LINES = [
     "   ",
     "\t",
     " 王小明\u3000在 北京 ",
-    "在北京\r",
-    "\r",
+    "在\r北京",
+    "\t",
     "中国\u2028银行\u2029上海\x85市长\x0b王\x0c明",
     "王😀小明👩‍👩‍👧在𠮷北京🇨🇳",
     "e\u0301 王\u200b小\ufeff明\ue000\ufffd\x00在",
@@ -337,3 +337,16 @@ def test_a_bar_on_a_terminal_alone(models, tmp_path, run_main, monkeypatch):
     shown = run_main(predict, *options)
     assert shown.out == quiet.out
     assert "B/s" in shown.err
+
+
+def test_line_ends_of_either_kind(models, tmp_path, run_main):
+    path = tmp_path / "texts.txt"
+    path.write_bytes("王在北京\r\n\r\n在\r\r\n北\n京".encode())
+    found = lines_of(run_main(predict, path, "--model_dir", models["char"]))
+    assert [line["text"] for line in found] == ["王在北京", "", "在\r", "北", "京"]
+
+
+def test_layers_are_of_vectors(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        predict.parse_args(["--layers", "3", "--text", "北京"])
+    assert "--layers: expected --vectors with it" in capsys.readouterr().err

@@ -10,6 +10,14 @@ from ner import runtime
 from ner.runtime import Stopped, StopRequest, TrainingError, naming
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C as on a terminal: a process that a shell has put behind starts with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def end_of(main, tmp_path, *, log=None) -> int:
     def logging_main(args):
         runtime.start_log(log)

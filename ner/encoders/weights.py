@@ -75,6 +75,8 @@ def read_config(model_dir: str | Path) -> dict[str, Any]:
     """The published config of a model directory, as it stands in its JSON file."""
     path = config_path(model_dir)
     if not path.is_file():
+        if not Path(model_dir).is_dir():
+            raise ValueError(f"{model_dir}: no such directory; models are not downloaded by name")
         raise ValueError(f"{model_dir}: no config, expected one of {', '.join(CONFIG_NAMES)}")
     return read_json(path)
 
