@@ -7,6 +7,7 @@ What is trained stands in params.json; where and how, here.  `--out_dir` is a mo
 """
 
 import argparse
+import contextlib
 import shlex
 import sys
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from ner import runtime
+from ner import distributed, runtime
 from ner.checkpoint import find_checkpoint
 from ner.config import from_mapping
 from ner.corpus import DataError
@@ -67,35 +68,51 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    device, precision = runtime.device_and_precision(args)
-    config = load_pretrain_config(find_params(args), args.set)
-    if args.out_dir.exists() and not args.out_dir.is_dir():
-        raise DataError(f"{args.out_dir}: is a file, expected a folder")
-    with only_trainer(args.out_dir):
-        check_out_dir(args)
-        run(args, config, device, precision)
+    with distributed.group(), contextlib.ExitStack() as held:
+        with distributed.agreed():
+            device, precision = runtime.device_and_precision(args)
+            device = distributed.own_device(device)
+            config = load_pretrain_config(find_params(args), args.set)
+            if args.out_dir.exists() and not args.out_dir.is_dir():
+                raise DataError(f"{args.out_dir}: is a file, expected a folder")
+            if distributed.is_first():
+                held.enter_context(only_trainer(args.out_dir))
+            check_out_dir(args)
+            pretraining = begin(args, config, device, precision)
+        if distributed.world_size() > 1:
+            pretraining.replicas = distributed.share(pretraining.model.lm, some_unused=False)
+            distributed.seed_others(args.seed, pretraining.progress.step)
+        pretraining.run()
 
 
-def run(args: argparse.Namespace, config: PretrainConfig, device: torch.device, precision: str) -> None:
-    """Builds the run, from its beginning or from a checkpoint, and trains."""
+def begin(
+    args: argparse.Namespace, config: PretrainConfig, device: torch.device, precision: str
+) -> Pretraining:
+    """Builds the run, from its start or from a checkpoint."""
     checkpoint, damages = None, []
     if args.restore_file:
-        checkpoint, damages = find_checkpoint(args.out_dir, args.restore_file)
+        checkpoint, damages = distributed.of_first(lambda: find_checkpoint(args.out_dir, args.restore_file))
     if not args.text and not args.tagged_text:
         raise DataError("no text: expected --text, --tagged_text or both")
     texts = [(name, size) for name, size, _ in sources([*args.text, *args.tagged_text])]
     if args.seed < 0:
         raise DataError(f"--seed {args.seed}: expected 0 or more")
     runtime.set_seed(args.seed)
-    runtime.start_log()
+    if distributed.is_first():
+        runtime.start_log()
     model = build_model(args, config, checkpoint)
     started = time.perf_counter()
-    text = open_text(args.text, model.tokenizer, model.unit, args.out_dir / "cache", args.tagged_text)
+    cache = args.out_dir / "cache"
+    text = distributed.first_then_others(
+        lambda: open_text(args.text, model.tokenizer, model.unit, cache, args.tagged_text)
+    )
     report = [*model.report, f"text opened in {duration(time.perf_counter() - started)}"]
     model.lm.guess_tags(text.tag_names)
     train, val = build_loaders(args, config, model, text)
     if config.dropout is not None:
         set_dropout(model.lm, config.dropout)
+    if config.activation_checkpointing:
+        model.lm.encoder.recompute()
     model.lm.precision = precision
     model.lm.to(device)
     rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
@@ -109,27 +126,30 @@ def run(args: argparse.Namespace, config: PretrainConfig, device: torch.device, 
         train=train,
         val=val,
         device=device,
-        show_progress=sys.stderr.isatty(),
+        show_progress=sys.stderr.isatty() and distributed.is_first(),
     )
     resolved = resolve(args, pretraining, {"texts": texts, "sha256": text.sha256}, precision)
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
     if checkpoint:
         check_unchanged(args.out_dir, resolved)
+    distributed.meet()
+    if checkpoint:
         report += [*damages, pretraining.restore(checkpoint)]
-    else:
+    elif distributed.is_first():
         clear_directory(args.out_dir)
         for name in MODEL_FILES:
             (args.out_dir / name).unlink(missing_ok=True)
         write_resolved(args.out_dir, resolved)
-    runtime.start_log(args.out_dir / "train.log")
+    if distributed.is_first():
+        runtime.start_log(args.out_dir / "train.log")
     for line in (resolved["command"], *report):
         log.info(line)
     log.info(
         f"{text.n_lines} lines, {len(text.pieces) - text.n_lines} pieces of a vocabulary of "
         f"{len(model.tokenizer)}, {len(val.stream.lengths)} lines held out; {resolved['n_parameters']} "
-        f"parameters, {len(train.epoch(0))} batches an epoch, {precision} on {device}"
+        f"parameters, {len(train.epoch(0))} batches an epoch, {precision} on {device}{distributed.in_words()}"
     )
-    pretraining.run()
+    return pretraining
 
 
 def find_params(args: argparse.Namespace) -> Path | None:
@@ -227,6 +247,7 @@ def resolve(args: argparse.Namespace, run: Pretraining, text: dict, precision: s
         },
         "seed": args.seed,
         "precision": precision,
+        "world_size": distributed.world_size(),
         "encoder": asdict(encoder.config) | {"vocab_size": encoder.vocab_size},
         "n_parameters": sum(parameter.numel() for parameter in run.model.lm.parameters()),
         "n_lines": {"train": len(run.train.stream.lengths), "held_out": len(run.val.stream.lengths)},

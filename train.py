@@ -6,6 +6,7 @@ What is trained stands in `<model_dir>/params.json`; where and how, here.
 """
 
 import argparse
+import contextlib
 import math
 import shlex
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ner import corpus, runtime, series
+from ner import corpus, distributed, runtime, series
 from ner.building import new_model
 from ner.checkpoint import find_checkpoint
 from ner.config import Config, load_config, to_json
@@ -72,30 +73,36 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None) -> None:
-    if args.seeds:
-        return run_series(args)
-    device, precision = runtime.device_and_precision(args)
-    config = load_config(args.params, args.set)
-    if config.schedule not in SCHEDULES:
-        known = ", ".join(SCHEDULES)
-        raise DataError(f"{args.params}: schedule: got {config.schedule!r}, expected one of {known}")
-    check_objective(config, args, precision, str(args.params))
-    with only_trainer(args.model_dir):
-        check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
-        run(args, config, device, precision, after_epoch)
+    with distributed.group(), contextlib.ExitStack() as held:
+        if args.seeds:
+            return run_series(args)
+        with distributed.agreed():
+            device, precision = runtime.device_and_precision(args)
+            device = distributed.own_device(device)
+            config = load_config(args.params, args.set)
+            if config.schedule not in SCHEDULES:
+                known = ", ".join(SCHEDULES)
+                raise DataError(f"{args.params}: schedule: got {config.schedule!r}, expected one of {known}")
+            check_objective(config, args, precision, str(args.params))
+            if distributed.is_first():
+                held.enter_context(only_trainer(args.model_dir))
+            check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
+            experiment, lesson = begin(args, config, device, precision)
+        experiment.after_epoch = after_epoch
+        if distributed.world_size() > 1:
+            share(args, experiment)
+        experiment.run()
+        if lesson and distributed.is_first():
+            compare(args, lesson.teacher)
 
 
-def run(
-    args: argparse.Namespace,
-    config: Config,
-    device: torch.device,
-    precision: str,
-    after_epoch: Callable[[], None] | None,
-) -> None:
-    """Builds the experiment, from its beginning or from a checkpoint, and trains."""
+def begin(
+    args: argparse.Namespace, config: Config, device: torch.device, precision: str
+) -> tuple[Experiment, Lesson | None]:
+    """Builds the experiment, from its start or from a checkpoint, and what there is from a teacher."""
     checkpoint, damages = None, []
     if args.restore_file:
-        checkpoint, damages = find_checkpoint(args.model_dir, args.restore_file)
+        checkpoint, damages = distributed.of_first(lambda: find_checkpoint(args.model_dir, args.restore_file))
     train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
     runtime.set_seed(args.seed)
     model, examples, report = new_model(
@@ -108,8 +115,9 @@ def run(
     )
     model.tagger.precision = precision
     model.tagger.to(device)
-    lesson = ask_teacher(args, config, model, examples) if args.teacher else None
-    if lesson:
+    lesson = None
+    if args.teacher:
+        lesson = distributed.first_then_others(lambda: ask_teacher(args, config, model, examples))
         examples, report = lesson.examples, [*report, lesson.said]
     windows = Windows(config.max_len, long_text=config.long_text)
     budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
@@ -136,20 +144,22 @@ def run(
         device=device,
         fixed_scale=args.loss_scale,
         replicas=replicate(model.tagger, report) if args.multi_gpu else None,
-        show_progress=sys.stderr.isatty(),
-        after_epoch=after_epoch,
+        show_progress=sys.stderr.isatty() and distributed.is_first(),
     )
     resolved = resolve(args, config, experiment, precision)
     resolved["teacher"] = lesson and lesson.fingerprint
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
     if checkpoint:
         check_unchanged(args.model_dir, resolved)
+    distributed.meet()
+    if checkpoint:
         report += [*damages, experiment.restore(checkpoint)]
-    else:
+    elif distributed.is_first():
         clear_directory(args.model_dir)
         series.copy_params(args.params, args.model_dir)
         write_resolved(args.model_dir, resolved)
-    runtime.start_log(args.model_dir / "train.log")
+    if distributed.is_first():
+        runtime.start_log(args.model_dir / "train.log")
     report += missed_gold(model.tagger.head, val)
     report += unread_gold(experiment.train, "train") + unread_gold(experiment.val, "val")
     for line in (resolved["command"], *illegal_gold(args.data_dir, train, val), *report):
@@ -157,18 +167,29 @@ def run(
     log.info(
         f"{len(train.sentences)} + {len(val.sentences)} sentences, {resolved['n_parameters']} parameters, "
         f"{experiment.steps_an_epoch} steps an epoch of {budget} pieces each, {precision} on {device}"
+        f"{distributed.in_words()}"
     )
-    experiment.run()
-    if lesson:
-        compare(args, lesson.teacher, val)
+    return experiment, lesson
+
+
+def share(args: argparse.Namespace, experiment: Experiment) -> None:
+    """Makes this process one of several that train, with random numbers of its own."""
+    config = experiment.config
+    some_unused = isinstance(config.layers, int) or config.unfreeze_every > 0
+    experiment.replicas = distributed.share(experiment.model.tagger, some_unused=some_unused)
+    distributed.seed_others(args.seed, experiment.progress.step)
 
 
 def run_series(args: argparse.Namespace) -> None:
     """An ordinary experiment for each of `--seeds`, one after another; all are checked before one begins."""
-    config = load_config(args.params, args.set)
-    runs = series.plan(args.params, args.seeds, config, restore=args.restore_file, overwrite=args.overwrite)
+    with distributed.agreed():
+        config = load_config(args.params, args.set)
+        how = {"restore": args.restore_file, "overwrite": args.overwrite}
+        runs = series.plan(args.params, args.seeds, config, **how)
     for one in runs:
         main(argparse.Namespace(**{**vars(args), **one, "seeds": None}))
+    if not distributed.is_first():
+        return
     runtime.start_log()
     log.info(series.summary([one["model_dir"] for one in runs]))
 
@@ -204,8 +225,9 @@ def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples
     return prepare(teacher, model, examples, lines, directory=args.model_dir, temperature=temperature)
 
 
-def compare(args: argparse.Namespace, teacher: Model, val: corpus.Split) -> None:
+def compare(args: argparse.Namespace, teacher: Model) -> None:
     """Says what the student is beside its teacher, in the log and in distillation.json."""
+    val = read_annotated(args.data_dir, "val")
     student, tagger = load(args.model_dir / "best"), teacher.tagger
     student.tagger.to(tagger.device).precision = tagger.precision
     rows = comparison({"teacher": teacher, "student": student}, val.sentences)
@@ -223,10 +245,14 @@ def check_objective(config: Config, args: argparse.Namespace, precision: str, wh
         raise DataError(
             f"{where}: adversarial: got {config.adversarial!r} with --fp16, expected --bf16 or fp32"
         )
+    is_one_of_several = distributed.world_size() > 1
+    if args.multi_gpu and is_one_of_several:
+        raise DataError("--multi_gpu: got torchrun as well, expected one of them")
+    several = "--multi_gpu" if args.multi_gpu else "torchrun" if is_one_of_several else ""
     for name in ("adversarial", "multi_dropout"):
         value = getattr(config, name)
-        if args.multi_gpu and value not in (0, "none"):
-            raise DataError(f"{where}: {name}: got {value!r} with --multi_gpu, which cannot run it")
+        if several and value not in (0, "none"):
+            raise DataError(f"{where}: {name}: got {value!r} with {several}, which cannot run it")
     for name in ("rdrop", "multi_dropout"):
         if args.teacher and (value := getattr(config, name)):
             raise DataError(f"{where}: {name}: got {value!r} with --teacher, expected 0: one of them")
@@ -262,6 +288,7 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
         "seed": args.seed,
         "precision": precision,
         "loss_scale": args.loss_scale,
+        "world_size": distributed.world_size(),
         "encoder": asdict(model.tagger.encoder.config) | {"vocab_size": len(model.tokenizer)},
         "tokenizer": model.tokenizer.sha256,
         "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),

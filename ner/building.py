@@ -38,6 +38,8 @@ def new_model(
         examples = encode(train.sentences, tokenizer)
     else:
         encoder, tokenizer, examples, report = fresh_encoder(config, train, checkpoint, where)
+    if config.activation_checkpointing:
+        recompute(encoder, where)
     limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
     if config.max_len > limit:
         raise DataError(
@@ -93,6 +95,14 @@ def fresh_encoder(
         except ValueError as error:  # a file of vectors
             raise DataError(str(error)) from None
     return encoder, tokenizer, examples, report
+
+
+def recompute(encoder: nn.Module, where: str) -> None:
+    """Activation checkpointing; DataError where the encoder keeps all it computes."""
+    if not hasattr(encoder, "recompute"):
+        name = encoder.file_prefix
+        raise DataError(f"{where}: activation_checkpointing: got True, expected false with encoder {name!r}")
+    encoder.recompute()
 
 
 def set_loss(head: nn.Module, config: Config, where: str) -> None:

@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ner import distributed
 from ner.corpus import DataError, read_json
 from ner.encoders.weights import save_weights
 from ner.engine import Progress
@@ -175,7 +176,8 @@ def resume(experiment_dir: Path, folder: Path, *, record_type: type, **parts) ->
         record = record_type(**values)
     except TypeError as error:
         raise DataError(f"{folder / STATE}.json: record: {error}") from None
-    discard_after(experiment_dir, progress.step, best)
+    if distributed.is_first():
+        discard_after(experiment_dir, progress.step, best)
     return progress, record
 
 

@@ -88,7 +88,9 @@ class Config:
     batch_tokens: int = 0
     "token budget of a batch in pieces, padding included; 0: from batch_size"
     gradient_accumulation_steps: int = 1
-    "batches an optimiser step"
+    "batches an optimiser step, of every process"
+    activation_checkpointing: bool = False
+    "of each layer of the encoder what goes in is kept, the rest computed again: less memory, more time"
     save_steps: int = 0
     "a checkpoint every so many optimiser steps, besides the one at each epoch's end; 0: none"
     encoder: Mapping[str, Any] = field(default_factory=dict)
@@ -132,6 +134,8 @@ class Config:
                 _require(
                     not getattr(self, name), name, getattr(self, name), "0 where full_finetuning is false"
                 )
+            recompute = self.activation_checkpointing
+            _require(not recompute, "activation_checkpointing", recompute, "false with full_finetuning false")
         _require(self.scheme in ("BIO", "BIOES"), "scheme", self.scheme, "BIO or BIOES")
 
     @property

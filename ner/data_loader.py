@@ -174,6 +174,11 @@ class DataLoader:
     def sentences(self) -> Sequence[Sentence]:
         return self._whole.sentences
 
+    def n_tokens(self, indices: np.ndarray) -> int:
+        """Tokens of a batch that is yet to be made."""
+        token_ends = self.examples.token_ends
+        return int((token_ends[indices + 1] - token_ends[indices]).sum())
+
     @property
     def n_unread(self) -> int:
         """Gold entities of which a part is cut off."""

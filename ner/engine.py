@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ner import distributed
 from ner.batch import Batch
 from ner.data_loader import DataLoader
 from ner.model import Tagger
@@ -28,7 +29,7 @@ class Progress:
     epoch: int = 0
     "the epoch under way, or next, from 0"
     batch: int = 0
-    "batches of it that are done"
+    "batches of it that are done, by all processes, as all that follows"
     step: int = 0
     "optimiser steps taken"
     loss_sum: float = 0.0
@@ -51,7 +52,7 @@ class Progress:
 
 def n_steps_an_epoch(loader: DataLoader, accumulation: int) -> int:
     """Optimiser steps of one epoch; the last may hold fewer batches."""
-    return math.ceil(len(loader) / accumulation)
+    return math.ceil(len(loader) / (accumulation * distributed.world_size()))
 
 
 def train_epoch(
@@ -73,28 +74,29 @@ def train_epoch(
     """Trains from `progress.batch` to the end of the epoch `progress.epoch`.
 
     `rate(step)` is the factor of every group's peak rate.  An optimiser step takes `accumulation`
-    batches; its loss is the sum over all their tokens divided once by their number, so uneven batches
-    and shards weigh right.  `replicas` is the tagger wrapped for several devices, `objective` what is
-    minimised.
+    batches of each process; its loss is the sum over all their tokens divided once by their number, so
+    uneven batches and shards weigh right.  `replicas` is the tagger wrapped for several devices,
+    `objective` what is minimised.
 
     Raises TrainingError where the loss is not finite, or fp16 overflows in step after step.
     """
     model = replicas or tagger
     model.train()
     scaler = scaler or torch.amp.GradScaler(device.type, enabled=False)
-    batches = loader.batch_indices(progress.epoch)
-    for first in range(progress.batch, len(batches), accumulation):
-        group = [loader.collate(indices) for indices in batches[first : first + accumulation]]
-        n_tokens = sum(batch.n_tokens for batch in group)
+    batches, n_batches = loader.batch_indices(progress.epoch), accumulation * distributed.world_size()
+    for first in range(progress.batch, len(batches), n_batches):
+        group = batches[first : first + n_batches]
+        n_tokens = sum(map(loader.n_tokens, group))
         set_rates(optimizer, rate(progress.step))
         optimizer.zero_grad(set_to_none=True)
-        loss_sum = 0.0
-        for number, batch in enumerate(group, start=first + 1):
-            loss = objective(model, batch.to(device))
-            scaler.scale(loss / n_tokens).backward()
-            value = loss.item()
+        losses = [0.0] * len(group)
+        for number, weight in distributed.in_turn(model, own_shares(len(group))):
+            loss = objective(model, loader.collate(group[number]).to(device))
+            scaler.scale(loss * weight / n_tokens).backward()
+            losses[number] += loss.item() if weight else 0.0
+        losses = distributed.total(losses)
+        for number, value in enumerate(losses, start=first + 1):
             check_finite(value, f"epoch {progress.epoch + 1}, batch {number}, step {progress.step + 1}")
-            loss_sum += value
         if scaler.is_enabled():  # of the steps before: the device has done them
             count_skipped(progress, optimizer)
         if clip_grad:
@@ -104,11 +106,22 @@ def train_epoch(
         scaler.update(fixed_scale or None)
         progress.batch += len(group)
         progress.step += 1
-        progress.loss_sum += loss_sum
+        progress.loss_sum += sum(losses)
         progress.n_tokens += n_tokens
         on_step(progress)
     if scaler.is_enabled():
         count_skipped(progress, optimizer)
+
+
+def own_shares(n_batches: int) -> list[tuple[int, float]]:
+    """Numbers of this process's batches among those of a step, each with the weight of its loss.
+
+    A weight is the number of processes, over which gradients are averaged.  All must take part in that, so
+    one that has no batch gets the step's first, with a weight of 0.
+    """
+    n_processes = distributed.world_size()
+    own = range(distributed.rank(), n_batches, n_processes)
+    return [(number, float(n_processes)) for number in own] or [(0, 0.0)]
 
 
 def check_finite(loss: float, where: str) -> None:
@@ -150,17 +163,20 @@ def predict(
     *,
     device: torch.device,
     replicas: nn.Module | None = None,
+    shared: bool = False,
     on_batch: OnBatch = lambda indices, batch, scores, losses, spans: None,
 ) -> tuple[list[list[ScoredSpan]], float | None]:
     """Spans of every sentence, in the order of the loader's examples, and the loss in nats a token.
 
-    The loss is None where the loader gives no gold.  `on_batch` sees what became of every batch.
+    The loss is None where the loader gives no gold.  `on_batch` sees what became of every batch.  `shared`:
+    all processes are here, each predicts for its share of the batches and returns what all have found.
     """
     model = replicas or tagger
     model.eval()
-    found: list[list[ScoredSpan]] = [[] for _ in range(len(loader.examples))]
-    loss_sum, n_tokens = 0.0, 0
-    for indices, batch in loader.batches():
+    found, loss_sum, n_tokens = {}, 0.0, 0
+    batches = loader.batch_indices(0)
+    for indices in batches[distributed.rank() :: distributed.world_size()] if shared else batches:
+        batch = loader.collate(indices)
         moved = batch.to(device)
         scores, losses = model(moved)
         decoded = tagger.head.decode(scores, moved)
@@ -170,4 +186,7 @@ def predict(
         if losses is not None:
             loss_sum += losses.sum().item()
             n_tokens += batch.n_tokens
-    return found, loss_sum / n_tokens if n_tokens else None
+    if shared:
+        loss_sum, n_tokens = distributed.total([loss_sum, n_tokens])
+        found = {i: spans for part in distributed.gather(found) for i, spans in part.items()}
+    return [found[i] for i in range(len(found))], loss_sum / n_tokens if n_tokens else None

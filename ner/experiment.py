@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from ner import engine
+from ner import distributed, engine
 from ner.averaging import WeightAverage
 from ner.checkpoint import resume, save_checkpoint
 from ner.config import Config
@@ -88,7 +88,8 @@ class Experiment:
             optimizer=self.optimizer,
             scaler=self.scaler,
         )
-        cut_metrics(self.directory, lambda line: line["epoch"] <= self.progress.epoch)
+        if distributed.is_first():
+            cut_metrics(self.directory, lambda line: line["epoch"] <= self.progress.epoch)
         at = f", batch {self.progress.batch}" if self.progress.batch else ""
         if self.progress.epoch >= self.config.epoch_num:
             return f"restored {folder}: all {self.config.epoch_num} epochs are done, nothing is left to do"
@@ -102,15 +103,19 @@ class Experiment:
         epoch_num = self.config.epoch_num
         with self.stop:
             while self.progress.epoch < epoch_num and not self._out_of_patience():
-                self._check_stop()
+                self._check_stop(self._stop_number())
                 self._epoch()
         if self.progress.epoch < epoch_num:
             log.info(f"stopped early: {self.patience.n_without_gain} epochs without gain")
         log.info(f"best val F1 {100 * self.patience.best_f1:.2f}; the model is {self.directory / 'best'}")
 
-    def _check_stop(self) -> None:
-        if self.stop.number:
-            raise Stopped(self.stop.number, f"saved after step {self.progress.step}")
+    def _stop_number(self) -> int:
+        """That of a signal which any of the processes got, or 0."""
+        return int(distributed.largest([self.stop.number])[0])
+
+    def _check_stop(self, number: int) -> None:
+        if number:
+            raise Stopped(number, f"saved after step {self.progress.step}")
 
     def _unfreeze(self) -> None:
         """Lets the layers learn whose turn it is."""
@@ -151,9 +156,8 @@ class Experiment:
             )
         seconds = time.perf_counter() - started
         with self._averaged():
-            scores, val_loss, predicted = evaluate(
-                self.model, self.val, device=self.device, replicas=self.replicas
-            )
+            several = {"shared": True} if distributed.world_size() > 1 else {"replicas": self.replicas}
+            scores, val_loss, predicted = evaluate(self.model, self.val, device=self.device, **several)
         engine.check_finite(val_loss, f"on val, epoch {number}, step {self.progress.step}")
         is_best = self.patience.update(scores.total.f1, config.patience / 100)
         line = {
@@ -168,9 +172,10 @@ class Experiment:
             "learning_rate": config.learning_rate * self.rate(self.progress.step - 1),
             "seconds": round(seconds, 2),
             "tokens_per_second": round((self.progress.n_tokens - first_tokens) / seconds, 1),
-            "peak_memory_mb": round(peak_memory(self.device), 1),
+            "peak_memory_mb": round(distributed.largest([peak_memory(self.device)])[0], 1),
         }
-        add_metrics(self.directory, line)
+        if distributed.is_first():
+            add_metrics(self.directory, line)
         whole = time.perf_counter() - started
         share = self.steps_an_epoch / max(1, self.progress.step - first_step)
         self._report(line, scores, predicted, is_best, time_left=whole * share * (config.epoch_num - number))
@@ -187,22 +192,27 @@ class Experiment:
             if self.average:
                 self.average.update(progress.step)
             is_due = every and progress.step % every == 0 and progress.batch < len(self.train)
-            if is_due or self.stop.number:
+            stop = self._stop_number()
+            if is_due or stop:
                 self._save(is_best=False)
-            self._check_stop()
+            self._check_stop(stop)
 
         return on_step
 
     def _save(self, is_best: bool) -> None:
-        save_checkpoint(
-            self.directory,
-            write_model=self._write_model,
-            optimizer=self.optimizer,
-            scaler=self.scaler,
-            progress=self.progress,
-            record={"best_f1": self.patience.best_f1, "n_without_gain": self.patience.n_without_gain},
-            is_best=is_best,
-        )
+        """The first process writes, all wait for it."""
+        record = {"best_f1": self.patience.best_f1, "n_without_gain": self.patience.n_without_gain}
+        with distributed.agreed():
+            if distributed.is_first():
+                save_checkpoint(
+                    self.directory,
+                    write_model=self._write_model,
+                    optimizer=self.optimizer,
+                    scaler=self.scaler,
+                    progress=self.progress,
+                    record=record,
+                    is_best=is_best,
+                )
 
     def _averaged(self):
         return self.average.in_place() if self.average else contextlib.nullcontext()

@@ -87,8 +87,11 @@ def write_resolved(directory: Path, resolved: dict) -> None:
 
 
 def check_unchanged(directory: Path, resolved: dict) -> None:
-    """A resumed run must be the same run: DataError names what changed in params, data or labels."""
-    parts = ("params", "data", "seed", "precision", "loss_scale", "encoder", "tokenizer", "teacher")
+    """A resumed run must be the same run: DataError names what changed, be it params, data or processes."""
+    parts = (
+        *("params", "data", "seed", "precision", "loss_scale", "encoder", "tokenizer", "teacher"),
+        "world_size",
+    )
     check_same(directory / "resolved.json", resolved, parts, "the run")
 
 

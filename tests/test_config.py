@@ -100,6 +100,10 @@ def test_every_shipped_experiment_loads(path):
             {"full_finetuning": False, "unfreeze_every": 1},
             "unfreeze_every: got 1, expected 0 where full_finetuning is false",
         ),
+        (
+            {"full_finetuning": False, "activation_checkpointing": True},
+            "activation_checkpointing: got True, expected false with full_finetuning false",
+        ),
         ({"scheme": "BILOU"}, "scheme: got 'BILOU', expected BIO or BIOES"),
     ],
 )

@@ -171,6 +171,10 @@ PARAMETERS = {
         params(transition_learning_rate=0.1),
         "transition_learning_rate: got 0.1, expected 0 with head 'softmax', which has no transitions",
     ),
+    "layers computed again of an encoder that cannot": (
+        params(encoder={"name": "lstm", "hidden_size": 8}, activation_checkpointing=True),
+        "params.json: activation_checkpointing: got True, expected false with encoder 'lstm'",
+    ),
     "encoder": (encoder(name="roberta"), "encoder.name: got 'roberta', expected one of bert, electra"),
     "encoder without a name": (
         params(encoder=SIZES),

@@ -34,6 +34,7 @@ ORDER = {
     "run_dir": {"corpus", "config", "runtime"},
     "tokenizer": {"corpus"},
     "data_loader": {"tags", "corpus", "batch", "tokenizer", "truncation"},
+    "distributed": {"corpus", "runtime"},
     "model": {
         *(
             "tags",
@@ -49,9 +50,11 @@ ORDER = {
         *("config", "integrity", "runtime"),
     },
     "objectives": {"batch", "config", "runtime"},
-    "engine": {"tags", "batch", "data_loader", "model", "objectives", "optim", "runtime"},
+    "engine": {
+        *("tags", "batch", "data_loader", "distributed", "model", "objectives", "optim", "runtime"),
+    },
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
-    "checkpoint": {"corpus", "encoders", "engine", "integrity", "runtime"},
+    "checkpoint": {"corpus", "distributed", "encoders", "engine", "integrity", "runtime"},
     "vectors": {
         *("corpus", "text", "batch", "data_loader", "features", "model", "predictions", "runtime"),
     },
@@ -63,7 +66,7 @@ ORDER = {
     "averaging": {"encoders"},
     "experiment": {
         *("tags", "corpus", "config", "data_loader", "metrics", "model", "objectives", "optim", "report"),
-        *("engine", "averaging", "checkpoint", "run_dir", "runtime"),
+        *("distributed", "engine", "averaging", "checkpoint", "run_dir", "runtime"),
     },
     "distillation": {
         *("tags", "corpus", "text", "data_loader", "heads", "model", "report", "experiment", "runtime"),
@@ -72,7 +75,7 @@ ORDER = {
     "search": {"corpus", "config", "run_dir", "results", "runtime"},
     "pretraining": {
         *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
-        *("engine", "checkpoint", "run_dir", "runtime"),
+        *("distributed", "engine", "checkpoint", "run_dir", "runtime"),
     },
 }
 REQUIRED = {"torch", "torchcrf", "seqeval", "tqdm", "numpy", "safetensors", "tokenizers"}

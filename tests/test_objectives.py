@@ -118,3 +118,30 @@ def test_an_adversary_moves_the_rows_of_the_table(name, head):
         expected = (at_origin[key] + moved[key]) / 2
         size = expected.abs().max().item()
         torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5 + 1e-3 * size)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("encoder", [name for name in ENCODERS if hasattr(ENCODERS[name], "recompute")])
+@pytest.mark.parametrize("keys", EACH, ids=str)
+def test_layers_computed_again_give_the_same_gradients(keys, encoder, precision):
+    tagger, batch = set_dropout(make_tagger("crf", encoder), 0.3), make_batch()
+    tagger.precision = precision
+    calls, found = [], []
+    for layer in tagger.encoder.encoder.layer:
+        layer.intermediate.register_forward_pre_hook(lambda module, inputs: calls.append(module))
+    for begin in (lambda: None, tagger.encoder.recompute):
+        begin()
+        torch.manual_seed(1)
+        loss = objective(**keys)(tagger, batch)
+        n_forward = len(calls)
+        found.append((loss, gradients(tagger, loss), len(calls) - n_forward))
+        calls.clear()
+    (kept_loss, kept, n_kept), (loss, again, n_again) = found
+    assert (n_kept, n_again > 0) == (0, True)
+    assert loss.item() == kept_loss.item()
+    assert again.keys() == kept.keys()
+    for name, gradient in again.items():
+        torch.testing.assert_close(gradient, kept[name], rtol=1e-5, atol=1e-7)
+    tagger.eval()
+    assert torch.equal(tagger(batch)[1], tagger(batch)[1])
+    assert len(calls) == 2 * len(tagger.encoder.encoder.order)

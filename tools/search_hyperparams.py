@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train
-from ner import runtime
+from ner import distributed, runtime
 from ner.config import load_config, to_json
 from ner.corpus import DataError
 from ner.report import table
@@ -74,6 +74,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    distributed.expect_one("a search")
     runtime.start_log()
     params = args.model_dir / "params.json"
     space = parse_space(args.set)

@@ -22,6 +22,7 @@ What every encoder is, so that a new one is one file and one line in `ENCODERS`:
   `state_dict()`: the one there, without the prefix.
 - `prepare(tokenizer, pieces) -> list[str]`, only where it learns something from the training text
   before training begins; it says what, in words.
+- `recompute()`, only where it can be trained without keeping what its layers compute on the way.
 
 An encoder knows no batches of sentences, no files and no command line.
 """

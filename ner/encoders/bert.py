@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from ner.encoders.attention import attention, key_bias
 
@@ -192,11 +193,16 @@ class LayerStack(nn.Module):
         super().__init__()
         self.order = config.layer_order
         self.layer = nn.ModuleList(Layer(config) for _ in range(max(self.order) + 1))
+        self.recomputes = False
 
     def forward(self, hidden: Tensor, bias: Tensor) -> list[Tensor]:
         states = [hidden]
         for number in self.order:
-            states.append(self.layer[number](states[-1], bias))
+            layer = self.layer[number]
+            if self.recomputes and self.training:
+                states.append(checkpoint(layer, states[-1], bias, use_reentrant=False))
+            else:
+                states.append(layer(states[-1], bias))
         return states
 
 
@@ -261,6 +267,13 @@ class Bert(nn.Module):
         bias = key_bias(piece_mask, dtype=product_dtype(self.embeddings.word_embeddings.weight))
         states = self.encoder(hidden, bias)
         return tuple(states) if layers else states[-1]
+
+    def recompute(self) -> None:
+        """Keeps of each layer, in training, what goes into it; the rest is computed again for the gradient.
+
+        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost": one more forward pass a step.
+        """
+        self.encoder.recomputes = True
 
     def depth_of(self, parameter_name: str) -> int:
         """0 for the embeddings, i + 1 for layer i; ValueError for a name that is not its own."""

@@ -11,6 +11,7 @@ from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ner import distributed
 from ner.checkpoint import resume, save_checkpoint, saving
 from ner.engine import Progress, check_finite, count_skipped, skipped_steps
 from ner.optim import rate_factor, set_rates
@@ -62,6 +63,8 @@ class Pretraining:
     train: MaskedLoader
     val: MaskedLoader
     device: torch.device
+    replicas: nn.Module | None = None
+    "the model as one of several, see `ner.distributed`"
     show_progress: bool = False
     clock: Callable[[], float] = time.perf_counter
     progress: Progress = field(default_factory=Progress)
@@ -96,7 +99,8 @@ class Pretraining:
             optimizer=self.optimizer,
             scaler=self.scaler,
         )
-        cut_metrics(self.directory, lambda line: line["step"] <= self.progress.step)
+        if distributed.is_first():
+            cut_metrics(self.directory, lambda line: line["step"] <= self.progress.step)
         return f"restored {folder}: going on after step {self.progress.step}"
 
     def run(self) -> None:
@@ -124,70 +128,75 @@ class Pretraining:
                     self._evaluate(rate)
             if saved_step < progress.step:
                 self._save(rate)
-        with saving(self.directory):
-            save_mlm(self.directory, self.model, getattr(torch, config.save_dtype))
+        with distributed.agreed(), saving(self.directory):
+            if distributed.is_first():
+                save_mlm(self.directory, self.model, getattr(torch, config.save_dtype))
         took = duration(self.clock() - begun)
         log.info(f"{took} for {progress.step} steps; the model is {self.directory}")
 
     def _check_stop(self, is_saved: bool) -> None:
         """After a signal: a checkpoint that is not evaluated, as the run without a break has none here."""
-        if self.stop.number:
+        number = int(distributed.largest([self.stop.number])[0])
+        if number:
             self._read_losses()
             if not is_saved:
                 self._write(is_best=False)
-            raise Stopped(self.stop.number, f"saved after step {self.progress.step}")
+            raise Stopped(number, f"saved after step {self.progress.step}")
 
     def _lap(self) -> float:
-        """Seconds since it was last asked, which count as part of the run."""
+        """Seconds since it was last asked, which count as part of the run; the slowest process's."""
         now = self.clock()
-        seconds, self._lap_began = now - self._lap_began, now
+        (seconds,), self._lap_began = distributed.largest([now - self._lap_began]), now
         self.account.seconds += seconds
         return seconds
 
     def _groups(self) -> Iterator[list[MaskedBatch]]:
-        """The batches of every step from `progress` on, which the step itself moves forward."""
-        accumulation = self.config.gradient_accumulation_steps
+        """The process's batches of every step from `progress` on, which the step itself moves forward."""
+        n_processes = distributed.world_size()
+        n_batches = self.config.gradient_accumulation_steps * n_processes
         while True:
             epoch = self.train.epoch(self.progress.epoch)
-            for first in range(self.progress.batch, len(epoch), accumulation):
-                yield [epoch[i] for i in range(first, min(first + accumulation, len(epoch)))]
+            for first in range(self.progress.batch, len(epoch), n_batches):
+                end = min(first + n_batches, len(epoch))
+                yield [epoch[i] for i in range(first + distributed.rank(), end, n_processes)]
             self.progress.next_epoch()
 
     def _step(self, group: list[MaskedBatch], rate: float) -> torch.Tensor:
-        """One optimiser step; returns the summed losses of pieces and of tags, still on the device."""
-        lm, config, account = self.model.lm, self.config, self.account
-        n_masked = sum(len(batch.labels) for batch in group)
-        n_tags = sum(batch.n_tags for batch in group)
+        """One optimiser step; returns the summed losses of pieces and of tags, still on the device.
+
+        Of several processes one that has no batch takes part with one in which there is nothing to guess.
+        """
+        model, config, account = self.replicas or self.model.lm, self.config, self.account
+        n_batches, n_masked, n_tags, n_pieces = map(int, distributed.total(sizes(group)))
         set_rates(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss_sums = torch.zeros(2, device=self.device)
-        for batch in group:
-            guesses = lm(*batch.inputs(self.device))
+        for batch in distributed.in_turn(model, group or [self.val.epoch(0)[0].unasked()]):
+            guesses = model(*batch.inputs(self.device))
             loss = guesses.loss / max(1, n_masked)
             loss_sums[0] += guesses.loss.detach()
             if guesses.tag_loss is not None:
                 loss = loss + config.tag_weight * guesses.tag_loss / max(1, n_tags)
                 loss_sums[1] += guesses.tag_loss.detach()
-            self.scaler.scale(loss).backward()
+            self.scaler.scale(loss * distributed.world_size()).backward()  # which averages
         if config.clip_grad:
             self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(lm.parameters(), config.clip_grad)
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip_grad)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        n_pieces = sum(batch.n_pieces for batch in group)
         account.n_pieces += n_pieces
         account.interval_pieces += n_pieces
         account.interval_masked += n_masked
         account.interval_tags += n_tags
-        self.progress.batch += len(group)
+        self.progress.batch += n_batches
         self.progress.step += 1
         return loss_sums
 
     def _read_losses(self) -> float:
         """Adds up the losses of the last steps; the mean since the last evaluation, nats a hidden piece."""
         account = self.account
-        for where, losses in self._pending:
-            loss, tag_loss = losses.tolist()
+        losses = iter(distributed.total([x for _, pair in self._pending for x in pair.tolist()]))
+        for (where, _), loss, tag_loss in zip(self._pending, losses, losses, strict=True):
             check_finite(loss + tag_loss, where)
             account.interval_loss += loss
             account.interval_tag_loss += tag_loss
@@ -217,7 +226,8 @@ class Pretraining:
             line["train_tag_loss"] = account.interval_tag_loss / max(1, account.interval_tags)
             line["val_tag_loss"] = held_out["tag_loss"]
             line["val_tag_accuracy"] = held_out["tag_accuracy"]
-        add_metrics(self.directory, line)
+        if distributed.is_first():
+            add_metrics(self.directory, line)
         self.account = Account(account.seconds, account.n_pieces, account.best_loss)
         tags = f"  of tags {100 * held_out['tag_accuracy']:.2f}" if self.model.lm.tag_head else ""
         left = account.seconds / max(self.share_done(), 1e-9) - account.seconds
@@ -240,15 +250,18 @@ class Pretraining:
         self._write(is_best)
 
     def _write(self, is_best: bool) -> None:
-        save_checkpoint(
-            self.directory,
-            write_model=lambda path: save_mlm(path, self.model),
-            optimizer=self.optimizer,
-            scaler=self.scaler,
-            progress=self.progress,
-            record=asdict(self.account),
-            is_best=is_best,
-        )
+        """The first process writes, all wait for it."""
+        with distributed.agreed():
+            if distributed.is_first():
+                save_checkpoint(
+                    self.directory,
+                    write_model=lambda path: save_mlm(path, self.model),
+                    optimizer=self.optimizer,
+                    scaler=self.scaler,
+                    progress=self.progress,
+                    record=asdict(self.account),
+                    is_best=is_best,
+                )
 
     def _bar(self) -> tqdm:
         in_time = bool(self.config.max_minutes)
@@ -270,9 +283,15 @@ class Pretraining:
             bar.set_postfix(words, refresh=False)
 
 
+def sizes(group: list[MaskedBatch]) -> tuple[int, int, int, int]:
+    """Batches, hidden pieces, tags and pieces."""
+    n_masked, n_tags = sum(len(batch.labels) for batch in group), sum(batch.n_tags for batch in group)
+    return len(group), n_masked, n_tags, sum(batch.n_pieces for batch in group)
+
+
 @torch.inference_mode()
 def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> dict[str, float]:
-    """Over the loader's batches of epoch 0.
+    """Over the loader's batches of epoch 0; of several processes each takes its share and has all results.
 
     loss, tag_loss                  nats a hidden piece, nats a tag
     masked_accuracy, tag_accuracy   shares guessed; those of tags are 0 where there are none
@@ -281,7 +300,7 @@ def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> dic
     lm.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=device)
     n_masked, n_tags, epoch = 0, 0, loader.epoch(0)
-    for batch in map(epoch.__getitem__, range(len(epoch))):
+    for batch in map(epoch.__getitem__, range(distributed.rank(), len(epoch), distributed.world_size())):
         guesses = lm(*batch.inputs(device))
         for number, value in enumerate(guesses):
             sums[number] += 0 if value is None else value
@@ -289,8 +308,9 @@ def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> dic
         n_tags += batch.n_tags
     lm.train(was_training)
     names = ("loss", "masked_accuracy", "tag_loss", "tag_accuracy")
+    *totals, n_masked, n_tags = distributed.total([*sums.tolist(), n_masked, n_tags])
     counts = (n_masked, n_masked, n_tags, n_tags)
-    return {name: x / max(1, n) for name, x, n in zip(names, sums.tolist(), counts, strict=True)}
+    return {name: x / max(1, n) for name, x, n in zip(names, totals, counts, strict=True)}
 
 
 def perplexity(loss: float) -> float:

@@ -43,7 +43,9 @@ class PretrainConfig:
     batch_tokens: int = 8192
     "cells of a batch, padding and special pieces included"
     gradient_accumulation_steps: int = 1
-    "batches an optimiser step"
+    "batches an optimiser step, of every process"
+    activation_checkpointing: bool = False
+    "of each layer of the encoder what goes in is kept, the rest computed again: less memory, more time"
     learning_rate: float = 1e-4
     "peak rate; about 1e-3 for a small encoder from random weights"
     weight_decay: float = 0.01

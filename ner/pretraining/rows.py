@@ -41,6 +41,11 @@ class MaskedBatch(NamedTuple):
         """All but the count, in order, on the device."""
         return tuple(x if x is None else x.to(device, non_blocking=True) for x in self[:5])
 
+    def unasked(self) -> "MaskedBatch":
+        """The same with nothing to be guessed, of no pieces."""
+        tags = None if self.tags is None else torch.full_like(self.tags, NO_TAG)
+        return self._replace(places=self.places[:0], labels=self.labels[:0], tags=tags, n_pieces=0)
+
     @property
     def n_tags(self) -> int:
         return 0 if self.tags is None else int((self.tags != NO_TAG).sum())

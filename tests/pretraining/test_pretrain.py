@@ -6,6 +6,7 @@ import torch
 from safetensors.torch import load_file
 
 import pretrain
+from ner.encoders.bert import Bert
 from ner.model import open_encoder
 from ner.pretraining.mlm import load_mlm, save_mlm
 
@@ -223,3 +224,13 @@ def test_results_are_not_overwritten_by_accident(start, tmp_path):
     assert "params.max_steps is 2, expected 1" in changed.err
     assert start("--set", "max_steps=2", "--overwrite").code == 0
     assert [line["step"] for line in metrics(tmp_path / "out")] == [2]
+
+
+def test_layers_computed_again_are_the_same_run(start, tmp_path, monkeypatch):
+    begun = []
+    monkeypatch.setattr(Bert, "recompute", lambda self, begin=Bert.recompute: begun.append(begin(self)))
+    assert start(out="kept").code == 0
+    assert start("--set", "activation_checkpointing=true", out="again").code == 0
+    assert len(begun) == 1
+    assert metrics(tmp_path / "again") == metrics(tmp_path / "kept")
+    assert same_weights(tmp_path / "again", tmp_path / "kept")
