@@ -320,7 +320,8 @@ def test_malformed_index_is_named(text, tmp_path):
 def test_nothing_to_read(tmp_path):
     for directory in (tmp_path, tmp_path / "absent"):
         assert "no weights, expected one of model.safetensors" in error_line(read_weights, directory)
-        assert "no config, expected one of config.json" in error_line(read_config, directory)
+    assert "no config, expected one of config.json" in error_line(read_config, tmp_path)
+    assert "no such directory; models are not downloaded" in error_line(read_config, tmp_path / "absent")
 
 
 def test_config_under_its_older_name_and_a_broken_one(tmp_path):
