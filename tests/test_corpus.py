@@ -175,7 +175,7 @@ def test_a_wrong_split_is_named_with_its_line(tmp_path, sentences, tags, message
 
 
 def test_a_split_that_is_not_there(tmp_path):
-    with pytest.raises(DataError, match="no such split, expected a set made by build_dataset.py"):
+    with pytest.raises(DataError, match=r"no such split, expected a set made by build_dataset\.py"):
         read_split(tmp_path, "val")
 
 
