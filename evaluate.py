@@ -13,8 +13,7 @@ from pathlib import Path
 from ner import runtime
 from ner.config import to_json
 from ner.corpus import DataError, Split, read_split
-from ner.data_loader import DataLoader, encode
-from ner.experiment import evaluate, missed_gold, unread_gold
+from ner.experiment import annotated_loader, evaluate, missed_gold, unread_gold
 from ner.metrics import Scores, score
 from ner.model import load, resolve_model_dir
 from ner.predictions import write_predictions
@@ -65,13 +64,7 @@ def main(args: argparse.Namespace) -> None:
         log.info(line)
     model.tagger.to(device).precision = precision
     model.tagger.max_cells = args.batch_tokens
-    loader = DataLoader(
-        encode(split.sentences, model.tokenizer),
-        windows=model.windows,
-        batch_tokens=args.batch_tokens,
-        label_ids=model.label_ids,
-        findable=model.tagger.head.findable,
-    )
+    loader = annotated_loader(model, split.sentences, batch_tokens=args.batch_tokens)
     for line in unread_gold(loader, args.split):
         log.info(line)
     margins = Margins(model, len(split.sentences))

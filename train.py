@@ -146,8 +146,7 @@ def begin(
         replicas=replicate(model.tagger, report) if args.multi_gpu else None,
         show_progress=sys.stderr.isatty() and distributed.is_first(),
     )
-    resolved = resolve(args, config, experiment, precision)
-    resolved["teacher"] = lesson and lesson.fingerprint
+    resolved = resolve(args, config, experiment, precision, lesson)
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
     if checkpoint:
         check_unchanged(args.model_dir, resolved)
@@ -275,7 +274,9 @@ def build_scaler(device: torch.device, precision: str, loss_scale: float) -> tor
     return torch.amp.GradScaler(device.type, init_scale=loss_scale or 2.0**16, enabled=enabled)
 
 
-def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, precision: str) -> dict:
+def resolve(
+    args: argparse.Namespace, config: Config, experiment: Experiment, precision: str, lesson: Lesson | None
+) -> dict:
     """What goes into resolved.json."""
     model = experiment.model
     return {
@@ -296,6 +297,7 @@ def resolve(args: argparse.Namespace, config: Config, experiment: Experiment, pr
         "steps_an_epoch": experiment.steps_an_epoch,
         "command": shlex.join(["train.py", *args.argv]),
         "environment": runtime.environment(),
+        "teacher": lesson and lesson.fingerprint,
     }
 
 

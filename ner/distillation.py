@@ -16,7 +16,7 @@ import torch
 
 from ner.corpus import Sentence
 from ner.data_loader import DataLoader, Examples, Windows, encode
-from ner.experiment import evaluate
+from ner.experiment import annotated_loader, evaluate
 from ner.heads import chain
 from ner.heads.flat import FlatHead
 from ner.model import Model
@@ -171,13 +171,7 @@ def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[
     n_tokens = sum(len(sentence.tokens) for sentence in sentences)
     rows = {}
     for name, model in models.items():
-        loader = DataLoader(
-            encode(sentences, model.tokenizer),
-            windows=model.windows,
-            batch_tokens=BATCH_TOKENS,
-            label_ids=model.label_ids,
-            findable=model.tagger.head.findable,
-        )
+        loader = annotated_loader(model, sentences, batch_tokens=BATCH_TOKENS)
         started = time.perf_counter()
         scores, *_ = evaluate(model, loader, device=model.tagger.device)
         n_parameters = sum(parameter.numel() for parameter in model.tagger.parameters())

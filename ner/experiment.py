@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from ner import distributed, engine
 from ner.averaging import WeightAverage
 from ner.checkpoint import resume, save_checkpoint
 from ner.config import Config
-from ner.corpus import Split
-from ner.data_loader import DataLoader
+from ner.corpus import Sentence, Split
+from ner.data_loader import DataLoader, encode
 from ner.metrics import Scores, score, tag_counts
 from ner.model import Model, restore_weights, save
 from ner.objectives import build_objective
@@ -307,6 +307,17 @@ def evaluate(
     predicted = [[scored.span for scored in spans] for spans in found]
     scores = score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences])
     return scores, loss, predicted
+
+
+def annotated_loader(model: Model, sentences: Sequence[Sentence], *, batch_tokens: int) -> DataLoader:
+    """Batches to score a model on."""
+    return DataLoader(
+        encode(sentences, model.tokenizer),
+        windows=model.windows,
+        batch_tokens=batch_tokens,
+        label_ids=model.label_ids,
+        findable=model.tagger.head.findable,
+    )
 
 
 def unread_gold(loader: DataLoader, name: str) -> list[str]:

@@ -25,22 +25,25 @@ def likelihood(model: nn.Module, batch: Batch) -> Tensor:
     return model(batch)[1].sum()
 
 
+def head_of(model: nn.Module) -> nn.Module:
+    """The tagger's head; of replicas, that of the tagger they copy."""
+    return getattr(model, "module", model).head
+
+
 def rdrop(model: nn.Module, batch: Batch, *, weight: float) -> Tensor:
     """R-Drop (Liang et al. 2021): two passes that differ by dropout, drawn together by their divergence.
 
     The mean of both losses, and `weight` times a quarter of the head's KL(p, q) + KL(q, p).
     """
     (scores, losses), (other_scores, other_losses) = model(batch), model(batch)
-    head = getattr(model, "module", model).head  # of DataParallel's replicas, the one they copy
-    divergence = head.divergence(scores, other_scores, batch).sum()
+    divergence = head_of(model).divergence(scores, other_scores, batch).sum()
     return (losses + other_losses).sum() / 2 + weight / 4 * divergence
 
 
 def distil(model: nn.Module, batch: Batch, *, weight: float, temperature: float) -> Tensor:
     """The head's own loss, and `weight` of it given to the teacher's tags (Hinton, Vinyals and Dean 2015)."""
     scores, losses = model(batch)
-    head = getattr(model, "module", model).head  # of DataParallel's replicas, the one they copy
-    soft = head.soft_loss(scores, batch, temperature=temperature)
+    soft = head_of(model).soft_loss(scores, batch, temperature=temperature)
     return ((1 - weight) * losses + weight * soft).sum()
 
 

@@ -17,6 +17,7 @@ from ner.corpus import DataError, Sentence
 from ner.data_loader import DataLoader, Windows, encode
 from ner.features import build_features
 from ner.model import Model, Tagger, open_encoder, unit_and_window
+from ner.npy import GrowingArray
 from ner.predictions import CHUNK_TEXTS, chunks
 from ner.runtime import autocast, binary, whole_file
 from ner.text import tokenize
@@ -116,26 +117,15 @@ def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: b
     Row by row: the number of texts need not be known, nor all of them fit into memory.  Returns it.
     """
     lengths: list[int] = []
-    n_rows = 0
-    with whole_file(path, binary) as file:
-        _write_header(file, 0, width)
+    with whole_file(path, binary) as file, GrowingArray(file, np.float32, (width,)) as array:
         for item in found:
-            rows = np.atleast_2d(item.vectors) if item.vectors.size else item.vectors.reshape(-1, width)
-            file.write(np.ascontiguousarray(rows, "<f4").tobytes())
+            rows = item.vectors.reshape(-1, width)
+            array.append(rows)
             lengths.append(len(rows))
-            n_rows += len(rows)
-        file.seek(0)
-        _write_header(file, n_rows, width)
     if tokens:
         with whole_file(path.with_suffix(".lengths.npy"), binary) as file:
             np.save(file, np.array(lengths, np.int64))
     return len(lengths)
-
-
-def _write_header(file, n_rows: int, width: int) -> None:
-    """numpy leaves room in a header for the first axis to grow."""
-    header = {"descr": "<f4", "fortran_order": False, "shape": (n_rows, width)}
-    np.lib.format.write_array_header_1_0(file, header)
 
 
 def as_json(item: TextVectors) -> dict:

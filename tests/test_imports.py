@@ -13,6 +13,7 @@ ORDER = {
     "batch": set(),
     "encoders": set(),
     "optim": set(),
+    "npy": set(),
     "encodings": set(),
     "corpus": {"tags"},
     "text": {"tags"},
@@ -56,7 +57,7 @@ ORDER = {
     "predictions": {"tags", "corpus", "text", "data_loader", "model", "engine", "runtime"},
     "checkpoint": {"corpus", "distributed", "encoders", "engine", "integrity", "runtime"},
     "vectors": {
-        *("corpus", "text", "batch", "data_loader", "features", "model", "predictions", "runtime"),
+        *("corpus", "text", "batch", "data_loader", "features", "model", "npy", "predictions", "runtime"),
     },
     "suspicious": {"tags", "corpus", "batch", "data_loader", "model", "runtime"},
     "building": {
@@ -74,7 +75,18 @@ ORDER = {
     "series": {"corpus", "config", "run_dir", "results", "runtime", "significance"},
     "search": {"corpus", "config", "run_dir", "results", "runtime"},
     "pretraining": {
-        *("corpus", "text", "config", "tokenizer", "data_loader", "encoders", "model", "optim", "report"),
+        *(
+            "corpus",
+            "text",
+            "config",
+            "tokenizer",
+            "data_loader",
+            "encoders",
+            "model",
+            "npy",
+            "optim",
+            "report",
+        ),
         *("distributed", "engine", "checkpoint", "run_dir", "runtime"),
     },
 }

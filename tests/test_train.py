@@ -1,5 +1,6 @@
 """From annotated text to scores, by calling the programs: what a user gets, and that a run can be resumed."""
 
+import itertools
 import json
 import logging
 import os
@@ -326,6 +327,18 @@ def interrupt_at_epoch(monkeypatch, epoch):
 
     def stop(experiment):
         if experiment.progress.epoch == epoch:
+            raise KeyboardInterrupt
+        go_on(experiment)
+
+    monkeypatch.setattr(Experiment, "_epoch", stop)
+
+
+def interrupt_at_call(monkeypatch, number):
+    """When an epoch begins for the `number`-th time, in whichever run."""
+    go_on, calls = Experiment._epoch, itertools.count(1)
+
+    def stop(experiment):
+        if next(calls) == number:
             raise KeyboardInterrupt
         go_on(experiment)
 
@@ -916,17 +929,8 @@ def test_a_series_says_mean_and_deviation(series, data, run_main):
 
 
 def test_a_series_goes_on_where_it_stopped(start, series, data, run_main, monkeypatch):
-    begun = []
-
-    def stop(experiment):
-        if len(begun) == 3:  # in the second epoch of the second run
-            raise KeyboardInterrupt
-        begun.append(1)
-        go_on(experiment)
-
-    go_on = Experiment._epoch
     with monkeypatch.context() as patch:
-        patch.setattr(Experiment, "_epoch", stop)
+        interrupt_at_call(patch, 4)  # the second epoch of the second run
         stopped, ended = start(*SERIES, code=130, epoch_num=2)
     assert not (stopped / "seed-3").exists()
     before = without_times(stopped / "seed-1")

@@ -21,6 +21,7 @@ import numpy as np
 
 from ner import corpus
 from ner.corpus import DataError
+from ner.npy import GrowingArray
 from ner.runtime import whole_file
 from ner.tokenizer import Tokenizer
 
@@ -250,8 +251,13 @@ def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: 
     kind = np.uint16 if len(table.tokenizer) <= 1 << 16 else np.int32
     tag_table, all_ends, n_pieces = TagTable(), [np.zeros(1, np.int64)], 0
     with ExitStack() as files:
-        pieces = files.enter_context(GrowingArray(f"{stem}.pieces.npy", kind))
-        tags = files.enter_context(GrowingArray(f"{stem}.tags.npy", np.uint16)) if tagged else None
+
+        def growing(name: str, dtype: type) -> GrowingArray:
+            file = files.enter_context(open(f"{stem}.{name}.npy", "wb"))
+            return files.enter_context(GrowingArray(file, dtype))
+
+        pieces = growing("pieces", kind)
+        tags = growing("tags", np.uint16) if tagged else None
         for chunk in _chunks(lines):
             ids, lengths, ends = table.tokenise([line.tokens for line in chunk])
             pieces.append(ids)
@@ -261,38 +267,6 @@ def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: 
             n_pieces += len(ids)
     np.save(f"{stem}.line_ends.npy", np.concatenate(all_ends))
     return [tag for tag in tag_table if tag is not None] if n_pieces else None
-
-
-class GrowingArray:
-    """A `.npy` file of one axis that is written piece by piece; whole at the end of `with`."""
-
-    def __init__(self, path: str, dtype: type):
-        self.path, self.dtype, self.length = path, np.dtype(dtype), 0
-        self.file = open(path, "wb")  # noqa: SIM115
-        self._write_header()
-        self.body = self.file.tell()
-
-    def append(self, values: np.ndarray) -> None:
-        values.astype(self.dtype).tofile(self.file)
-        self.length += len(values)
-
-    def __enter__(self) -> "GrowingArray":
-        return self
-
-    def __exit__(self, *_) -> None:
-        with self.file:
-            self.file.seek(0)
-            self._write_header()
-            if self.file.tell() != self.body:
-                raise RuntimeError(
-                    f"{self.path}: numpy wrote a header of {self.file.tell()} bytes, expected {self.body}"
-                )
-
-    def _write_header(self) -> None:
-        # numpy leaves room in the header for a longer shape, which is known only at the end
-        kind = np.lib.format.dtype_to_descr(self.dtype)
-        header = {"descr": kind, "fortran_order": False, "shape": (self.length,)}
-        np.lib.format.write_array_header_1_0(self.file, header)
 
 
 def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:

@@ -13,6 +13,7 @@ from ner import runtime, search
 from ner.experiment import Experiment
 from ner.metrics import Counts, Scores
 from ner.runtime import TrainingError
+from tests.test_train import interrupt_at_call
 from tools import search_hyperparams
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "sample.bio"
@@ -118,17 +119,8 @@ def test_each_trial_is_an_ordinary_experiment(study, data, find, run_main, tmp_p
 
 
 def test_a_search_goes_on_where_it_stopped(study, find, monkeypatch):
-    begun = []
-
-    def stop(experiment):
-        if len(begun) == 3:  # in the second epoch of the second trial
-            raise KeyboardInterrupt
-        begun.append(1)
-        go_on(experiment)
-
-    go_on = Experiment._epoch
     with monkeypatch.context() as patch:
-        patch.setattr(Experiment, "_epoch", stop)
+        interrupt_at_call(patch, 4)  # the second epoch of the second trial
         assert find("learning_rate=1e-2,1e-3,2e-3").code == 130
     assert [trial(study, number)["state"] for number in (1, 2)] == ["finished", "begun"]
     assert len(metrics_of(study / "trial-2")) == 1
