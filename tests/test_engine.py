@@ -264,7 +264,7 @@ def test_every_precision_learns(make_tagger, make_loader, head, encoder, precisi
     optimizer, progress = adamw(tagger, 2e-2), Progress()
     scaler = torch.amp.GradScaler("cpu", init_scale=scale or 1.0, enabled=bool(scale))
     losses = []
-    for _ in range(8):
+    for _ in range(10):
         options = {"scaler": scaler, "fixed_scale": fixed, "clip_grad": clip_grad}
         train(tagger, loader, optimizer, progress, **options)
         losses.append(progress.loss)

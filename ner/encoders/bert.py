@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ner.dropout import Dropout
 from ner.encoders.attention import attention, key_bias
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -108,7 +109,7 @@ class Embeddings(nn.Module):
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
         self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, piece_ids: Tensor, segment_ids: Tensor | None) -> Tensor:
         # Positions are 0, 1, 2, ... in every row: a slice, and a cheaper gradient, not a lookup.
@@ -134,6 +135,7 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
+        hidden = hidden.to(product_dtype(self.query.weight))  # once, not in each of the three
         query, key, value = (
             project(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (R, N, P, D)
             for project in (self.query, self.key, self.value)
@@ -150,7 +152,7 @@ class Output(nn.Module):
         super().__init__()
         self.dense = nn.Linear(in_width, config.hidden_size)
         self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
         return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ner.batch import Batch
+from ner.dropout import Dropout
 from ner.heads import chain
 from ner.heads.losses import divergence
 from ner.tags import SCHEMES, ScoredSpan, TagSet, outermost
@@ -24,7 +25,7 @@ class FlatHead(nn.Module):
     def __init__(self, width: int, tag_set: TagSet, *, dropout: float = 0.1):
         super().__init__()
         self.tag_set = tag_set
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.classifier = nn.Linear(width, len(tag_set))
         nn.init.normal_(self.classifier.weight, std=0.02)
         nn.init.zeros_(self.classifier.bias)

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ner.batch import Batch
+from ner.dropout import Dropout
 from ner.tags import ScoredSpan, Span, TagSet, keep_apart, outermost
 
 HEAD_SIZE = 64  # of q and k, as in the paper's code
@@ -48,7 +49,7 @@ class GlobalPointerHead(nn.Module):
         super().__init__()
         self.tag_set = tag_set
         self.max_span_len, self.nested = max_span_len, nested
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.pair = nn.Linear(width, 2 * HEAD_SIZE)
         self.ends = nn.Linear(2 * HEAD_SIZE, 2 * len(tag_set.labels))
         for layer in (self.pair, self.ends):

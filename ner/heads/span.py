@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ner.batch import Batch
+from ner.dropout import Dropout
 from ner.heads.losses import cross_entropy, divergence
 from ner.tags import ScoredSpan, TagSet, keep_apart, outermost
 
@@ -31,7 +32,7 @@ class SpanHead(nn.Module):
         super().__init__()
         self.tag_set = tag_set
         n_classes = len(tag_set.labels) + 1
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.starts = nn.Linear(width, n_classes)
         self.inner = nn.Linear(width + n_classes, width)
         self.norm = nn.LayerNorm(width)
