@@ -38,7 +38,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--long_text", choices=LONG_TEXT, help="what becomes of longer sentences (default: the model's)"
     )
-    parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch")
+    runtime.add_batch_tokens(parser)
     parser.add_argument("--audit", action="store_true", help="rank the sentences whose gold the model doubts")
     runtime.add_device_arguments(parser)
     return parser.parse_args(argv)

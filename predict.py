@@ -13,6 +13,7 @@ import torch
 from tqdm import tqdm
 
 from ner import runtime
+from ner.compiling import compile_encoder
 from ner.corpus import UNITS, DataError, read_split
 from ner.model import Model, load, resolve_model_dir
 from ner.predictions import CHUNK_TEXTS, tag_sentences, tag_texts
@@ -37,7 +38,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="write here (default: standard output)")
     parser.add_argument("--unit", choices=UNITS, help="how text is cut (default: as the model's data was)")
     parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
-    parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch")
+    runtime.add_batch_tokens(parser)
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the encoder first, half a minute, for much text"
+    )
     parser.add_argument(
         "--chunk", type=int, default=CHUNK_TEXTS, help="texts read before they are answered; 1 for a dialogue"
     )
@@ -68,6 +72,8 @@ def parse_args(argv=None) -> argparse.Namespace:
         parser.error("--layers: expected --vectors with it")
     if args.fill_mask and args.vectors:
         parser.error("--fill_mask and --vectors: expected one of them")
+    if args.fill_mask and args.compile:
+        parser.error("--fill_mask and --compile: expected one of them")
     return args
 
 
@@ -103,12 +109,18 @@ def tag(args: argparse.Namespace, device: torch.device, precision: str) -> Itera
     sentences = read_split(args.data_dir, args.split).sentences if args.data_dir else None
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = load(model_dir, unit=args.unit, max_len=args.max_len)
-    model.tagger.to(device).precision = precision
-    model.tagger.max_cells = args.batch_tokens
+    prepare(model, args, device, precision)
     options = {"device": device, "batch_tokens": args.batch_tokens}
     if sentences is not None:
         return tag_sentences(model, sentences, **options)
     return tag_texts(model, read_texts(args), chunk_texts=args.chunk, **options)
+
+
+def prepare(model: Model, args: argparse.Namespace, device: torch.device, precision: str) -> None:
+    model.tagger.to(device).precision = precision
+    model.tagger.max_cells = args.batch_tokens
+    if args.compile:
+        compile_encoder(model.tagger)
 
 
 def fill(args: argparse.Namespace, device: torch.device, precision: str) -> Iterator[dict]:
@@ -124,8 +136,7 @@ def open_vectors(args: argparse.Namespace, device: torch.device, precision: str)
     layers = int(layers) if layers.isdecimal() else layers
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = open_for_vectors(model_dir, layers=layers, unit=args.unit, max_len=args.max_len)
-    model.tagger.to(device).precision = precision
-    model.tagger.max_cells = args.batch_tokens
+    prepare(model, args, device, precision)
     return model
 
 

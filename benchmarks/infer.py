@@ -15,7 +15,7 @@ HF sorted loop bf16    the model with weights in bf16, texts sorted by length, b
 This code is `ner.predictions.tag_sentences`, which is what predict.py runs: bf16 autocast, legal tags by
 Viterbi, a probability for each entity.  The rivals take the best tag of each token and give no
 probabilities of entities.  With `--compile` there is an arm whose encoder goes through torch.compile, one
-graph for each shape of batch; what that takes is its first pass.
+graph for all shapes (predict.py --compile); what that takes is in its first pass.
 
 Sentences are left out, and counted, that are longer than a window or have tokens of several pieces or of
 pieces that transformers' tokenizer does not give; the others go to the rivals with a space after each token,
@@ -36,6 +36,7 @@ import torch
 from benchmarks import inputs, report
 from benchmarks.timing import Arm, ceiling, evenly_spaced, forward_flop, interleave, timed
 from ner import runtime
+from ner.compiling import compile_encoder
 from ner.corpus import DataError, Sentence
 from ner.data_loader import encode
 from ner.heads import chain
@@ -53,7 +54,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = inputs.argument_parser(__doc__, sizes=["tiny"], sentences=24)
     inputs.add_sizes(parser)
     parser.add_argument("--sentences", type=int, default=512, help="of the test split (default: 512)")
-    parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch, as in predict.py")
+    runtime.add_batch_tokens(parser)
     parser.add_argument("--compile", action="store_true", help="show this code with torch.compile as well")
     return inputs.parse(parser, argv)
 
@@ -167,14 +168,11 @@ def open_model(model_dir: Path, device: torch.device, precision: str) -> Model:
 
 
 def compiled(model: Model) -> Model:
-    """The encoder through torch.compile, weights taken for constants, nothing kept of an earlier run."""
-    import torch._dynamo
+    """The model with its encoder compiled, nothing kept of an earlier run."""
     import torch._inductor.config
 
-    torch._dynamo.config.recompile_limit = 256
-    torch._inductor.config.freezing = True
     torch._inductor.config.force_disable_caches = True
-    model.tagger.encoder = torch.compile(model.tagger.encoder, dynamic=False)
+    compile_encoder(model.tagger)
     return model
 
 

@@ -82,11 +82,14 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
 
 
 def start(args: argparse.Namespace) -> torch.device:
-    """Sets seed and threads; the device."""
+    """Sets seed and threads, and a `batch_tokens` that was not given; the device."""
     runtime.set_seed(args.seed)
     if args.threads:
         torch.set_num_threads(args.threads)
-    return runtime.pick_device(args.device)
+    device = runtime.pick_device(args.device)
+    if "batch_tokens" in args and args.batch_tokens is None:
+        args.batch_tokens = runtime.default_batch_tokens(device)
+    return device
 
 
 def size_name(name: str) -> str:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.lengths --data_dir data/msra --threads 2 --out lengths.json
 
-All batches of a length have the same shape, `--batch_tokens` pieces and no padding, cut from the running text
-of train; so what is seen is the cost of length, of attention above all.  Every figure comes from a process of
+All batches of a length have the same shape, of a fixed number of pieces and no padding, cut from the
+running text of train; so what is seen is the cost of length, of attention above all.  Every figure comes from a process of
 its own, arms and lengths in turn, in every round; a batch before those that are timed asks for the memory.
 The rival is transformers' model over the same tensors: for training in bf16 autocast with fused AdamW, for
 prediction with weights in bf16 and the best tag of each token.
@@ -44,7 +44,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+", default=[32, 64, 128, 256, 512], help="in pieces")
     parser.add_argument("--batches", type=int, default=3, help="timed in each process (default: 3)")
     parser.add_argument("--training_tokens", type=int, default=2048, help="pieces a batch of training")
-    parser.add_argument("--batch_tokens", type=int, default=8192, help="pieces a batch of prediction")
+    runtime.add_batch_tokens(parser)
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
     return inputs.parse(parser, argv)
 

@@ -21,11 +21,9 @@ from ner.heads import chain
 from ner.heads.flat import FlatHead
 from ner.model import Model
 from ner.report import table
-from ner.runtime import binary, whole_file
+from ner.runtime import binary, casts_kept, default_batch_tokens, whole_file
 from ner.tags import NON_TAGS, TagSet
 from ner.text import tokenize
-
-BATCH_TOKENS = 8192  # pieces a batch of the teacher
 
 
 @dataclass(frozen=True)
@@ -143,15 +141,17 @@ def soft_labels(
 @torch.no_grad()
 def _fill(labels, teacher: Model, sentences, order: list[int], temperature: float) -> None:
     examples = encode(sentences, teacher.tokenizer)
-    loader = DataLoader(examples, windows=Windows(teacher.max_len), batch_tokens=BATCH_TOKENS)
     tagger, ends = teacher.tagger.eval(), examples.token_ends
-    for indices, batch in loader.batches():
-        moved = batch.to(tagger.device)
-        scores, _ = tagger(moved)
-        chances = tagger.head.probabilities(scores, moved, temperature=temperature)[..., order]
-        chances = (chances / chances.sum(-1, keepdim=True)).half().cpu().numpy()
-        for row, i in enumerate(indices):
-            labels[ends[i] : ends[i + 1]] = chances[row, : ends[i + 1] - ends[i]]
+    budget = default_batch_tokens(tagger.device)
+    loader = DataLoader(examples, windows=Windows(teacher.max_len), batch_tokens=budget)
+    with casts_kept(tagger.device.type):
+        for indices, batch in loader.batches():
+            moved = batch.to(tagger.device)
+            scores, _ = tagger(moved)
+            chances = tagger.head.probabilities(scores, moved, temperature=temperature)[..., order]
+            chances = (chances / chances.sum(-1, keepdim=True)).half().cpu().numpy()
+            for row, i in enumerate(indices):
+                labels[ends[i] : ends[i + 1]] = chances[row, : ends[i + 1] - ends[i]]
 
 
 def with_best_spans(sentences: Sequence[Sentence], labels: np.ndarray, tag_set: TagSet) -> list[Sentence]:
@@ -171,7 +171,8 @@ def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[
     n_tokens = sum(len(sentence.tokens) for sentence in sentences)
     rows = {}
     for name, model in models.items():
-        loader = annotated_loader(model, sentences, batch_tokens=BATCH_TOKENS)
+        budget = default_batch_tokens(model.tagger.device)
+        loader = annotated_loader(model, sentences, batch_tokens=budget)
         started = time.perf_counter()
         scores, *_ = evaluate(model, loader, device=model.tagger.device)
         n_parameters = sum(parameter.numel() for parameter in model.tagger.parameters())

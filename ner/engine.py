@@ -14,7 +14,7 @@ from ner.data_loader import DataLoader
 from ner.model import Tagger
 from ner.objectives import Objective, likelihood
 from ner.optim import set_rates
-from ner.runtime import TrainingError
+from ner.runtime import TrainingError, casts_kept
 from ner.tags import ScoredSpan
 
 MAX_SKIPPED = 20  # steps in a row in which fp16 may overflow; from 2^16 the scale has then sunk to 2^-4
@@ -175,17 +175,20 @@ def predict(
     model.eval()
     found, loss_sum, n_tokens = {}, 0.0, 0
     batches = loader.batch_indices(0)
-    for indices in batches[distributed.rank() :: distributed.world_size()] if shared else batches:
-        batch = loader.collate(indices)
-        moved = batch.to(device)
-        scores, losses = model(moved)
-        decoded = tagger.head.decode(scores, moved)
-        on_batch(indices, moved, scores, losses, decoded)
-        for i, spans in zip(indices, decoded, strict=True):
-            found[i] = loader.placed(i, spans)
-        if losses is not None:
-            loss_sum += losses.sum().item()
-            n_tokens += batch.n_tokens
+    if shared:
+        batches = batches[distributed.rank() :: distributed.world_size()]
+    with casts_kept(device.type):
+        for indices in batches:
+            batch = loader.collate(indices)
+            moved = batch.to(device)
+            scores, losses = model(moved)
+            decoded = tagger.head.decode(scores, moved)
+            on_batch(indices, moved, scores, losses, decoded)
+            for i, spans in zip(indices, decoded, strict=True):
+                found[i] = loader.placed(i, spans)
+            if losses is not None:
+                loss_sum += losses.sum().item()
+                n_tokens += batch.n_tokens
     if shared:
         loss_sum, n_tokens = distributed.total([loss_sum, n_tokens])
         found = {i: spans for part in distributed.gather(found) for i, spans in part.items()}

@@ -127,6 +127,12 @@ def pick_device(name: str | None = None) -> torch.device:
     return device
 
 
+def add_batch_tokens(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--batch_tokens", type=int, help="pieces a batch (default: 2048 on a CPU, 8192 on a GPU)"
+    )
+
+
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """The options by which every program that runs a model says where and in which precision."""
     parser.add_argument("--device", help="cuda, cuda:1, cpu ... (default: a GPU where there is one)")
@@ -139,14 +145,17 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def device_and_precision(args: argparse.Namespace) -> tuple[torch.device, str]:
-    """What the device arguments ask for."""
+    """What the device arguments ask for; a `batch_tokens` that was not given gets its value."""
     if args.threads is not None:
         if args.threads < 1:
             raise DataError(f"--threads {args.threads}: expected 1 or more")
         torch.set_num_threads(args.threads)
-    if getattr(args, "batch_tokens", 1) < 1:
-        raise DataError(f"--batch_tokens {args.batch_tokens}: expected 1 or more")
-    return pick_device(args.device), "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    device = pick_device(args.device)
+    if "batch_tokens" in args:
+        args.batch_tokens = default_batch_tokens(device) if args.batch_tokens is None else args.batch_tokens
+        if args.batch_tokens < 1:
+            raise DataError(f"--batch_tokens {args.batch_tokens}: expected 1 or more")
+    return device, "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
 
 
 def autocast(device_type: str, precision: str):
@@ -155,6 +164,16 @@ def autocast(device_type: str, precision: str):
     if dtype is None:
         return contextlib.nullcontext()
     return torch.autocast(device_type, dtype=dtype)
+
+
+def casts_kept(device_type: str):
+    """Inside, what `autocast` made of a weight is kept from batch to batch, until the outermost context ends."""
+    return torch.autocast(device_type, enabled=False)
+
+
+def default_batch_tokens(device: torch.device) -> int:
+    """Pieces a batch without a gradient: as many as a CPU's caches hold, or enough to fill a GPU."""
+    return 2048 if device.type == "cpu" else 8192
 
 
 def random_state() -> dict[str, torch.Tensor]:

@@ -363,3 +363,18 @@ def test_prediction_has_no_dropout_and_leaves_no_gradient(make_tagger, make_load
 
 def test_nothing_to_predict(make_tagger, make_loader):
     assert predict(make_tagger(), make_loader(sentences=[], seed=None), device=CPU) == ([], None)
+
+
+def test_no_weight_of_an_earlier_prediction_is_kept(make_tagger, make_loader):
+    """Within one prediction what bf16 makes of a weight is kept; the weights may be others in the next."""
+    tagger, loader = make_tagger(), make_loader()
+    tagger.precision = "bf16"
+    found = []
+    for shift in (0.0, 0.5, -0.5):
+        with torch.no_grad():
+            for parameter in tagger.parameters():
+                parameter.add_(shift)
+        found.append(predict(tagger, loader, device=CPU))
+    assert found[0] != found[1]
+    assert found[0][1] == pytest.approx(found[2][1], rel=1e-4)
+    assert not torch.is_autocast_enabled("cpu")

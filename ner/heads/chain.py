@@ -7,11 +7,17 @@ sentence, column K ends it, and an illegal step is -inf.
 Sources: Viterbi (1967) for the path; Rabiner, "A tutorial on hidden Markov models" (1989) for the
 forward and backward sums; Culotta and McCallum, "Confidence estimation for information extraction"
 (2004) for the probability of a span as a constrained sum over paths.
+Axes: B sentences, T tokens, K tags, S spans.
 """
+
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from ner.tags import ScoredSpan, Span, TagSet
+
+MAX_SPREAD = 150.0  # nats; see `fits`
+Step = Callable[[np.ndarray], np.ndarray]
 
 
 def legal_transitions(tag_set: TagSet, transitions: np.ndarray | None = None) -> np.ndarray:
@@ -35,77 +41,117 @@ def viterbi(emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray)
     Returns B arrays (length,) of tag numbers.
     """
     inner, begin, end = transitions[:-1, :-1], transitions[-1, :-1], transitions[:-1, -1]
-    n_sentences, n_steps, _ = emissions.shape
-    best = np.empty_like(emissions)
-    came_from = np.zeros(emissions.shape, dtype=np.int16)
-    best[:, 0] = begin + emissions[:, 0]
+    scores = np.ascontiguousarray(emissions.transpose(1, 2, 0))  # sentences last: numpy's loops are long
+    n_steps, n_tags, n_sentences = scores.shape
+    best = np.empty_like(scores)
+    best[0] = begin[:, None] + scores[0]
+    paths, table = np.empty((n_tags, n_tags, n_sentences)), inner[..., None]
     for t in range(1, n_steps):
-        paths = best[:, t - 1, :, None] + inner
-        came_from[:, t] = paths.argmax(axis=1)
-        best[:, t] = paths.max(axis=1) + emissions[:, t]
-    rows = np.arange(n_sentences)
-    tag = (best[rows, lengths - 1] + end).argmax(axis=1)
-    path = np.empty((n_sentences, n_steps), dtype=np.int64)
-    for t in range(n_steps - 1, -1, -1):
-        tag = np.where(t + 1 < lengths, came_from[rows, min(t + 1, n_steps - 1), tag], tag)
-        path[:, t] = tag
-    return [path[row, :length] for row, length in enumerate(lengths)]
+        np.add(best[t - 1][:, None], table, out=paths)
+        np.add(paths.max(axis=0), scores[t], out=best[t])
+    last = lengths - 1
+    final = (best[last, :, np.arange(n_sentences)] + end).argmax(axis=1)
+    path = np.empty((n_steps, n_sentences), dtype=np.int64)
+    path[-1] = final
+    for t in range(n_steps - 2, -1, -1):
+        came_from = (best[t] + inner[:, path[t + 1]]).argmax(axis=0)
+        path[t] = np.where(t < last, came_from, final)
+    return [path[:length, row] for row, length in enumerate(lengths)]
 
 
-def forward_sums(emissions: np.ndarray, transitions: np.ndarray) -> np.ndarray:
+def fits(emissions: np.ndarray, transitions: np.ndarray) -> bool:
+    """Whether sums of exp that are scaled by their largest term lose nothing on these chains.
+
+    What float64 loses is e^-700 of the largest.  A tag can be reached from any other in three legal steps, so
+    no tag that matters lies further below the best than four times what one step may cost.
+    """
+    legal = transitions[np.isfinite(transitions)]
+    spread = (emissions.max(axis=-1) - emissions.min(axis=-1)).max() + legal.max() - legal.min()
+    return bool(spread < MAX_SPREAD)
+
+
+def through(scores: np.ndarray, *, exact: bool) -> Step:
+    """A step (N, K) -> (N, K): log of the sum over i of exp(state_i + scores_ij).
+
+    A product of matrices, for chains that `fits`; `exact` keeps to logarithms, for any.
+    """
+    if exact:
+        return lambda state: logsumexp(state[..., None] + scores, axis=1)
+    factors = np.exp(scores)
+
+    def step(state: np.ndarray) -> np.ndarray:
+        top = np.maximum(state.max(axis=1, keepdims=True), np.finfo(state.dtype).min)
+        return np.log(np.exp(state - top) @ factors) + top
+
+    return step
+
+
+@np.errstate(divide="ignore")
+def forward_sums(emissions: np.ndarray, transitions: np.ndarray, *, exact: bool) -> np.ndarray:
     """(B, T, K): log of the sum over all paths that end in tag k at token t, its emission included."""
+    step = through(transitions[:-1, :-1], exact=exact)
     alpha = np.empty_like(emissions)
     alpha[:, 0] = transitions[-1, :-1] + emissions[:, 0]
     for t in range(1, emissions.shape[1]):
-        alpha[:, t] = logsumexp(alpha[:, t - 1, :, None] + transitions[:-1, :-1], axis=1) + emissions[:, t]
+        alpha[:, t] = step(alpha[:, t - 1]) + emissions[:, t]
     return alpha
 
 
-def backward_sums(emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray) -> np.ndarray:
+@np.errstate(divide="ignore")
+def backward_sums(
+    emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray, *, exact: bool
+) -> np.ndarray:
     """(B, T, K): log of the sum over all paths from tag k at token t on, its emission excluded.
 
     Padding holds nothing that may be read.
     """
-    end = transitions[:-1, -1]
+    step, end = through(transitions[:-1, :-1].T, exact=exact), transitions[:-1, -1]
     beta = np.empty_like(emissions)
     beta[:, -1] = end
     for t in range(emissions.shape[1] - 2, -1, -1):
-        onward = transitions[:-1, :-1] + (emissions[:, t + 1] + beta[:, t + 1])[:, None, :]
-        beta[:, t] = np.where((t + 1 < lengths)[:, None], logsumexp(onward, axis=2), end)
+        onward = step(emissions[:, t + 1] + beta[:, t + 1])
+        beta[:, t] = np.where((t + 1 < lengths)[:, None], onward, end)
     return beta
 
 
-def span_log_probability(
-    span: Span,
-    alpha: np.ndarray,
-    beta: np.ndarray,
+@np.errstate(divide="ignore")
+def span_log_probabilities(
+    spans: Sequence[Span],
+    rows: np.ndarray,
     emissions: np.ndarray,
+    lengths: np.ndarray,
     transitions: np.ndarray,
     tag_set: TagSet,
-) -> float:
-    """log P of the legal paths that hold exactly this span, under any scheme, for one sentence.
+    *,
+    exact: bool | None = None,
+) -> np.ndarray:
+    """(S,): log P of the legal paths that hold exactly this span, under any scheme.
 
-    alpha, beta, emissions (T, K) without padding.  A path holds the span if a tag of its label starts
-    at `start` (continues nothing), every step inside continues, and the step out of it does not.
+    rows (S,): the sentence of each span.  emissions (B, T, K) float64, padding holds anything finite.
+    A path holds the span if a tag of its label starts at `start` (continues nothing), every step inside
+    continues, and the step out of it does not.
     """
-    n_tokens = len(emissions)
-    continues = tag_set.continues
-    stop = np.where(continues, -np.inf, transitions)  # steps at which an entity may begin or be over
-    inside = np.where(continues, transitions, -np.inf)[:-1, :-1]
-    of_label = tag_set.label_ids == tag_set.labels.index(span.label)
-    if span.start == 0:
-        score = stop[-1, :-1]
-    else:
-        score = logsumexp(alpha[span.start - 1][:, None] + stop[:-1, :-1], axis=0)
-    score = np.where(of_label, score + emissions[span.start], -np.inf)
-    for t in range(span.start + 1, span.end):
-        score = logsumexp(score[:, None] + inside, axis=0) + emissions[t]
-    if span.end == n_tokens:
-        score = score + stop[:-1, -1]
-    else:
-        score = score[:, None] + stop[:-1, :-1] + (emissions[span.end] + beta[span.end])
-    log_z = logsumexp(alpha[-1] + transitions[:-1, -1], axis=0)
-    return float(logsumexp(score.ravel(), axis=0) - log_z)
+    exact = not fits(emissions, transitions) if exact is None else exact
+    alpha = forward_sums(emissions, transitions, exact=exact)
+    beta = backward_sums(emissions, lengths, transitions, exact=exact)
+    log_z = logsumexp(alpha[np.arange(len(lengths)), lengths - 1] + transitions[:-1, -1], axis=1)
+
+    start, end = (np.array([getattr(span, name) for span in spans]) for name in ("start", "end"))
+    labels = np.array([tag_set.labels.index(span.label) for span in spans])
+    stop = np.where(tag_set.continues, -np.inf, transitions)  # an entity may begin or be over
+    leave = through(stop[:-1, :-1], exact=exact)
+    go_on = through(np.where(tag_set.continues, transitions, -np.inf)[:-1, :-1], exact=exact)
+
+    came = np.where((start == 0)[:, None], stop[-1, :-1], leave(alpha[rows, start - 1]))
+    of_label = tag_set.label_ids == labels[:, None]
+    state = np.where(of_label, came + emissions[rows, start], -np.inf)
+    for t in range(1, (end - start).max()):
+        inside = np.flatnonzero(start + t < end)
+        state[inside] = go_on(state[inside]) + emissions[rows[inside], start[inside] + t]
+    after = np.minimum(end, lengths[rows] - 1)
+    onward = leave(state) + emissions[rows, after] + beta[rows, after]
+    score = np.where((end == lengths[rows])[:, None], state + stop[:-1, -1], onward)
+    return logsumexp(score, axis=1) - log_z[rows]
 
 
 def decode(
@@ -119,18 +165,11 @@ def decode(
     emissions = np.where(real[..., None], emissions, 0.0).astype(np.float64)
     paths = viterbi(emissions, lengths, transitions)
     found = [tag_set.spans(path.tolist()) for path in paths]
-    with_spans = [row for row, spans in enumerate(found) if spans]
-    result: list[list[ScoredSpan]] = [[] for _ in found]
-    if not with_spans:
-        return result
-    emissions, lengths = emissions[with_spans], lengths[with_spans]
-    alpha = forward_sums(emissions, transitions)
-    beta = backward_sums(emissions, lengths, transitions)
-    for i, row in enumerate(with_spans):
-        real = slice(0, lengths[i])
-        for span in found[row]:
-            log_p = span_log_probability(
-                span, alpha[i, real], beta[i, real], emissions[i, real], transitions, tag_set
-            )
-            result[row].append(ScoredSpan(*span, float(np.exp(min(log_p, 0.0)))))
-    return result
+    owners = [row for row, spans in enumerate(found) for _ in spans]
+    if not owners:
+        return [[] for _ in found]
+    kept, rows = np.unique(owners, return_inverse=True)  # sentences with spans
+    flat = [span for spans in found for span in spans]
+    log_p = span_log_probabilities(flat, rows, emissions[kept], lengths[kept], transitions, tag_set)
+    chances = iter(np.exp(np.minimum(log_p, 0.0)).tolist())
+    return [[ScoredSpan(*span, next(chances)) for span in spans] for spans in found]

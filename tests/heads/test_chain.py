@@ -15,7 +15,7 @@ from ner.heads.chain import (
     forward_sums,
     legal_transitions,
     logsumexp,
-    span_log_probability,
+    span_log_probabilities,
     viterbi,
 )
 from ner.tags import SCHEMES, Span, TagSet
@@ -104,14 +104,15 @@ def test_viterbi_finds_the_best_legal_path(scheme, n_tokens):
         assert tag_set.illegal_positions(path.tolist()) == []
 
 
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_forward_and_backward_sums_are_sums_over_paths(scheme):
+def test_forward_and_backward_sums_are_sums_over_paths(scheme, exact):
     tag_set, n_tokens = make_tag_set(scheme, ("LOC",)), 4
     n_tags = len(tag_set)
     transitions = make_transitions(tag_set)
     emissions = make_emissions(1, n_tokens, n_tags)
-    alpha = forward_sums(emissions, transitions)[0]
-    beta = backward_sums(emissions, np.array([n_tokens]), transitions)[0]
+    alpha = forward_sums(emissions, transitions, exact=exact)[0]
+    beta = backward_sums(emissions, np.array([n_tokens]), transitions, exact=exact)[0]
     for t in range(n_tokens):
         ahead, behind = all_paths(n_tags, t + 1), all_paths(n_tags, n_tokens - t)
         before = path_scores(ahead, emissions[0, : t + 1], transitions, ended=False)
@@ -130,28 +131,64 @@ def test_backward_sums_of_ragged_sentences_are_those_of_each_alone():
     transitions = make_transitions(tag_set)
     sentences = [make_emissions(n, len(tag_set), seed=n) for n in (3, 7, 1)]
     emissions, lengths = pad(sentences, 9, 1e30)
-    together = backward_sums(emissions, lengths, transitions)
+    together = backward_sums(emissions, lengths, transitions, exact=True)
     for row, sentence in enumerate(sentences):
-        alone = backward_sums(sentence[None], lengths[row : row + 1], transitions)
+        alone = backward_sums(sentence[None], lengths[row : row + 1], transitions, exact=True)
         np.testing.assert_allclose(together[row, : len(sentence)], alone[0])
 
 
+def all_spans(tag_set, n_tokens):
+    places = [(start, end) for start in range(n_tokens) for end in range(start + 1, n_tokens + 1)]
+    return [Span(*place, label) for place in places for label in tag_set.labels]
+
+
+def chances_of(spans, emissions, transitions, tag_set, **options):
+    """Of spans of one sentence."""
+    rows, lengths = np.zeros(len(spans), int), np.array([emissions.shape[1]])
+    return np.exp(span_log_probabilities(spans, rows, emissions, lengths, transitions, tag_set, **options))
+
+
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("n_tokens", [1, 2, 4])
-def test_a_span_is_as_likely_as_the_paths_that_hold_exactly_it(scheme, n_tokens):
+def test_a_span_is_as_likely_as_the_paths_that_hold_exactly_it(scheme, n_tokens, exact):
     tag_set = make_tag_set(scheme, LABELS if n_tokens < 4 else ("LOC",))
     transitions = make_transitions(tag_set)
     emissions = make_emissions(1, n_tokens, len(tag_set), seed=n_tokens)
-    alpha = forward_sums(emissions, transitions)[0]
-    beta = backward_sums(emissions, np.array([n_tokens]), transitions)[0]
     paths = all_paths(len(tag_set), n_tokens)
-    chances, spans = probabilities(paths, emissions[0], transitions), path_spans(tag_set, paths)
-    for start in range(n_tokens):
-        for end in range(start + 1, n_tokens + 1):
-            for label in tag_set.labels:
-                span = Span(start, end, label)
-                log_p = span_log_probability(span, alpha, beta, emissions[0], transitions, tag_set)
-                assert np.exp(log_p) == pytest.approx(span_probability(span, spans, chances), abs=1e-12)
+    of_paths, spans_of_paths = probabilities(paths, emissions[0], transitions), path_spans(tag_set, paths)
+    spans = all_spans(tag_set, n_tokens)
+    expected = [span_probability(span, spans_of_paths, of_paths) for span in spans]
+    found = chances_of(spans, emissions, transitions, tag_set, exact=exact)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(data=st.data())
+@settings(deadline=None, max_examples=25)
+def test_products_give_what_logarithms_give_wherever_they_are_used(scheme, data):
+    """Up to the spread at which `fits` turns to logarithms, and beyond it by what it chooses."""
+    tag_set = make_tag_set(scheme)
+    seed, n_tokens = data.draw(st.integers(0, 10**6)), data.draw(st.integers(1, 12))
+    transitions = make_transitions(tag_set, seed, data.draw(st.sampled_from([0.0, 1.0, 12.0])))
+    peaks = np.random.default_rng(seed).integers(0, 2, size=(1, n_tokens, len(tag_set)))
+    emissions = data.draw(st.sampled_from([1.0, 40.0, 149.0, 1e3])) * peaks
+    spans = all_spans(tag_set, n_tokens)
+    expected = chances_of(spans, emissions, transitions, tag_set, exact=True)
+    np.testing.assert_allclose(chances_of(spans, emissions, transitions, tag_set), expected, atol=1e-12)
+
+
+def test_spans_of_many_sentences_are_those_of_each_alone():
+    tag_set = make_tag_set("BIOES")
+    transitions = make_transitions(tag_set)
+    sentences = [make_emissions(n, len(tag_set), seed=n, scale=3) for n in (3, 7, 1)]
+    emissions, lengths = pad(sentences, 9, 1e2)
+    owned = [(row, span) for row, n in enumerate(lengths) for span in all_spans(tag_set, n)]
+    rows, spans = np.array([row for row, _ in owned]), [span for _, span in owned]
+    together = span_log_probabilities(spans, rows, emissions, lengths, transitions, tag_set)
+    for row, sentence in enumerate(sentences):
+        alone = chances_of(all_spans(tag_set, lengths[row]), sentence[None], transitions, tag_set)
+        np.testing.assert_allclose(np.exp(together[rows == row]), alone, atol=1e-12)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -159,18 +196,16 @@ def test_spans_that_cover_a_token_sum_to_the_chance_of_their_label_there(scheme)
     tag_set, n_tokens = make_tag_set(scheme), 9
     transitions = make_transitions(tag_set)
     emissions = make_emissions(1, n_tokens, len(tag_set))
-    alpha = forward_sums(emissions, transitions)[0]
-    beta = backward_sums(emissions, np.array([n_tokens]), transitions)[0]
+    alpha = forward_sums(emissions, transitions, exact=True)[0]
+    beta = backward_sums(emissions, np.array([n_tokens]), transitions, exact=True)[0]
     log_z = logsumexp(alpha[-1] + transitions[:-1, -1], axis=0)
     chances = np.exp(alpha + beta - log_z)
     np.testing.assert_allclose(chances.sum(axis=1), 1.0)
     for number, label in enumerate(tag_set.labels):
         covered = np.zeros(n_tokens)
-        for start in range(n_tokens):
-            for end in range(start + 1, n_tokens + 1):
-                span = Span(start, end, label)
-                log_p = span_log_probability(span, alpha, beta, emissions[0], transitions, tag_set)
-                covered[start:end] += np.exp(log_p)
+        spans = [span for span in all_spans(tag_set, n_tokens) if span.label == label]
+        for span, chance in zip(spans, chances_of(spans, emissions, transitions, tag_set), strict=True):
+            covered[span.start : span.end] += chance
         np.testing.assert_allclose(covered, chances[:, tag_set.label_ids == number].sum(axis=1))
 
 

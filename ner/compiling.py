@@ -1,0 +1,34 @@
+"""The encoder through torch.compile, where the same model tags much text."""
+
+import torch
+
+from ner.corpus import DataError
+from ner.encoders.bert import Bert
+from ner.model import Tagger
+
+
+def compile_encoder(tagger: Tagger) -> None:
+    """Compiles the encoder at its first batch, for any shape of batch, in evaluation.
+
+    On a CPU the weights become constants of the compiled program; they must not change any more.
+    DataError: the encoder is not BERT or a relative, or there is no compiler.
+    """
+    if not isinstance(tagger.encoder, Bert):
+        raise DataError("--compile: expected BERT or a relative of it, got another encoder")
+    on_cpu = tagger.device.type == "cpu"
+    if on_cpu:
+        check_compiler()
+    tagger.encoder = torch.compile(tagger.encoder, dynamic=True, options={"freezing": on_cpu})
+
+
+def check_compiler() -> None:
+    """DataError where torch finds no C++ compiler."""
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        raise DataError(
+            "--compile: no C++ compiler found, expected g++ or clang, or one named by CXX"
+        ) from None
