@@ -3,8 +3,9 @@
     python -m benchmarks.lengths --data_dir data/msra --threads 2 --out lengths.json
 
 All batches of a length have the same shape, of a fixed number of pieces and no padding, cut from the
-running text of train; so what is seen is the cost of length, of attention above all.  Every figure comes from a process of
-its own, arms and lengths in turn, in every round; a batch before those that are timed asks for the memory.
+running text of train; so what is seen is the cost of length, of attention above all.  Every figure comes
+from a process of its own, arms and lengths in turn, in every round; a batch before those that are timed asks
+for the memory.
 The rival is transformers' model over the same tensors: for training in bf16 autocast with fused AdamW, for
 prediction with weights in bf16 and the best tag of each token.
 The check: the loss of one batch without dropout, before training, each in its own precision, relative.

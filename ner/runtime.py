@@ -167,7 +167,7 @@ def autocast(device_type: str, precision: str):
 
 
 def casts_kept(device_type: str):
-    """Inside, what `autocast` made of a weight is kept from batch to batch, until the outermost context ends."""
+    """Inside, what `autocast` makes of a weight is kept from batch to batch."""
     return torch.autocast(device_type, enabled=False)
 
 
