@@ -7,9 +7,11 @@ apart for these sums take the plain ones.
 Axes: B sentences, T tokens, K tags.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
 
+MAX_SCANNED = 1 << 25  # numbers in the matrices of all steps
 MAX_SPREAD = 300.0  # nats between the largest and the smallest transition; see `fits`
 
 
@@ -84,16 +86,44 @@ class _LogPartition(torch.autograd.Function):
 def _sums(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
     """(T, D, B, K): log of the sums over all paths that end in each tag, in each of D directions.
 
-    steps (T, D, B, K), edges (D, 1, K), inner (D, K, K).
+    steps (T, D, B, K), edges (D, 1, K), inner (D, K, K), all float64.
     """
-    factors = inner.exp()
-    state = steps[0] + edges
-    states = [state]
-    for scores in steps[1:].unbind():
-        top = state.amax(-1, keepdim=True)
-        state = torch.matmul((state - top).exp_(), factors).log_().add_(top).add_(scores)
-        states.append(state)
-    return torch.stack(states)
+    wide = steps.numel() * steps.shape[-1] <= MAX_SCANNED
+    return (scan if steps.is_cuda and wide else stepwise)(steps, edges, inner)
+
+
+@np.errstate(all="ignore")  # what is not a number goes on as such, as in torch
+def stepwise(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
+    """`_sums` one token after the other, in numpy, whose calls cost least where so little is in each."""
+    scores, factors = steps.numpy(force=True), inner.exp().numpy(force=True)
+    states = np.empty(scores.shape)
+    np.add(scores[0], edges.numpy(force=True), out=states[0])
+    for before, state, at_token in zip(states[:-1], states[1:], scores[1:], strict=True):
+        top = before.max(axis=-1, keepdims=True)
+        np.matmul(np.exp(before - top), factors, out=state)
+        np.log(state, out=state)
+        state += top
+        state += at_token
+    return torch.from_numpy(states).to(steps.device)
+
+
+def scan(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
+    """`_sums` in log2(T) rounds of products of K x K matrices, for a device that does them side by side.
+
+    After a round every token knows the sums over the last 1, 2, 4, ... steps to it (Hillis and Steele, 1986,
+    "Data parallel algorithms"; Rush, 2020, "Torch-Struct", for chains).  A row is scaled by its largest sum,
+    a column too: what then underflows is e^-400 of what stays, as transitions that fit are so near.
+    """
+    sums = inner[:, None] + steps[1:, ..., None, :]  # (T-1, D, B, K, K): from tag i before to tag j
+    reach = 1
+    while reach < len(sums):
+        left, right = sums[:-reach], sums[reach:]
+        rows, columns = left.amax(-1, keepdim=True), right.amax(-2, keepdim=True)
+        joined = torch.log((left - rows).exp() @ (right - columns).exp()) + rows + columns
+        sums = torch.cat([sums[:reach], joined])
+        reach *= 2
+    first = steps[0] + edges
+    return torch.cat([first[None], torch.logsumexp(first[..., None] + sums, dim=-2)])
 
 
 def _marginals(alpha, beta, scores, mask, inner, log_z) -> tuple[Tensor, Tensor]:

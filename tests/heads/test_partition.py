@@ -4,8 +4,9 @@ import pytest
 import torch
 from torchcrf import CRF
 
+from ner.heads import partition
 from ner.heads.crf import path_scores
-from ner.heads.partition import MAX_SPREAD, fits, log_partition
+from ner.heads.partition import MAX_SPREAD, fits, log_partition, scan, stepwise
 
 
 def make(n_sentences, n_tokens, n_tags, *, seed=0, scale=1.0):
@@ -47,11 +48,13 @@ def test_is_the_sum_over_all_paths():
         assert found[row].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
+@pytest.mark.parametrize("sums", [stepwise, scan])
 @pytest.mark.parametrize(
     ("n_tokens", "n_tags", "scale"),
     [(1, 5, 1.0), (2, 1, 1.0), (9, 7, 1.0), (40, 25, 1.0), (2427, 3, 1.0), (12, 7, 100.0), (12, 7, 1e4)],
 )
-def test_loss_and_gradients_are_those_of_pytorch_crf(n_tokens, n_tags, scale):
+def test_loss_and_gradients_are_those_of_pytorch_crf(n_tokens, n_tags, scale, sums, monkeypatch):
+    monkeypatch.setattr(partition, "_sums", sums)
     crf, emissions, mask, tags = make(3, n_tokens, n_tags, scale=scale)
     weights = torch.tensor([1.0, 0.5, -2.0], dtype=torch.float64)
     wanted = [emissions, *crf.parameters()]
@@ -79,6 +82,19 @@ def test_gradients_have_the_types_of_what_they_belong_to():
     losses(crf, emissions, mask, tags).sum().backward()
     assert emissions.grad.dtype == torch.bfloat16
     assert {p.grad.dtype for p in crf.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("far", [0.0, MAX_SPREAD / 2])
+def test_a_scan_is_as_exact_as_steps_for_all_transitions_that_fit(far):
+    """However peaked the emissions are; 0 nats for every number of tokens about a power of two."""
+    for n_tokens in (1, 2, 3, 4, 5, 8, 9, 31, 32, 33):
+        generator = torch.Generator().manual_seed(n_tokens)
+        steps = 1e3 * torch.randn(n_tokens, 2, 3, 4, generator=generator, dtype=torch.float64)
+        edges = torch.randn(2, 1, 4, generator=generator, dtype=torch.float64)
+        inner = far * torch.randint(-1, 2, (2, 4, 4), generator=generator).double()
+        torch.testing.assert_close(
+            scan(steps, edges, inner), stepwise(steps, edges, inner), rtol=1e-12, atol=0
+        )
 
 
 @pytest.mark.parametrize("far", [MAX_SPREAD - 1, -MAX_SPREAD, -10_000.0, 1e6])
