@@ -156,7 +156,7 @@ def skipped_steps(progress: Progress, scaler: torch.amp.GradScaler) -> str:
     return f"  {n_skipped} steps skipped as fp16 overflowed" if n_skipped else ""
 
 
-@torch.inference_mode()
+@torch.no_grad()  # inference_mode would not let autocast keep what it makes of a weight
 def predict(
     tagger: Tagger,
     loader: DataLoader,

@@ -1,10 +1,10 @@
 """Predictions as files and lines: columns and JSON for a scored split, JSON lines for raw text."""
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from ner.corpus import Sentence, escape
@@ -13,7 +13,7 @@ from ner.engine import predict
 from ner.model import Model
 from ner.runtime import whole_file
 from ner.tags import Span, n_overlapping, spans_to_tags
-from ner.text import Token, tokenize
+from ner.text import tokenize
 
 CHUNK_TEXTS = 2048
 CHUNK_CHARACTERS = 200_000
@@ -67,14 +67,14 @@ def tag_texts(
 def tag_tokens(
     model: Model,
     texts: Sequence[str],
-    cut: Sequence[Sequence[Token]],
+    cut: Sequence[Sequence[tuple[int, int]]],
     *,
     device: torch.device,
     batch_tokens: int,
 ) -> Iterator[dict]:
-    """As `tag_texts`, for texts that are already cut into tokens."""
+    """As `tag_texts`, for texts that are already cut into tokens, start and end of each."""
     rows = [row for row, tokens in enumerate(cut) if tokens]
-    sentences = [Sentence(tuple(texts[row][t.start : t.end] for t in cut[row]), None) for row in rows]
+    sentences = [Sentence(tuple(texts[row][start:end] for start, end in cut[row]), None) for row in rows]
     found: dict[int, list] = {}
     if sentences:
         examples = encode(sentences, model.tokenizer)
@@ -84,7 +84,7 @@ def tag_tokens(
     for row, (text, tokens) in enumerate(zip(texts, cut, strict=True)):
         entities = []
         for span in found.get(row, ()):
-            start, end = tokens[span.start].start, tokens[span.end - 1].end
+            start, end = tokens[span.start][0], tokens[span.end - 1][1]
             entity = {"start": start, "end": end, "label": span.label, "text": text[start:end]}
             entities.append(entity | {"score": float(f"{span.score:.6g}")})
         yield {"text": text, "entities": entities}
@@ -103,8 +103,9 @@ def tag_sentences(
         chunk = sentences[first : first + CHUNK_TEXTS]
         cut = []
         for sentence in chunk:
-            ends = itertools.accumulate(len(token) + gap for token in sentence.tokens)
-            cut.append([Token(e - gap - len(t), e - gap) for e, t in zip(ends, sentence.tokens, strict=True)])
+            lengths = np.fromiter(map(len, sentence.tokens), np.int64, len(sentence.tokens))
+            ends = np.cumsum(lengths + gap) - gap
+            cut.append(list(zip((ends - lengths).tolist(), ends.tolist(), strict=True)))
         texts = [(" " * gap).join(sentence.tokens) for sentence in chunk]
         yield from tag_tokens(model, texts, cut, device=device, batch_tokens=batch_tokens)
 

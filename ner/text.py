@@ -34,5 +34,5 @@ def tokenize(text: str, unit: str) -> list[Token]:
     white space left out.
     """
     if unit == "char":
-        return [Token(i, i + 1) for i in range(len(text))]
+        return list(map(Token, range(len(text)), range(1, len(text) + 1)))
     return [Token(*match.span()) for match in _WORD.finditer(text)]
