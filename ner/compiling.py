@@ -15,10 +15,17 @@ def compile_encoder(tagger: Tagger) -> None:
     """
     if not isinstance(tagger.encoder, Bert):
         raise DataError("--compile: expected BERT or a relative of it, got another encoder")
-    on_cpu = tagger.device.type == "cpu"
-    if on_cpu:
+    if tagger.device.type == "cpu":
         check_compiler()
-    tagger.encoder = torch.compile(tagger.encoder, dynamic=True, options={"freezing": on_cpu})
+        freeze_weights()
+    tagger.encoder = torch.compile(tagger.encoder, dynamic=True)
+
+
+def freeze_weights() -> None:
+    """In all that is compiled from now on; `options` of torch.compile do not reach what lays weights out."""
+    import torch._inductor.config  # a second, which programs that compile nothing need not spend
+
+    torch._inductor.config.freezing = True
 
 
 def check_compiler() -> None:

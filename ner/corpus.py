@@ -8,6 +8,7 @@ One sentence a line; tokens, and tags, separated by exactly one space.  Where en
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -158,7 +159,9 @@ def _read_tokens(path: Path, number: int, line: str) -> tuple[str, ...]:
     items = line.rstrip(" ").split(" ")
     if "" in items:
         raise DataError(f"{path}:{number}: empty token, expected tokens separated by one space")
-    return tuple(unescape(item) for item in items)
+    if "\\" in line:
+        items = map(unescape, items)
+    return tuple(map(sys.intern, items))  # one object for all places where a token stands
 
 
 def _gold_lines(path: Path, sentences_path: Path, n_sentences: int) -> list[str]:
@@ -198,9 +201,9 @@ def _spans_of(where: str, line: str, n_tokens: int) -> tuple[Span, ...]:
 
 def _read_tags(path: Path, sentences_path: Path, tokens: list[tuple[str, ...]]) -> Split:
     lines = _gold_lines(path, sentences_path, len(tokens))
-    rows = [line.rstrip(" ").split(" ") for line in lines]
     first_seen: dict[str, int] = {}
-    for number, (row, sentence) in enumerate(zip(rows, tokens, strict=True), start=1):
+    for number, (line, sentence) in enumerate(zip(lines, tokens, strict=True), start=1):
+        row = line.rstrip(" ").split(" ")
         if len(row) != len(sentence):
             raise DataError(
                 f"{path}:{number}: {len(row)} tags, expected {len(sentence)} as in {sentences_path}"
@@ -209,8 +212,10 @@ def _read_tags(path: Path, sentences_path: Path, tokens: list[tuple[str, ...]]) 
             first_seen.setdefault(tag, number)
     kinds = tag_set_of(first_seen, path)
     split = Split([], [])
-    for number, (row, sentence) in enumerate(zip(rows, tokens, strict=True), start=1):
-        ids = [kinds.index[tag] for tag in row]
+    for number, (line, sentence) in enumerate(zip(lines, tokens, strict=True), start=1):
+        ids = [
+            kinds.index[tag] for tag in line.rstrip(" ").split(" ")
+        ]  # all of them at once would fill memory
         split.illegal.extend((number, position) for position in kinds.illegal_positions(ids))
         split.sentences.append(Sentence(sentence, tuple(kinds.spans(ids))))
     return split

@@ -4,6 +4,7 @@ The order of an epoch is a pure function of (seed, epoch), so a run can be resum
 worker needs a random state.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -50,20 +51,25 @@ class Examples:
 
 def encode(sentences: Sequence[Sentence], tokenizer: Tokenizer) -> Examples:
     """Pieces every token of every sentence; ValueError on a sentence without tokens."""
-    pieces_of = {
-        t: tokenizer.pieces(t) for t in dict.fromkeys(chain.from_iterable(s.tokens for s in sentences))
-    }
     n_tokens = [len(sentence.tokens) for sentence in sentences]
     if 0 in n_tokens:
         raise ValueError(f"sentence {n_tokens.index(0)} has no tokens, expected at least one")
-    per_token = [pieces_of[token] for sentence in sentences for token in sentence.tokens]
-    lengths = np.fromiter(map(len, per_token), np.int64, len(per_token))
     token_ends = np.concatenate([[0], np.cumsum(n_tokens)]).astype(np.int64)
+    number: defaultdict[str, int] = defaultdict()
+    number.default_factory = number.__len__  # a token that is new gets the next number
+    tokens = chain.from_iterable(sentence.tokens for sentence in sentences)
+    numbers = np.fromiter(map(number.__getitem__, tokens), np.int32, int(token_ends[-1]))
+    distinct = [tokenizer.pieces(token) for token in number]
+    n_pieces = np.array([len(pieces) for pieces in distinct], np.int64)
+    flat = np.fromiter(chain.from_iterable(distinct), np.int32, int(n_pieces.sum()))
+
+    lengths = n_pieces[numbers]
     starts = np.concatenate([[0], np.cumsum(lengths)])
     piece_ends = starts[token_ends]
+    from_flat = np.repeat((np.cumsum(n_pieces) - n_pieces)[numbers] - starts[:-1], lengths)
     return Examples(
         sentences=sentences,
-        pieces=np.fromiter(chain.from_iterable(per_token), np.int32, int(starts[-1])),
+        pieces=flat[from_flat + np.arange(len(from_flat))],
         token_starts=(starts[:-1] - np.repeat(piece_ends[:-1], n_tokens)).astype(np.int32),
         piece_ends=piece_ends,
         token_ends=token_ends,

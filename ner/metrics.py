@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ner.tags import Span
 
 
@@ -83,37 +85,56 @@ def score(
     `n_tokens` are the lengths of the sentences, for the accuracy.  ValueError where the three differ in
     length.
     """
-    scores = Scores()
-    for gold_spans, predicted_spans, length in zip(gold, predicted, n_tokens, strict=True):
-        truth, guess = set(gold_spans), set(predicted_spans)
-        for spans, name in ((truth, "n_gold"), (guess, "n_predicted"), (truth & guess, "n_correct")):
-            for span in spans:
-                counts = scores.per_type.setdefault(span.label, Counts())
-                setattr(counts, name, getattr(counts, name) + 1)
-        truth_tags, guess_tags = _tagged(truth), _tagged(guess)
-        wrong = sum(truth_tags.get(t) != guess_tags.get(t) for t in truth_tags.keys() | guess_tags.keys())
-        scores.n_sentences += 1
-        scores.n_tokens += length
-        scores.n_tokens_correct += length - wrong
-        scores.n_tokens_outside += length - len(truth_tags)
-    for name in ("n_gold", "n_predicted", "n_correct"):
-        setattr(scores.total, name, sum(getattr(c, name) for c in scores.per_type.values()))
-    return scores
+    if not len(gold) == len(predicted) == len(n_tokens):
+        lengths = f"{len(gold)}, {len(predicted)} and {len(n_tokens)}"
+        raise ValueError(f"gold, predicted and n_tokens: got {lengths} sentences, expected as many of each")
+    truth, guess = (
+        {(row, *s) for row, spans in enumerate(both) for s in spans} for both in (gold, predicted)
+    )
+    per_type: dict[str, Counts] = defaultdict(Counts)
+    for name, spans in (("n_gold", truth), ("n_predicted", guess), ("n_correct", truth & guess)):
+        for label, n in Counter(span[3] for span in spans).items():
+            setattr(per_type[label], name, n)
+    n_all = sum(n_tokens)
+    return Scores(
+        total=Counts(len(truth), len(guess), len(truth & guess)),
+        per_type=dict(per_type),
+        n_sentences=len(gold),
+        n_tokens=n_all,
+        n_tokens_correct=n_all - _n_wrong(truth, guess),
+        n_tokens_outside=n_all - _n_covered(truth, n_tokens),
+    )
 
 
-def _tagged(spans: Iterable[Span]) -> dict[int, set[tuple[bool, str]]]:
-    """Token -> (first of its entity?, label), of each that it is in; tokens outside are left out."""
-    tagged: dict[int, set] = defaultdict(set)
-    for start, end, label in spans:
+def _n_wrong(truth: set[tuple], guess: set[tuple]) -> int:
+    """Tokens whose tags differ: among those that a span (row, start, end, label) of one side covers."""
+    missed, spurious = _tagged(truth - guess), _tagged(guess - truth)
+    places = missed.keys() | spurious.keys()
+    rows = {row for row, _ in places}
+    shared = _tagged(span for span in truth & guess if span[0] in rows)  # they may overlap those
+    return sum(missed[p] | shared[p] != spurious[p] | shared[p] for p in places)
+
+
+def _n_covered(spans: set[tuple], n_tokens: Sequence[int]) -> int:
+    """Tokens that any of the spans (row, start, end, label) covers."""
+    firsts = np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)])
+    places = np.array([(row, start, end) for row, start, end, _ in spans], np.int64).reshape(-1, 3)
+    steps = np.zeros(firsts[-1] + 1, np.int64)
+    np.add.at(steps, firsts[places[:, 0]] + places[:, 1], 1)
+    np.add.at(steps, firsts[places[:, 0]] + places[:, 2], -1)
+    return int((steps.cumsum() > 0).sum())
+
+
+def _tagged(spans: Iterable[tuple[int, int, int, str]]) -> defaultdict[tuple[int, int], set]:
+    """(row, token) -> (first of its entity?, label), of each span (row, start, end, label) that it is in."""
+    tagged: defaultdict[tuple[int, int], set] = defaultdict(set)
+    for row, start, end, label in spans:
         for t in range(start, end):
-            tagged[t].add((t == start, label))
+            tagged[row, t].add((t == start, label))
     return tagged
 
 
 def tag_counts(spans: Iterable[Iterable[Span]]) -> Counter:
     """How many tokens bear each BIO tag; for a look at a model that predicts nothing right."""
-    counts: Counter = Counter()
-    for sentence in spans:
-        for tags in _tagged(sentence).values():
-            counts.update(("B-" if first else "I-") + label for first, label in tags)
-    return counts
+    tagged = _tagged((row, *span) for row, sentence in enumerate(spans) for span in sentence)
+    return Counter(("B-" if first else "I-") + label for tags in tagged.values() for first, label in tags)
