@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = {
     "tags": set(),
     "batch": set(),
-    "encoders": set(),
+    "dropout": set(),
+    "encoders": {"dropout"},
     "optim": set(),
     "npy": set(),
     "encodings": set(),
@@ -21,7 +22,7 @@ ORDER = {
     "significance": {"tags"},
     "report": {"tags", "metrics"},
     "results": {"tags", "corpus", "significance"},
-    "heads": {"tags", "batch"},
+    "heads": {"tags", "batch", "dropout"},
     "features": {"encoders"},
     "formats": {"tags", "encodings", "corpus", "text"},
     "dataset": {"tags", "corpus", "formats"},
@@ -50,6 +51,7 @@ ORDER = {
         ),
         *("config", "integrity", "runtime"),
     },
+    "compiling": {"corpus", "encoders", "model"},
     "objectives": {"batch", "config", "runtime"},
     "engine": {
         *("tags", "batch", "data_loader", "distributed", "model", "objectives", "optim", "runtime"),
