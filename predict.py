@@ -78,6 +78,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    runtime.bound_kernels()
     device, precision = runtime.device_and_precision(args)
     runtime.start_log()
     if args.chunk < 1:
