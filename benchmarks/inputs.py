@@ -87,8 +87,7 @@ def start(args: argparse.Namespace) -> torch.device:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = runtime.pick_device(args.device)
-    if "batch_tokens" in args and args.batch_tokens is None:
-        args.batch_tokens = runtime.default_batch_tokens(device)
+    runtime.settle_batch_tokens(args, device)
     return device
 
 

@@ -155,8 +155,12 @@ def read_split(data_dir: str | Path, split: str) -> Split:
     return reader(gold[0], path, tokens)
 
 
+def _items(line: str) -> list[str]:
+    return line.rstrip(" ").split(" ")
+
+
 def _read_tokens(path: Path, number: int, line: str) -> tuple[str, ...]:
-    items = line.rstrip(" ").split(" ")
+    items = _items(line)
     if "" in items:
         raise DataError(f"{path}:{number}: empty token, expected tokens separated by one space")
     if "\\" in line:
@@ -203,7 +207,7 @@ def _read_tags(path: Path, sentences_path: Path, tokens: list[tuple[str, ...]]) 
     lines = _gold_lines(path, sentences_path, len(tokens))
     first_seen: dict[str, int] = {}
     for number, (line, sentence) in enumerate(zip(lines, tokens, strict=True), start=1):
-        row = line.rstrip(" ").split(" ")
+        row = _items(line)
         if len(row) != len(sentence):
             raise DataError(
                 f"{path}:{number}: {len(row)} tags, expected {len(sentence)} as in {sentences_path}"
@@ -212,10 +216,9 @@ def _read_tags(path: Path, sentences_path: Path, tokens: list[tuple[str, ...]]) 
             first_seen.setdefault(tag, number)
     kinds = tag_set_of(first_seen, path)
     split = Split([], [])
+    # split once more: the tags of all lines at once would fill memory
     for number, (line, sentence) in enumerate(zip(lines, tokens, strict=True), start=1):
-        ids = [
-            kinds.index[tag] for tag in line.rstrip(" ").split(" ")
-        ]  # all of them at once would fill memory
+        ids = [kinds.index[tag] for tag in _items(line)]
         split.illegal.extend((number, position) for position in kinds.illegal_positions(ids))
         split.sentences.append(Sentence(sentence, tuple(kinds.spans(ids))))
     return split

@@ -159,11 +159,18 @@ def device_and_precision(args: argparse.Namespace) -> tuple[torch.device, str]:
             raise DataError(f"--threads {args.threads}: expected 1 or more")
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
-    if "batch_tokens" in args:
-        args.batch_tokens = default_batch_tokens(device) if args.batch_tokens is None else args.batch_tokens
-        if args.batch_tokens < 1:
-            raise DataError(f"--batch_tokens {args.batch_tokens}: expected 1 or more")
+    settle_batch_tokens(args, device)
     return device, "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+
+
+def settle_batch_tokens(args: argparse.Namespace, device: torch.device) -> None:
+    """Gives a `batch_tokens` that the program has and nobody gave its value; DataError below 1."""
+    if "batch_tokens" not in args:
+        return
+    if args.batch_tokens is None:
+        args.batch_tokens = default_batch_tokens(device)
+    if args.batch_tokens < 1:
+        raise DataError(f"--batch_tokens {args.batch_tokens}: expected 1 or more")
 
 
 def autocast(device_type: str, precision: str):

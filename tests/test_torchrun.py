@@ -14,7 +14,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import build_dataset
 import pretrain
 import train
 from ner.corpus import read_split
@@ -22,7 +21,7 @@ from ner.data_loader import DataLoader, encode
 from ner.experiment import evaluate
 from ner.integrity import check_manifest
 from ner.model import load
-from ner.runtime import run
+from tests.test_train import build_short
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "data" / "sample" / "sample.bio"
@@ -45,14 +44,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """Sixty short sentences of the sample, built."""
-    folder = tmp_path_factory.mktemp("data")
-    blocks = SAMPLE.read_text(encoding="utf-8").split("\n\n")
-    short = [block for block in blocks if 2 < block.count("\n") < 36][:60]
-    (folder / "sixty.bio").write_text("\n\n".join(short) + "\n\n", encoding="utf-8")
-    files = ["--train", str(folder / "sixty.bio"), "--out_dir", str(folder / "built")]
-    sizes = ["--val_size", "13", "--test_size", "0"]
-    assert run(build_dataset.main, build_dataset.parse_args, [*files, *sizes]) == 0
-    return folder / "built"
+    return build_short(tmp_path_factory.mktemp("data"), 60, 36, "--val_size", 13, "--test_size", 0)
 
 
 def make_experiment(folder, **params) -> Path:

@@ -95,15 +95,20 @@ def program(module, *argv) -> None:
     assert runtime.run(module.main, module.parse_args, [str(item) for item in argv]) == 0
 
 
+def build_short(folder: Path, n: int, n_lines: int, *options) -> Path:
+    """`n` sentences of the sample, of fewer than `n_lines` lines, built."""
+    blocks = SAMPLE.read_text(encoding="utf-8").split("\n\n")
+    short = [block for block in blocks if 2 < block.count("\n") < n_lines][:n]
+    (folder / "short.bio").write_text("\n\n".join(short) + "\n\n", encoding="utf-8")
+    program(build_dataset, "--train", folder / "short.bio", "--out_dir", folder / "built", *options)
+    return folder / "built"
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """Sixty short sentences of the sample: forty to train on, ten each for val and test."""
     folder = tmp_path_factory.mktemp("data")
-    blocks = SAMPLE.read_text(encoding="utf-8").split("\n\n")
-    short = [block for block in blocks if 2 < block.count("\n") < 36][:60]
-    (folder / "sixty.bio").write_text("\n\n".join(short) + "\n\n", encoding="utf-8")
-    sizes = ["--val_size", 10, "--test_size", 10]
-    program(build_dataset, "--train", folder / "sixty.bio", "--out_dir", folder / "built", *sizes)
+    build_short(folder, 60, 36, "--val_size", 10, "--test_size", 10)
     assert [len(read_split(folder / "built", s).sentences) for s in ("train", "val", "test")] == [40, 10, 10]
     return folder / "built"
 

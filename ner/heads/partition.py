@@ -88,8 +88,8 @@ def _sums(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
 
     steps (T, D, B, K), edges (D, 1, K), inner (D, K, K), all float64.
     """
-    wide = steps.numel() * steps.shape[-1] <= MAX_SCANNED
-    return (scan if steps.is_cuda and wide else stepwise)(steps, edges, inner)
+    scannable = steps.is_cuda and steps.numel() * steps.shape[-1] <= MAX_SCANNED
+    return (scan if scannable else stepwise)(steps, edges, inner)
 
 
 @np.errstate(all="ignore")  # what is not a number goes on as such, as in torch

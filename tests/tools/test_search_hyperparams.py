@@ -6,17 +6,15 @@ from pathlib import Path
 
 import pytest
 
-import build_dataset
 import ner.experiment
 import train
-from ner import runtime, search
+from ner import search
 from ner.experiment import Experiment
 from ner.metrics import Counts, Scores
 from ner.runtime import TrainingError
-from tests.test_train import interrupt_at_call
+from tests.test_train import build_short, interrupt_at_call
 from tools import search_hyperparams
 
-SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "sample.bio"
 ENCODER = {"name": "lstm", "hidden_size": 8, "num_hidden_layers": 1, "embedding_size": 8}
 PARAMS = {"encoder": ENCODER, "batch_size": 8, "learning_rate": 1e-2, "epoch_num": 2}
 TIMES = ("seconds", "tokens_per_second", "peak_memory_mb")
@@ -25,13 +23,7 @@ TIMES = ("seconds", "tokens_per_second", "peak_memory_mb")
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     """Thirty short sentences to train on, ten for val."""
-    folder = tmp_path_factory.mktemp("data")
-    blocks = SAMPLE.read_text(encoding="utf-8").split("\n\n")
-    short = [block for block in blocks if 2 < block.count("\n") < 30][:40]
-    (folder / "forty.bio").write_text("\n\n".join(short) + "\n\n", encoding="utf-8")
-    argv = ["--train", folder / "forty.bio", "--out_dir", folder / "built", "--val_size", 10]
-    assert runtime.run(build_dataset.main, build_dataset.parse_args, [str(item) for item in argv]) == 0
-    return folder / "built"
+    return build_short(tmp_path_factory.mktemp("data"), 40, 30, "--val_size", 10)
 
 
 @pytest.fixture
