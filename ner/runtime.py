@@ -128,11 +128,13 @@ def pick_device(name: str | None = None) -> torch.device:
 
 
 def bound_kernels() -> None:
-    """For prediction on a CPU: oneDNN is to keep 240 compiled kernels, not 1,024; before the first product.
+    """For prediction on a CPU: how many products are kept ready, before the first one is made.
 
-    The last batch of every chunk of texts has a shape of its own; the shapes that come again need some 200.
+    The last batch of every chunk of texts has a shape of its own; the shapes that come again need some 200
+    kernels of oneDNN, which would keep 1,024, and few of torch's descriptions of them, 1,024 as well.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "240")
+    os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 
 def add_batch_tokens(parser: argparse.ArgumentParser) -> None:
