@@ -4,7 +4,7 @@ Over legal tags this is seqeval's `mode="strict"`; all sentences are counted tog
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -92,49 +92,53 @@ def score(
         {(row, *s) for row, spans in enumerate(both) for s in spans} for both in (gold, predicted)
     )
     per_type: dict[str, Counts] = defaultdict(Counts)
-    for name, spans in (("n_gold", truth), ("n_predicted", guess), ("n_correct", truth & guess)):
+    correct = truth & guess
+    for name, spans in (("n_gold", truth), ("n_predicted", guess), ("n_correct", correct)):
         for label, n in Counter(span[3] for span in spans).items():
             setattr(per_type[label], name, n)
-    n_all = sum(n_tokens)
+    firsts = np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)])
+    tags, found = (_tags(spans, firsts, list(per_type)) for spans in (truth, guess))
+    wrong = np.setxor1d(tags, found, assume_unique=True)
     return Scores(
-        total=Counts(len(truth), len(guess), len(truth & guess)),
+        total=Counts(len(truth), len(guess), len(correct)),
         per_type=dict(per_type),
         n_sentences=len(gold),
-        n_tokens=n_all,
-        n_tokens_correct=n_all - _n_wrong(truth, guess),
-        n_tokens_outside=n_all - _n_covered(truth, n_tokens),
+        n_tokens=int(firsts[-1]),
+        n_tokens_correct=int(firsts[-1]) - _n_places(wrong, per_type),
+        n_tokens_outside=int(firsts[-1]) - _n_places(tags, per_type),
     )
 
 
-def _n_wrong(truth: set[tuple], guess: set[tuple]) -> int:
-    """Tokens whose tags differ: among those that a span (row, start, end, label) of one side covers."""
-    missed, spurious = _tagged(truth - guess), _tagged(guess - truth)
-    places = missed.keys() | spurious.keys()
-    rows = {row for row, _ in places}
-    shared = _tagged(span for span in truth & guess if span[0] in rows)  # they may overlap those
-    return sum(missed[p] | shared[p] != spurious[p] | shared[p] for p in places)
+def _tags(spans: set[tuple], firsts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+    """A number for each tag that a token has from the spans (row, start, end, label): sorted, each once.
+
+    The token's place in all sentences, which begin at `firsts`, then whether it is the first of its entity,
+    then its label.  A token has several tags where entities overlap.
+    """
+    if not spans:
+        return np.zeros(0, np.int64)
+    rows, starts, ends, names = zip(*spans, strict=True)
+    starts = np.array(starts)
+    lengths = np.array(ends) - starts
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    places = np.repeat(firsts[np.array(rows)] + starts, lengths) + within
+    numbers = {label: number for number, label in enumerate(labels)}
+    label = np.repeat([numbers[name] for name in names], lengths)
+    tags = np.sort((2 * places + (within == 0)) * len(labels) + label)
+    return tags[np.diff(tags, prepend=-1) > 0]
 
 
-def _n_covered(spans: set[tuple], n_tokens: Sequence[int]) -> int:
-    """Tokens that any of the spans (row, start, end, label) covers."""
-    firsts = np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)])
-    places = np.array([(row, start, end) for row, start, end, _ in spans], np.int64).reshape(-1, 3)
-    steps = np.zeros(firsts[-1] + 1, np.int64)
-    np.add.at(steps, firsts[places[:, 0]] + places[:, 1], 1)
-    np.add.at(steps, firsts[places[:, 0]] + places[:, 2], -1)
-    return int((steps.cumsum() > 0).sum())
-
-
-def _tagged(spans: Iterable[tuple[int, int, int, str]]) -> defaultdict[tuple[int, int], set]:
-    """(row, token) -> (first of its entity?, label), of each span (row, start, end, label) that it is in."""
-    tagged: defaultdict[tuple[int, int], set] = defaultdict(set)
-    for row, start, end, label in spans:
-        for t in range(start, end):
-            tagged[row, t].add((t == start, label))
-    return tagged
+def _n_places(tags: np.ndarray, labels: Collection[str]) -> int:
+    """Tokens that the sorted `_tags` speak of."""
+    return int(np.count_nonzero(np.diff(tags // max(1, 2 * len(labels)), prepend=-1)))
 
 
 def tag_counts(spans: Iterable[Iterable[Span]]) -> Counter:
     """How many tokens bear each BIO tag; for a look at a model that predicts nothing right."""
-    tagged = _tagged((row, *span) for row, sentence in enumerate(spans) for span in sentence)
-    return Counter(("B-" if first else "I-") + label for tags in tagged.values() for first, label in tags)
+    tagged = {
+        (row, t, ("B-" if t == start else "I-") + label)
+        for row, sentence in enumerate(spans)
+        for start, end, label, *_ in sentence
+        for t in range(start, end)
+    }
+    return Counter(tag for *_, tag in tagged)
