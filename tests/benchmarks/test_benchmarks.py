@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import crf, data, infer, lengths, startup, train
+from benchmarks import crf, data, infer, lengths, startup, stream, train
 
 
 @pytest.fixture
@@ -61,6 +61,13 @@ def test_crf(quick):
     for row in table["rows"][::3]:
         assert all(float(x) < 1e-4 for x in row["check"].removeprefix("off by ").split(", "))
     assert len(share["rows"]) == 1
+
+
+@pytest.mark.slow
+def test_stream(quick):
+    [table], _ = quick(stream)
+    assert [row["predict.py"] for row in table["rows"]] == ["0.01 MB", "0.02 MB"]
+    assert {row["check"] for row in table["rows"]} == {"every line, in order"}
 
 
 @pytest.mark.parametrize("module", [train, infer, data, startup], ids=lambda m: m.__name__)
