@@ -7,6 +7,7 @@ worker needs a random state.
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -174,6 +175,11 @@ class DataLoader:
         self._length = np.minimum(rounded(window), windows.max_len)
 
     def __len__(self) -> int:
+        """Batches of any epoch."""
+        return self._n_batches
+
+    @cached_property
+    def _n_batches(self) -> int:
         return len(self.batch_indices(0))
 
     @property

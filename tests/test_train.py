@@ -22,6 +22,7 @@ import train
 from ner import runtime
 from ner.averaging import WeightAverage
 from ner.corpus import read_split
+from ner.data_loader import DataLoader
 from ner.experiment import Experiment, Patience
 from ner.metrics import Counts, Scores
 from ner.tokenizer import learn_vocabulary
@@ -609,6 +610,16 @@ def test_layers_that_may_not_learn_keep_their_bytes(start, data, tmp_path, param
     after = load_file(folder / "last" / "model.safetensors")
     for name in after.keys() & {n for n in published if n.endswith("weight")}:
         assert torch.equal(after[name], published[name]) == any(part in name for part in still), name
+
+
+def test_the_order_of_sentences_is_made_once_an_epoch_however_many_its_steps(start, monkeypatch):
+    made, batch_indices = [], DataLoader.batch_indices
+    monkeypatch.setattr(
+        DataLoader, "batch_indices", lambda self, epoch: made.append(epoch) or batch_indices(self, epoch)
+    )
+    folder, _ = start(epoch_num=2, batch_size=1)
+    assert json.loads((folder / "resolved.json").read_text())["steps_an_epoch"] > 10
+    assert len(made) == 5  # the number of batches; in each epoch that of train and, to be scored, of val
 
 
 @pytest.mark.parametrize("params", [{"loss": "focal"}, {"loss": "dice"}, {"label_smoothing": 0.1}])
