@@ -38,6 +38,7 @@ _BILOU = str.maketrans("LU", "ES")
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
 MAX_TAGS = 2000  # a table of all pairs is made
+PYTORCH_CRF = {"crf.transitions", "crf.start_transitions", "crf.end_transitions"}
 FEATURES = "features."  # what the names of its tensors begin with in a file
 # what a published config calls the dropout before the classifier, where not `classifier_dropout`
 DROPOUT_KEYS = {"albert": "classifier_dropout_prob"}
@@ -195,6 +196,7 @@ def load(
 ) -> Model:
     """Opens a model directory that can tag: one of ours, or a published token classifier of BERT's family.
 
+    Where the config, being another program's, names no head, it is a CRF if pytorch-crf's tensors are there.
     `unit` overrules how raw text is cut, `max_len` the pieces a window, `long_text` what becomes of more.
     Raises DataError as `open_encoder`, and where the directory has no tags or no classifier or the window
     does not fit.
@@ -213,7 +215,8 @@ def load(
         raise DataError(f"{where}: {error}") from None
     width = features.width if features else encoder.width
     facts = _facts(own, where)
-    head = build_head(own.get("head", "softmax"), width, tag_set, dropout=dropout, facts=facts, where=where)
+    name = own.get("head", "crf" if weights.keys() >= PYTORCH_CRF else "softmax")
+    head = build_head(name, width, tag_set, dropout=dropout, facts=facts, where=where)
     try:
         load_encoder(head, weights, where=model_dir)
         if features:

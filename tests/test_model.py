@@ -15,6 +15,7 @@ from ner.data_loader import DataLoader, Windows, encode
 from ner.encoders.weights import read_weights, save_weights
 from ner.engine import Progress, train_epoch
 from ner.heads import HEADS
+from ner.heads.crf import CrfHead
 from ner.model import (
     MAX_SPARE_ROWS,
     Model,
@@ -302,6 +303,19 @@ def test_what_transformers_lacks_names_an_architecture_of_its_own(tmp_path, enco
     save(tmp_path, make_model(encoder, head))
     (name,) = json.loads((tmp_path / "config.json").read_text())["architectures"]
     assert not hasattr(transformers, name)
+
+
+def test_another_programs_bert_with_pytorch_crf_opens_with_its_crf(tmp_path):
+    """BERT, a classifier and `torchcrf.CRF`, saved with a config that knows nothing of us."""
+    model = make_model("bert", "crf")
+    torch.nn.init.normal_(model.tagger.head.crf.transitions)
+    save(tmp_path, model)
+    edit_config(tmp_path, ner=None)
+    opened = load(tmp_path, unit=model.unit)
+    assert isinstance(opened.tagger.head, CrfHead)
+    for name, tensor in model.tagger.state_dict().items():
+        assert torch.equal(opened.tagger.state_dict()[name], tensor), name
+    assert not [line for line in opened.report if line.startswith("not used")]
 
 
 def test_an_ancestors_directory_opens_as_an_encoder(tmp_path):

@@ -254,21 +254,29 @@ def test_a_peak_that_is_illegal_is_shared_by_its_legal_neighbours():
     assert found[0].score == pytest.approx(ends[found[0].end])
 
 
-@pytest.mark.parametrize("n_labels", [1, 4, 6])
-@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
-def test_viterbi_is_that_of_pytorch_crf_with_illegal_steps_forbidden(scheme, n_labels):
-    """Up to 25 tags; an oracle of another make, in float32."""
+@pytest.mark.parametrize(
+    ("scheme", "n_labels", "n_tokens", "scale"),
+    [
+        *((scheme, n, 30, 1.0) for scheme in ("BIO", "BIOES") for n in (1, 4, 6)),
+        ("BIOES", 6, 30, 1e3),  # 25 tags, peaked
+        ("BIO", 3, 2427, 1.0),  # the longest sentence of MSRA
+    ],
+)
+def test_viterbi_is_that_of_pytorch_crf_with_illegal_steps_forbidden(scheme, n_labels, n_tokens, scale):
+    """Up to 25 tags; an oracle of another make."""
     tag_set = make_tag_set(scheme, [f"T{i}" for i in range(n_labels)])
     transitions = make_transitions(tag_set, seed=n_labels)
-    forbidden = torch.tensor(np.maximum(transitions, -1e4), dtype=torch.float32)
-    crf = CRF(len(tag_set), batch_first=True)
+    forbidden = torch.tensor(np.maximum(transitions, -1e6))
+    crf = CRF(len(tag_set), batch_first=True).double()
     crf.transitions.data = forbidden[:-1, :-1]
     crf.start_transitions.data = forbidden[-1, :-1]
     crf.end_transitions.data = forbidden[:-1, -1]
-    emissions = make_emissions(20, 30, len(tag_set), seed=n_labels)
-    lengths = np.random.default_rng(n_labels).integers(1, 31, size=20)
-    mask = torch.arange(30) < torch.tensor(lengths)[:, None]
-    expected = crf.decode(torch.tensor(emissions, dtype=torch.float32), mask)
+    n_sentences = 20 if n_tokens < 100 else 3
+    emissions = scale * make_emissions(n_sentences, n_tokens, len(tag_set), seed=n_labels)
+    lengths = np.random.default_rng(n_labels).integers(1, n_tokens + 1, size=n_sentences)
+    lengths[:2] = 1, n_tokens
+    mask = torch.arange(n_tokens) < torch.tensor(lengths)[:, None]
+    expected = crf.decode(torch.tensor(emissions), mask)
     assert [path.tolist() for path in viterbi(emissions, lengths, transitions)] == expected
 
 
