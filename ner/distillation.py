@@ -25,7 +25,7 @@ from ner.runtime import binary, casts_kept, default_batch_tokens, whole_file
 from ner.tags import NON_TAGS, TagSet
 from ner.text import tokenize
 
-AT_ONCE = 256  # sentences of like length that are decoded together
+CELLS = 16384  # tokens that are decoded together, padding included
 
 
 @dataclass(frozen=True)
@@ -158,18 +158,19 @@ def _fill(labels, teacher: Model, sentences, order: list[int], temperature: floa
 
 def with_best_spans(sentences: Sequence[Sentence], labels: np.ndarray, tag_set: TagSet) -> list[Sentence]:
     """Sentences annotated with the best legal tagging under soft labels, which are theirs end to end."""
-    transitions, paths = chain.legal_transitions(tag_set), {}
+    transitions, annotated = chain.legal_transitions(tag_set), list(sentences)
     lengths = np.array([len(sentence.tokens) for sentence in sentences])
-    parts = np.split(labels, np.cumsum(lengths)[:-1])
-    order = np.argsort(lengths, kind="stable")
-    for first in range(0, len(order), AT_ONCE):
-        rows = order[first : first + AT_ONCE]
-        scores = np.zeros((len(rows), lengths[rows[-1]], len(tag_set)))
-        for row, i in enumerate(rows):
-            scores[row, : lengths[i]] = np.log(parts[i].astype(np.float64) + 1e-8)
-        paths |= zip(rows.tolist(), chain.viterbi(scores, lengths[rows], transitions), strict=True)
-    best = [tuple(tag_set.spans(paths[i].tolist())) for i in range(len(sentences))]
-    return [sentence._replace(spans=spans) for sentence, spans in zip(sentences, best, strict=True)]
+    ends = np.cumsum(lengths)
+    rest = np.argsort(-lengths, kind="stable")
+    while len(rest):
+        longest = lengths[rest[0]]
+        rows, rest = np.split(rest, [max(1, CELLS // longest)])
+        scores = np.zeros((len(rows), longest, len(tag_set)))
+        for row, i in zip(scores, rows, strict=True):
+            row[: lengths[i]] = np.log(labels[ends[i] - lengths[i] : ends[i]].astype(np.float64) + 1e-8)
+        for i, path in zip(rows, chain.viterbi(scores, lengths[rows], transitions), strict=True):
+            annotated[i] = sentences[i]._replace(spans=tuple(tag_set.spans(path.tolist())))
+    return annotated
 
 
 def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[str, dict]:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+import ner.distillation
 from ner.corpus import Sentence
 from ner.data_loader import DataLoader, Windows, encode
 from ner.distillation import columns, fingerprint, prepare, soft_labels, with_best_spans
+from ner.heads import chain
 from ner.heads.crf import expected_scores, path_scores
 from ner.model import Model, Tagger, build_encoder
 from ner.objectives import distil, likelihood
@@ -171,6 +173,21 @@ def test_unlabelled_text_is_tagged_as_the_teacher_would(tmp_path):
             sentence = lesson.examples.sentences[len(TEXTS) + int(row)]
             assert sentence.spans == tuple(scored.span for scored in spans)
     assert with_best_spans([], lesson.soft[:0], student.tag_set) == []
+
+
+@pytest.mark.parametrize("cells", [1, 12, 16384])
+def test_the_best_tagging_does_not_depend_on_what_is_decoded_together(cells, monkeypatch):
+    monkeypatch.setattr(ner.distillation, "CELLS", cells)
+    tag_set, random = make_model("crf").tag_set, np.random.default_rng(1)
+    lengths = [3, 1, 7, 2, 7, 5, 30]
+    soft = random.dirichlet(np.ones(len(tag_set)), size=sum(lengths)).astype(np.float16)
+    sentences = [Sentence(("国",) * n, None) for n in lengths]
+    one_by_one = []
+    for rows, sentence in zip(np.split(soft, np.cumsum(lengths)[:-1]), sentences, strict=True):
+        scores = np.log(rows[None].astype(np.float64) + 1e-8)
+        (path,) = chain.viterbi(scores, np.array([len(rows)]), chain.legal_transitions(tag_set))
+        one_by_one.append(sentence._replace(spans=tuple(tag_set.spans(path.tolist()))))
+    assert with_best_spans(sentences, soft, tag_set) == one_by_one
 
 
 @pytest.mark.parametrize("head", ["softmax", "crf"])
