@@ -4,7 +4,7 @@ Over legal tags this is seqeval's `mode="strict"`; all sentences are counted tog
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -83,7 +83,7 @@ def score(
     """Scores predicted against gold spans, one iterable of spans a sentence.
 
     `n_tokens` are the lengths of the sentences, for the accuracy.  ValueError where the three differ in
-    length.
+    length or a span leaves its sentence.
     """
     if not len(gold) == len(predicted) == len(n_tokens):
         lengths = f"{len(gold)}, {len(predicted)} and {len(n_tokens)}"
@@ -97,15 +97,15 @@ def score(
         for label, n in Counter(span[3] for span in spans).items():
             setattr(per_type[label], name, n)
     firsts = np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)])
-    tags, found = (_tags(spans, firsts, list(per_type)) for spans in (truth, guess))
-    wrong = np.setxor1d(tags, found, assume_unique=True)
+    truth_tags, guess_tags = (_tags(spans, firsts, list(per_type)) for spans in (truth, guess))
+    wrong = np.setxor1d(truth_tags, guess_tags, assume_unique=True)
     return Scores(
         total=Counts(len(truth), len(guess), len(correct)),
         per_type=dict(per_type),
         n_sentences=len(gold),
         n_tokens=int(firsts[-1]),
-        n_tokens_correct=int(firsts[-1]) - _n_places(wrong, per_type),
-        n_tokens_outside=int(firsts[-1]) - _n_places(tags, per_type),
+        n_tokens_correct=int(firsts[-1]) - _n_places(wrong, len(per_type)),
+        n_tokens_outside=int(firsts[-1]) - _n_places(truth_tags, len(per_type)),
     )
 
 
@@ -118,19 +118,21 @@ def _tags(spans: set[tuple], firsts: np.ndarray, labels: Sequence[str]) -> np.nd
     if not spans:
         return np.zeros(0, np.int64)
     rows, starts, ends, names = zip(*spans, strict=True)
-    starts = np.array(starts)
-    lengths = np.array(ends) - starts
+    rows, starts, ends = np.array(rows), np.array(starts), np.array(ends)
+    lengths = ends - starts
+    if (starts < 0).any() or (lengths < 0).any() or (firsts[rows] + ends > firsts[rows + 1]).any():
+        raise ValueError("a span: expected 0 <= start <= end, and the end inside its sentence")
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    places = np.repeat(firsts[np.array(rows)] + starts, lengths) + within
+    places = np.repeat(firsts[rows] + starts, lengths) + within
     numbers = {label: number for number, label in enumerate(labels)}
     label = np.repeat([numbers[name] for name in names], lengths)
     tags = np.sort((2 * places + (within == 0)) * len(labels) + label)
     return tags[np.diff(tags, prepend=-1) > 0]
 
 
-def _n_places(tags: np.ndarray, labels: Collection[str]) -> int:
+def _n_places(tags: np.ndarray, n_labels: int) -> int:
     """Tokens that the sorted `_tags` speak of."""
-    return int(np.count_nonzero(np.diff(tags // max(1, 2 * len(labels)), prepend=-1)))
+    return int(np.count_nonzero(np.diff(tags // max(1, 2 * n_labels), prepend=-1)))
 
 
 def tag_counts(spans: Iterable[Iterable[Span]]) -> Counter:

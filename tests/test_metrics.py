@@ -163,6 +163,13 @@ def test_the_summary_has_the_figures_that_the_files_promise():
     assert {"n_predicted", "n_correct", "n_sentences", "n_tokens", "accuracy_all_o"} <= set(summary)
 
 
+@pytest.mark.parametrize("span", [Span(0, 3, "LOC"), Span(-1, 1, "LOC"), Span(2, 1, "LOC")])
+def test_a_span_that_leaves_its_sentence(span):
+    for gold, predicted in (([span], []), ([], [span])):
+        with pytest.raises(ValueError, match="inside its sentence"):
+            score([gold, []], [predicted, []], [2, 5])
+
+
 def test_tag_counts():
     spans = [[Span(0, 2, "LOC")], [], [Span(1, 2, "LOC"), ScoredSpan(2, 5, "PER", 0.5).span]]
     assert tag_counts(spans) == {"B-LOC": 2, "I-LOC": 1, "B-PER": 1, "I-PER": 2}
