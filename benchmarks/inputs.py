@@ -38,15 +38,18 @@ COUNTS = ("rounds", "batches", "batch_size", "sentences", "threads", "counts")
 BUDGETS = ("training_tokens", "batch_tokens")
 # what an argument may be, lists of them too; the encoders have 512 positions
 NUMBERS = dict.fromkeys((*COUNTS, *BUDGETS), (1, ANY)) | dict.fromkeys(("max_len", "lengths"), (4, 512))
+NUMBERS["megabytes"] = (0.001, 100_000)
 
 
-def argument_parser(description: str | None, **quick) -> argparse.ArgumentParser:
+def argument_parser(description: str | None, *, rounds: int = 3, **quick) -> argparse.ArgumentParser:
     """The options that all benchmarks share; `quick` are the values that --quick sets besides."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument(
         "--data_dir", type=Path, default=Path("data/msra"), help="a set made by build_dataset.py"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="counted passes of every arm (default: 3)")
+    parser.add_argument(
+        "--rounds", type=int, default=rounds, help=f"counted passes of every arm (default: {rounds})"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--device", help="cuda, cpu ... (default: a GPU where there is one)")
     parser.add_argument("--seed", type=int, default=2019)

@@ -4,6 +4,7 @@ import argparse
 import os
 import shlex
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,23 @@ def markdown(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What has to be known of it; other work on it spoils every figure."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return runtime.environment() | {"load_average": load}
+    """What has to be known of it; `busy_before` is what other work takes, which spoils every figure."""
+    return runtime.environment() | {"busy_before": busy()}
+
+
+def busy(seconds: float = 0.5) -> float | None:
+    """Processors at work while this process sleeps, 0.5 for a half of one; None where nothing tells."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return None
+
+    def working() -> int:
+        ticks = list(map(int, stat.read_text().split()[1:8]))  # user nice system idle iowait irq softirq
+        return sum(ticks) - ticks[3] - ticks[4]
+
+    start = working()
+    time.sleep(seconds)
+    return (working() - start) / os.sysconf("SC_CLK_TCK") / seconds
 
 
 def seconds(measured: Mapping[str, Measured]) -> dict[str, dict]:
@@ -44,9 +59,10 @@ def finish(args: argparse.Namespace, before: Mapping[str, Any], tables: Sequence
     facts = [f"{before['processor']}", f"{before['threads']} threads", f"torch {before['torch']}"]
     if before["gpu"] != "none":
         facts.append(before["gpu"])
-    print(f"{', '.join(facts)}; medians of {args.rounds} rounds, interleaved.")
-    if before["load_average"] is not None and before["load_average"] > 0.3:
-        print(f"The machine was not quiet: load average {before['load_average']:.1f} before the start.")
+    how = f"medians of {args.rounds} rounds, interleaved" if args.rounds > 1 else "one round"
+    print(f"{', '.join(facts)}; {how}.")
+    if before["busy_before"] is not None and before["busy_before"] > 0.1:
+        print(f"The machine was not quiet: {before['busy_before']:.1f} processors at work before the start.")
     if args.out:
         command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
         values = {"command": command, "machine": before, "tables": list(tables)}

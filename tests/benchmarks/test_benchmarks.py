@@ -107,7 +107,13 @@ def test_a_data_set_that_is_not_there(run_main, tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "name", "value"),
-    [(train, "rounds", 0), (train, "max_len", 513), (lengths, "lengths", 2), (data, "sentences", -1)],
+    [
+        (train, "rounds", 0),
+        (train, "max_len", 513),
+        (lengths, "lengths", 2),
+        (data, "sentences", -1),
+        (stream, "megabytes", "nan"),
+    ],
 )
 def test_numbers_that_cannot_be(module, name, value, capsys):
     with pytest.raises(SystemExit) as ended:

@@ -1,10 +1,12 @@
 """The checks beside the times, and what the rivals are given: they say so where something differs."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import crf, data, infer, inputs, lengths, train
+from benchmarks import crf, data, infer, inputs, lengths, stream, train
 from benchmarks.steps import our_steps, some_batches
 from ner.corpus import Sentence
 from ner.data_loader import Windows, encode
@@ -163,3 +165,11 @@ def test_running_text_keeps_entities_that_stay_whole():
     parts = lengths.running_text(sentences, make_model(), 3, 3)
     expected = [make_sentence("abc", (0, 2, "LOC")), make_sentence("def", (0, 1, "PER"))]
     assert parts == [*expected, expected[0]]
+
+
+@pytest.mark.parametrize(("answers", "same"), [("ab", True), ("a", False), ("abc", False), ("ba", False)])
+def test_answers_that_are_not_those_of_the_lines_are_seen(answers, same, tmp_path):
+    text, found = tmp_path / "text", tmp_path / "answers"
+    text.write_text("a\nb\n")
+    found.write_text("".join(json.dumps({"text": answer}) + "\n" for answer in answers))
+    assert stream.in_order(text, found) == same
