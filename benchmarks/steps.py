@@ -22,19 +22,19 @@ class Chosen(DataLoader):
     def batch_indices(self, epoch: int) -> list[np.ndarray]:
         return list(self.chosen) or super().batch_indices(epoch)
 
-    def n_fed(self, indices: np.ndarray) -> int:
-        """Pieces that the encoder is given for a batch, padding included."""
-        return int(len(indices) * self._n_windows[indices].max() * self._length[indices].max())
+    def row(self, indices: np.ndarray) -> tuple[int, int]:
+        """Windows a sentence and pieces a window of a batch, padding included."""
+        return int(self._n_windows[indices].max()), int(self._length[indices].max())
 
 
 def some_batches(
     examples: Examples, model: Model, windows: Windows, *, batch_tokens: int, n: int, seed: int
 ) -> Chosen:
-    """`n` batches of an epoch, evenly spaced in size, and before them the middle one once more."""
+    """`n` batches of an epoch, evenly spaced in length, and before them the middle one once more."""
     loader = Chosen(
         examples, windows=windows, batch_tokens=batch_tokens, label_ids=model.label_ids, seed=seed
     )
-    chosen = evenly_spaced(loader.batch_indices(0), loader.n_fed, n)
+    chosen = evenly_spaced(loader.batch_indices(0), loader.row, n)
     loader.chosen = [chosen[len(chosen) // 2], *chosen]
     return loader
 

@@ -3,7 +3,7 @@
     python -m benchmarks.train --data_dir data/msra --threads 2 --out train.json
 
 Each arm makes the batches of a whole epoch of train in its own way; `--batches` of them, evenly spaced in
-size, are trained on. One more before them is not timed (the optimiser asks for its memory there), nor is a
+length, are trained on. One more before them is not timed (the optimiser asks for its memory there), nor is a
 first pass over all of them (new shapes are slow once). All arms have the same weights, mean sentences a
 batch, window, threads, dropout and fused AdamW, and no step is logged or saved. The rivals:
 
@@ -11,7 +11,7 @@ ancestor                 lemonhu/NER-BERT-pytorch: fp32, shuffled batches padded
                          As there, Adam and not AdamW, and `loss.item()` in each step. It had no [CLS] and
                          [SEP]; they are added, so that its loss can be compared.
 HF Trainer bf16          its defaults but for bf16 and silence: shuffled batches, padded to the longest
-HF Trainer bf16 grouped  the same with train_sampling_strategy="group_by_length"
+HF Trainer bf16 grouped  the same over the order that its group_by_length gives (LengthGroupedSampler)
 
 Sentences longer than the window are cut off there and read in several windows here; a token counts once,
 and only where it is trained on. Padding, [CLS] and [SEP] do not count.

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks import crf, data, infer, lengths, startup, stream, train
+from benchmarks import crf, data, infer, lengths, shares, startup, stream, train
 
 
 @pytest.fixture
@@ -61,6 +61,16 @@ def test_crf(quick):
     for row in table["rows"][::3]:
         assert all(float(x) < 1e-4 for x in row["check"].removeprefix("off by ").split(", "))
     assert len(share["rows"]) == 1
+
+
+def test_shares(quick):
+    [table], _ = quick(shares)
+    assert list(table["shares"]) == ["training, tiny", "prediction, tiny"]
+    for column in table["shares"].values():
+        assert sum(column.values()) == pytest.approx(1.0)
+        assert all(0 <= share < 0.95 for share in column.values())
+        assert column[shares.PRODUCTS] > 0.01
+    assert table["rows"][0]["of the time"] == shares.PRODUCTS
 
 
 @pytest.mark.slow

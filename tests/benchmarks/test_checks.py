@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import crf, data, infer, inputs, lengths, stream, train
+from benchmarks import crf, data, infer, inputs, lengths, shares, stream, train
 from benchmarks.steps import our_steps, some_batches
 from ner.corpus import Sentence
 from ner.data_loader import Windows, encode
@@ -61,9 +61,9 @@ def test_some_batches_of_an_epoch_and_the_middle_one_before():
     first, *chosen = loader.batch_indices(0)
     assert len(chosen) == 3
     assert np.array_equal(first, chosen[1])
-    assert [loader.n_fed(batch) for batch in chosen] == [
-        loader.collate(batch).piece_ids.numel() for batch in chosen
-    ]
+    rows = [loader.row(batch) for batch in chosen]
+    assert rows == [tuple(loader.collate(batch).piece_ids.shape[1:]) for batch in chosen]
+    assert rows == sorted(set(rows))  # from short to long, and not alike
 
 
 def test_steps_train():
@@ -165,6 +165,21 @@ def test_running_text_keeps_entities_that_stay_whole():
     parts = lengths.running_text(sentences, make_model(), 3, 3)
     expected = [make_sentence("abc", (0, 2, "LOC")), make_sentence("def", (0, 1, "PER"))]
     assert parts == [*expected, expected[0]]
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind"),
+    [
+        ("aten::addmm", shares.PRODUCTS),
+        ("mkldnn::_linear_pointwise", shares.PRODUCTS),
+        ("aten::_softmax_backward_data", "softmax"),
+        ("aten::copy_", "copies and casts"),
+        ("aten::_fused_adamw_", "AdamW, clipping, zeroing"),
+        ("aten::anything_else", shares.OTHER),
+    ],
+)
+def test_kinds_of_operators(operator, kind):
+    assert shares.kind_of(operator) == kind
 
 
 @pytest.mark.parametrize(("answers", "same"), [("ab", True), ("a", False), ("abc", False), ("ba", False)])
