@@ -18,7 +18,8 @@ class SoftmaxHead(FlatHead):
     def loss(self, scores: torch.Tensor, batch: Batch) -> torch.Tensor:
         """(B,): the sum over real tokens of the criterion, outside training of the cross-entropy, in nats."""
         criterion = self.criterion if self.training else cross_entropy
-        return criterion(scores, self.gold_tags(batch), batch.mask)
+        per_token = criterion(scores, self.gold_tags(batch))
+        return (per_token * batch.mask).sum(dim=1)
 
     def probabilities(self, scores: torch.Tensor, batch: Batch, *, temperature: float = 1.0) -> torch.Tensor:
         return (scores.detach() / temperature).softmax(-1)

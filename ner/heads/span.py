@@ -56,8 +56,8 @@ class SpanHead(nn.Module):
     def loss(self, scores: Tensor, batch: Batch) -> Tensor:
         """(B,): the criterion of starts and ends, summed; outside training the cross-entropy, in nats."""
         criterion = self.criterion if self.training else cross_entropy
-        sides = zip(scores.unbind(2), self.gold_classes(batch).unbind(2), strict=True)
-        return sum(criterion(side, classes, batch.mask) for side, classes in sides)
+        per_token = criterion(scores, self.gold_classes(batch)).sum(dim=2)
+        return (per_token * batch.mask).sum(dim=1)
 
     def divergence(self, scores: Tensor, other: Tensor, batch: Batch) -> Tensor:
         """(B,): KL(p, q) + KL(q, p) of the starts and of the ends, p and q being the softmax."""

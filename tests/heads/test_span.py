@@ -42,7 +42,7 @@ def test_in_training_the_loss_is_its_criterion():
     head = make_head("span")
     scores, batch, _ = make_scored_batch(head)
     plain = head.loss(scores, batch)
-    head.criterion = lambda scores, gold, mask: mask.sum(dim=1)
+    head.criterion = lambda scores, gold: torch.ones(gold.shape)
     torch.testing.assert_close(head.loss(scores, batch), plain)
     assert head.train().loss(scores, batch).tolist() == (2 * batch.mask.sum(dim=1)).tolist()
 
