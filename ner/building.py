@@ -10,7 +10,7 @@ from ner.data_loader import Examples, encode
 from ner.features import build_features
 from ner.heads.losses import LOSSES, build_loss
 from ner.integrity import check_model
-from ner.model import Model, Tagger, build_encoder, build_head, open_encoder
+from ner.model import Model, Tagger, build_encoder, build_head, open_encoder, scheme_of
 from ner.optim import n_layers_of, train_from
 from ner.tags import TagSet, span_facts
 from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
@@ -48,7 +48,7 @@ def new_model(
     labels = read_labels(data_dir)
     if unlisted := sorted(train.labels - set(labels)):
         raise DataError(f"{data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
-    tag_set = TagSet.from_labels(labels, config.scheme)
+    tag_set = TagSet.from_labels(labels, config.scheme or scheme_of(config.head))
     try:
         features = build_features(encoder, config.layers, config.context)
     except ValueError as error:

@@ -49,8 +49,8 @@ class Config:
     "between encoder and head: none, or bilstm over the tokens of the whole sentence"
     head: str = "softmax"
     "a name in ner/heads: softmax, crf, span, global_pointer"
-    scheme: str = "BIO"
-    "tags inside the model: BIO or BIOES; BIO with span and global_pointer, which have none"
+    scheme: str = ""
+    "tags inside the model: BIO or BIOES; empty: BIOES, but BIO with span and global_pointer, which have none"
     head_dropout: float = 0.1
     "dropout before the classifier"
     loss: str = "ce"
@@ -136,7 +136,7 @@ class Config:
                 )
             recompute = self.activation_checkpointing
             _require(not recompute, "activation_checkpointing", recompute, "false with full_finetuning false")
-        _require(self.scheme in ("BIO", "BIOES"), "scheme", self.scheme, "BIO or BIOES")
+        _require(self.scheme in ("", "BIO", "BIOES"), "scheme", self.scheme, "BIO or BIOES")
 
     @property
     def n_frozen(self) -> int:

@@ -145,6 +145,11 @@ def build_head(
     return HEADS[name](width, tag_set, dropout=dropout, **asked)
 
 
+def scheme_of(head: str) -> str:
+    """The scheme that a head of this name works in unless another is asked for."""
+    return "BIOES" if head in list(HEADS) and "BIOES" in HEADS[head].schemes else "BIO"
+
+
 def build_encoder(options: Mapping, *, vocab_size: int, where: str = "params") -> nn.Module:
     """An encoder with random weights from the `encoder` key of params.json, which `where` names."""
     options = dict(options)

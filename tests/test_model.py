@@ -29,6 +29,7 @@ from ner.model import (
     resolve_model_dir,
     restore_weights,
     save,
+    scheme_of,
 )
 from ner.optim import build_optimizer, parameter_groups
 from ner.tags import Span, TagSet
@@ -303,6 +304,11 @@ def test_what_transformers_lacks_names_an_architecture_of_its_own(tmp_path, enco
     save(tmp_path, make_model(encoder, head))
     (name,) = json.loads((tmp_path / "config.json").read_text())["architectures"]
     assert not hasattr(transformers, name)
+
+
+def test_a_head_with_tags_works_in_bioes_unless_asked_otherwise():
+    schemes = {"softmax": "BIOES", "crf": "BIOES", "span": "BIO", "global_pointer": "BIO"}
+    assert {head: scheme_of(head) for head in HEADS} == schemes
 
 
 def test_another_programs_bert_with_pytorch_crf_opens_with_its_crf(tmp_path):

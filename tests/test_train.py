@@ -253,7 +253,7 @@ def test_an_experiment_has_all_its_files(trained, data):
     assert json.loads((trained / "params.json").read_text())["epoch_num"] == 8
     log = (trained / "train.log").read_text()
     assert "an encoder without published weights" in log
-    assert "new, to be trained: the softmax head over 7 tags (BIO)" in log
+    assert "new, to be trained: the softmax head over 13 tags (BIOES)" in log
     assert "epoch 8/8  loss" in log
     assert "best val F1" in log.splitlines()[-1]
     lines = metrics_of(trained)
@@ -508,7 +508,7 @@ def test_the_ancestors_file_and_published_weights(start, data, tmp_path, run_mai
     assert f"tensors loaded from {tmp_path / 'published'}" in ended.err
     assert "not used: " in ended.err
     assert "cls.predictions" in ended.err
-    assert "new, to be trained: the softmax head over 7 tags (BIO)" in ended.err
+    assert "new, to be trained: the softmax head over 13 tags (BIOES)" in ended.err
     _, ended = start("--bert_model_dir", tmp_path / "published", epoch_num=1)
     assert "the `encoder` key of params.json is not used" in ended.err
     theirs = pytest.importorskip("transformers").AutoModelForTokenClassification.from_pretrained(
@@ -696,7 +696,7 @@ def test_patience_counts_as_the_ancestor_does():
 
 
 def test_nothing_found_is_explained(start):
-    folder, ended = start(learning_rate=1e-9, epoch_num=1)
+    folder, ended = start(learning_rate=1e-9, epoch_num=1, scheme="BIO")
     gold = "val F1 is 0. Gold tags: {'"
     (line,) = [line for line in ended.err.splitlines() if line.startswith("val F1 is 0")]
     assert line.startswith(gold)
@@ -836,7 +836,7 @@ def test_a_student_learns_from_a_teacher(trained, start, data, tmp_path, run_mai
 @pytest.mark.parametrize(
     ("options", "params", "message"),
     [
-        ([], {"scheme": "BIOES"}, "the teacher has no tag E-"),
+        ([], {"scheme": "BIO"}, "the student has no tag E-"),
         ([], {"rdrop": 1.0}, "rdrop: got 1.0 with --teacher, expected 0"),
         ([], {"distillation_weight": 1.5}, "distillation_weight: got 1.5, expected a share, 0 to 1"),
         (["--unlabelled", "more.doc"], {}, "more.doc: got '.doc', expected .txt"),
