@@ -102,7 +102,7 @@ def test_in_processes(module, quick):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:dynamo_pgo")  # torch's own
 def test_infer_compiled(quick):
     pytest.importorskip("transformers")
     [table], _ = quick(infer, "--compile")
