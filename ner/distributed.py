@@ -37,8 +37,13 @@ def group() -> Iterator[None]:
         torch.cuda.set_device(dist.get_node_local_rank())
     dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo", timeout=PATIENCE)
     log.disabled = not is_first()
-    yield
-    dist.destroy_process_group()  # not after an error: others may be waiting, whom its end alone would free
+    try:
+        yield
+    except (DataError, SystemExit):
+        if not has_gpu:  # gloo's threads, left to themselves, now and then abort a process that ends with 2
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()  # not after other errors: some may be waiting, whom its end alone would free
 
 
 def world_size() -> int:
