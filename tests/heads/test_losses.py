@@ -36,8 +36,9 @@ def test_the_formula(name, smoothing):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_surer_of_gold_the_smaller_and_never_without_a_slope(name):
-    p = torch.linspace(0.02, 0.985, 60, dtype=torch.float64)
+def test_the_surer_of_gold_the_smaller_to_the_end_and_never_without_a_slope(name):
+    end = 0.99 if name == "dice" else 0.995  # dice is least at 0.992 of three tags
+    p = torch.linspace(0.02, end, 60, dtype=torch.float64)
     scores = torch.stack([p, (1 - p) / 2, (1 - p) / 2], dim=-1).log()
     losses = LOSSES[name](scores, torch.zeros(60, dtype=torch.long))
     assert (losses.diff() < 0).all()
