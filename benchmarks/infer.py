@@ -83,7 +83,7 @@ def compare(
     """The table of one size."""
     sizes = inputs.SIZES[size]
     inputs.write_model(model_dir, sizes, args, sentences)
-    model = open_model(model_dir, device, "bf16")
+    model = inputs.open_model(model_dir, device, "bf16")
     fitting = same_pieces(sentences, model, model_dir, rivals=rivals)
     chosen = evenly_spaced(fitting, lambda sentence: len(sentence.tokens), args.sentences)
     chosen = [chosen[i] for i in np.random.default_rng(args.seed).permutation(len(chosen))]
@@ -95,7 +95,7 @@ def compare(
         truth = hf_truth(args, model_dir, chosen, device)
     arms[OURS] = our_arm(args, model, chosen, device)
     if args.compile:
-        arms[COMPILED] = our_arm(args, compiled(open_model(model_dir, device, "bf16")), chosen, device)
+        arms[COMPILED] = our_arm(args, compiled(inputs.open_model(model_dir, device, "bf16")), chosen, device)
     measured = interleave(arms, rounds=args.rounds)
     peak = arms["ceiling"].flop / measured.pop("ceiling").median
     per_second = {name: n_characters / m.median for name, m in measured.items()}
@@ -117,7 +117,7 @@ def compare(
         }
         rows.append({column: value for column, value in row.items() if value is not None})
     if truth:
-        exact = our_arm(args, open_model(model_dir, device, "fp32"), chosen, device)
+        exact = our_arm(args, inputs.open_model(model_dir, device, "fp32"), chosen, device)
         agreement["this code, fp32"] = same_share(exact()[1], truth[True])
         exactly = report.percent(agreement["this code, fp32"], 3)
         print(f"{size}: in fp32 this code gives {exactly} of the tokens the tag of HF fp32\n")
@@ -159,12 +159,6 @@ def same_share(tags: Tags, truth: Tags) -> float:
 
 
 # this code
-
-
-def open_model(model_dir: Path, device: torch.device, precision: str) -> Model:
-    model = load(model_dir)
-    model.tagger.to(device).precision = precision
-    return model
 
 
 def compiled(model: Model) -> Model:

@@ -11,7 +11,7 @@ from ner import corpus, runtime
 from ner.corpus import DataError, Sentence
 from ner.data_loader import DataLoader, Windows, encode
 from ner.engine import predict
-from ner.model import Model, Tagger, build_encoder, build_head, save
+from ner.model import Model, Tagger, build_encoder, build_head, load, save
 from ner.tags import TagSet
 from ner.tokenizer import Tokenizer, load_tokenizer
 
@@ -147,6 +147,12 @@ def write_model(
         prefer_outside(model, sentences[:64])
     directory.mkdir(parents=True)
     save(directory, model)
+    return model
+
+
+def open_model(model_dir: Path, device: torch.device, precision: str) -> Model:
+    model = load(model_dir)
+    model.tagger.to(device).precision = precision
     return model
 
 

@@ -12,7 +12,6 @@ The check: the loss of one batch without dropout, before training, each in its o
 """
 
 import argparse
-import json
 import statistics
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from torch import nn
 
 from benchmarks import inputs, report
 from benchmarks.steps import CLIP, DECAY, RATE, Chosen, our_steps
-from benchmarks.timing import clock, in_process, peak_memory, say
+from benchmarks.timing import add_worker, clock, did_work, in_process, peak_memory, say
 from ner import runtime
 from ner.batch import Batch
 from ner.corpus import DataError, Sentence
@@ -46,13 +45,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, default=3, help="timed in each process (default: 3)")
     parser.add_argument("--training_tokens", type=int, default=2048, help="pieces a batch of training")
     runtime.add_batch_tokens(parser)
-    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    add_worker(parser)
     return inputs.parse(parser, argv)
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.worker:
-        print(json.dumps(work(argparse.Namespace(**args.worker))))
+    if did_work(args, work):
         return
     inputs.start(args)
     before = report.machine()

@@ -19,10 +19,9 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks import inputs, report
-from benchmarks.infer import compiled, open_model, same_pieces
+from benchmarks.infer import compiled, same_pieces
 from benchmarks.steps import our_steps, some_batches
 from benchmarks.timing import evenly_spaced
-from benchmarks.train import our_tagger
 from ner import runtime
 from ner.corpus import DataError
 from ner.data_loader import Windows, encode, token_budget
@@ -82,19 +81,18 @@ def main(args: argparse.Namespace) -> None:
 
 def training(args: argparse.Namespace, model_dir: Path, sentences: list) -> Callable[[], None]:
     """Steps of training in bf16, the optimiser's first besides."""
-    model = open_model(model_dir, torch.device("cpu"), "bf16")
+    model = inputs.open_model(model_dir, torch.device("cpu"), "bf16")
     examples, windows = encode(sentences, model.tokenizer), Windows(args.max_len)
     budget = token_budget(examples, windows, args.batch_size)
     loader = some_batches(examples, model, windows, batch_tokens=budget, n=args.batches, seed=args.seed)
-    tagger = our_tagger(model_dir, "bf16", torch.device("cpu"))
-    return lambda: our_steps(tagger, loader, torch.device("cpu"))
+    return lambda: our_steps(model.tagger, loader, torch.device("cpu"))
 
 
 def prediction(
     args: argparse.Namespace, model_dir: Path, sentences: list, prepare: Callable = lambda model: model
 ) -> Callable[[], None]:
     """Sentences to entities in bf16."""
-    model = prepare(open_model(model_dir, torch.device("cpu"), "bf16"))
+    model = prepare(inputs.open_model(model_dir, torch.device("cpu"), "bf16"))
     fitting = same_pieces(sentences, model, model_dir, rivals=False)
     chosen = evenly_spaced(fitting, lambda sentence: len(sentence.tokens), args.sentences)
     options = {"device": torch.device("cpu"), "batch_tokens": args.batch_tokens}

@@ -11,7 +11,6 @@ for the first and for the hundredth, which do not depend on how many there are.
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -21,7 +20,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from benchmarks import inputs, report
-from benchmarks.timing import in_process, peak_memory, say
+from benchmarks.timing import add_worker, did_work, in_process, peak_memory, say
 from ner import corpus, runtime
 from ner.corpus import Sentence
 from ner.data_loader import DataLoader, Windows, encode, token_budget
@@ -36,14 +35,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--counts", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000], help="of sentences"
     )
-    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    add_worker(parser)
     return inputs.parse(parser, argv)
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.worker:
-        values = argparse.Namespace(**args.worker)
-        print(json.dumps((ours if values.arm == OURS else theirs)(values)))
+    if did_work(args, lambda values: (ours if values.arm == OURS else theirs)(values)):
         return
     inputs.start(args)
     before = report.machine()

@@ -20,7 +20,7 @@ import numpy as np
 
 import predict
 from benchmarks import inputs, report
-from benchmarks.timing import in_process, peak_memory, say
+from benchmarks.timing import add_worker, did_work, in_process, peak_memory, say
 from ner import runtime
 from ner.corpus import Sentence
 
@@ -30,13 +30,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--megabytes", type=float, nargs="+", default=[10, 100], help="of the files (default: 10 100)"
     )
-    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+    add_worker(parser)
     return inputs.parse(parser, argv)
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.worker:
-        print(json.dumps(work(argparse.Namespace(**args.worker))))
+    if did_work(args, work):
         return
     inputs.start(args)
     before = report.machine()

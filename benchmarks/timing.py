@@ -4,6 +4,7 @@ An arm is a function that does its whole work once and returns the seconds and w
 same call gives the time and what is checked.
 """
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -124,6 +125,18 @@ def in_process(module: str, values: Mapping[str, Any]) -> dict[str, Any]:
     if ended.returncode:
         raise RuntimeError(f"{module} {values}: exit code {ended.returncode}\n{ended.stderr}")
     return json.loads(ended.stdout.splitlines()[-1])
+
+
+def add_worker(parser: argparse.ArgumentParser) -> None:
+    """The option by which `in_process` starts a benchmark again."""
+    parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
+
+
+def did_work(args: argparse.Namespace, work: Callable[[argparse.Namespace], Mapping[str, Any]]) -> bool:
+    """Whether `in_process` started this: then what `work` makes of its values has been printed for it."""
+    if args.worker:
+        print(json.dumps(work(argparse.Namespace(**args.worker))))
+    return bool(args.worker)
 
 
 def peak_memory() -> int:

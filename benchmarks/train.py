@@ -36,7 +36,7 @@ from benchmarks.timing import Arm, Measured, ceiling, clock, evenly_spaced, forw
 from ner import runtime
 from ner.batch import Batch
 from ner.data_loader import Examples, Windows, encode, token_budget
-from ner.model import Model, load
+from ner.model import Model
 from ner.tags import spans_to_tags
 
 IGNORED = -100  # transformers' label of what is not trained on
@@ -147,20 +147,14 @@ def our_arm(model_dir: Path, loader: Chosen, device: torch.device) -> Arm:
         n_fed=sum(batch.piece_ids.numel() for batch in batches),
         lengths=[n for batch in batches for n in batch.piece_mask.sum(-1).flatten().tolist()],
     )
-    return lambda: (our_steps(our_tagger(model_dir, "bf16", device), loader, device), trained)
-
-
-def our_tagger(model_dir: Path, precision: str, device: torch.device) -> nn.Module:
-    tagger = load(model_dir).tagger.to(device)
-    tagger.precision = precision
-    return tagger
+    return lambda: (our_steps(inputs.open_model(model_dir, device, "bf16").tagger, loader, device), trained)
 
 
 def our_losses(model_dir: Path, batch: Batch, device: torch.device) -> Losses:
     batch = batch.to(device)
     losses = {}
     for name, precision in ((EXACT, "fp32"), (OURS, "bf16")):
-        tagger = our_tagger(model_dir, precision, device).eval()
+        tagger = inputs.open_model(model_dir, device, precision).tagger.eval()
         loss = tagger(batch)[1].sum() / batch.n_tokens
         loss.backward()
         losses[name] = loss.item(), gradient_norm(tagger)

@@ -147,7 +147,7 @@ def build_head(
 
 def scheme_of(head: str) -> str:
     """The scheme that a head of this name works in unless another is asked for."""
-    return "BIOES" if head in list(HEADS) and "BIOES" in HEADS[head].schemes else "BIO"
+    return "BIOES" if head in HEADS and "BIOES" in HEADS[head].schemes else "BIO"
 
 
 def build_encoder(options: Mapping, *, vocab_size: int, where: str = "params") -> nn.Module:
