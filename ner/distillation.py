@@ -1,8 +1,8 @@
 """A student learns what a fine-tuned teacher says of every token (Hinton, Vinyals and Dean 2015).
 
-The teacher's probabilities are computed once, into a flat file of float16, and meet the student by token and
-by the name of the tag: the two may differ in encoder, vocabulary, window and head.  A CRF speaks by its
-marginals.
+The teacher's probabilities are computed once, into a flat file of float16, with its best tagging beside
+them, and meet the student by token and by the name of the tag: the two may differ in encoder, vocabulary,
+window and head.  A CRF speaks by its marginals, from which its best tagging cannot be had.
 """
 
 import hashlib
@@ -17,15 +17,12 @@ import torch
 from ner.corpus import Sentence
 from ner.data_loader import DataLoader, Examples, Windows, encode
 from ner.experiment import annotated_loader, evaluate
-from ner.heads import chain
 from ner.heads.flat import FlatHead
 from ner.model import Model
 from ner.report import table
 from ner.runtime import binary, casts_kept, default_batch_tokens, whole_file
 from ner.tags import NON_TAGS, TagSet
 from ner.text import tokenize
-
-CELLS = 16384  # tokens that are decoded together, padding included
 
 
 @dataclass(frozen=True)
@@ -61,12 +58,12 @@ def prepare(
     sentences = [*examples.sentences, *unlabelled]
     key = fingerprint(teacher, sentences, tag_set.tags, temperature)
     path = directory / f"soft_labels-{key}.npy"
-    soft = soft_labels(path, teacher, sentences, tag_set, temperature=temperature)
+    answers = soft_labels(path, teacher, sentences, tag_set, temperature=temperature)
     if unlabelled:
-        annotated = with_best_spans(unlabelled, soft[examples.token_ends[-1] :], tag_set)
+        annotated = with_spans(unlabelled, answers["best"][examples.token_ends[-1] :], tag_set)
         examples = encode([*examples.sentences, *annotated], student.tokenizer)
     said = f"learns from a teacher by {path}; {len(unlabelled)} of the sentences have no labels but its own"
-    return Lesson(teacher, examples, soft, key, said)
+    return Lesson(teacher, examples, answers["soft"], key, said)
 
 
 def check_pair(teacher: Model, student: Model) -> None:
@@ -122,27 +119,31 @@ def soft_labels(
     *,
     temperature: float = 1.0,
 ) -> np.ndarray:
-    """(tokens of all sentences end to end, K) float16, memory-mapped from the .npy at `path`.
+    """Of every token, all sentences end to end, memory-mapped from the .npy at `path`, two fields:
 
-    Computed where no whole file stands there.  The columns are the tags of `tag_set`; a row sums to 1.
+    soft  (K,) float16, probabilities of the tags of `tag_set`, which sum to 1
+    best  int16, the number of its tag in the teacher's best legal tagging, whatever the temperature
+
+    Computed where no whole file stands there.
     """
-    shape = (sum(len(sentence.tokens) for sentence in sentences), len(tag_set))
+    shape = (sum(len(sentence.tokens) for sentence in sentences),)
+    kind = np.dtype([("soft", np.float16, (len(tag_set),)), ("best", np.int16)])
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-        if (found.shape, found.dtype) == (shape, np.float16):
+        if (found.shape, found.dtype) == (shape, kind):
             return found
     except (FileNotFoundError, ValueError, EOFError):
         pass
-    labels = np.empty(shape, np.float16)
-    _fill(labels, teacher, sentences, columns(teacher.tag_set, tag_set), temperature)
+    labels = np.empty(shape, kind)
+    _fill(labels, teacher, sentences, tag_set, temperature)
     with whole_file(path, binary) as file:
         np.save(file, labels)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
 @torch.no_grad()
-def _fill(labels, teacher: Model, sentences, order: list[int], temperature: float) -> None:
-    examples = encode(sentences, teacher.tokenizer)
+def _fill(labels, teacher: Model, sentences, tag_set: TagSet, temperature: float) -> None:
+    examples, order = encode(sentences, teacher.tokenizer), columns(teacher.tag_set, tag_set)
     tagger, ends = teacher.tagger.eval(), examples.token_ends
     budget = default_batch_tokens(tagger.device)
     loader = DataLoader(examples, windows=Windows(teacher.max_len), batch_tokens=budget)
@@ -152,25 +153,20 @@ def _fill(labels, teacher: Model, sentences, order: list[int], temperature: floa
             scores, _ = tagger(moved)
             chances = tagger.head.probabilities(scores, moved, temperature=temperature)[..., order]
             chances = (chances / chances.sum(-1, keepdim=True)).half().cpu().numpy()
-            for row, i in enumerate(indices):
-                labels[ends[i] : ends[i + 1]] = chances[row, : ends[i + 1] - ends[i]]
+            decoded = tagger.head.decode(scores, moved)
+            for i, row, spans in zip(indices, chances, decoded, strict=True):
+                own = labels[ends[i] : ends[i + 1]]
+                own["soft"] = row[: len(own)]
+                own["best"] = tag_set.tag_ids([span.span for span in spans], len(own))
 
 
-def with_best_spans(sentences: Sequence[Sentence], labels: np.ndarray, tag_set: TagSet) -> list[Sentence]:
-    """Sentences annotated with the best legal tagging under soft labels, which are theirs end to end."""
-    transitions, annotated = chain.legal_transitions(tag_set), list(sentences)
-    lengths = np.array([len(sentence.tokens) for sentence in sentences])
-    ends = np.cumsum(lengths)
-    rest = np.argsort(-lengths, kind="stable")
-    while len(rest):
-        longest = lengths[rest[0]]
-        rows, rest = np.split(rest, [max(1, CELLS // longest)])
-        scores = np.zeros((len(rows), longest, len(tag_set)))
-        for row, i in zip(scores, rows, strict=True):
-            row[: lengths[i]] = np.log(labels[ends[i] - lengths[i] : ends[i]].astype(np.float64) + 1e-8)
-        for i, path in zip(rows, chain.viterbi(scores, lengths[rows], transitions), strict=True):
-            annotated[i] = sentences[i]._replace(spans=tuple(tag_set.spans(path.tolist())))
-    return annotated
+def with_spans(sentences: Sequence[Sentence], tag_ids: np.ndarray, tag_set: TagSet) -> list[Sentence]:
+    """Sentences annotated by tag numbers, theirs end to end."""
+    rows = np.split(tag_ids, np.cumsum([len(sentence.tokens) for sentence in sentences])[:-1])
+    return [
+        sentence._replace(spans=tuple(tag_set.spans(row.tolist())))
+        for sentence, row in zip(sentences, rows, strict=True)
+    ]
 
 
 def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[str, dict]:
