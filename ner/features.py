@@ -18,7 +18,8 @@ class Features(nn.Module):
     layers: `last`; `concat4` and `max4`, the last four side by side or the largest of each number (Devlin
     et al. 2019, section 5.3, tried the first); `mix`, a learned weighted mean of all layers, times a
     learned number (Peters et al. 2018, equation 1); or the number of a layer, from 1.
-    ValueError where the encoder has not so many layers, or the name is none.
+    ValueError where the encoder has not so many layers, its width has no half for each direction of the
+    BiLSTM, or the name is none.
     """
 
     def __init__(self, encoder: nn.Module, layers: str | int = "last", context: str = "none") -> None:
@@ -33,6 +34,8 @@ class Features(nn.Module):
         if context not in CONTEXTS:
             raise ValueError(f"context: got {context!r}, expected one of {', '.join(CONTEXTS)}")
         if context == "bilstm":
+            if encoder.width % 2:
+                raise ValueError(f"context: got 'bilstm', expected an even width, got {encoder.width}")
             self.context = BiLstmLayer(self.width, encoder.width)
             self.width = encoder.width
 

@@ -20,11 +20,11 @@ from tests.heads.test_heads import VOCAB_SIZE, make_batch, make_encoder, make_he
 CHOICES = [choice for choice in product((*LAYERS, 2), CONTEXTS) if choice != ("last", "none")]
 
 
-def deep_encoder(n_layers=5):
+def deep_encoder(n_layers=5, width=8, n_heads=2):
     torch.manual_seed(0)
     sizes = {
-        "hidden_size": 8,
-        "num_attention_heads": 2,
+        "hidden_size": width,
+        "num_attention_heads": n_heads,
         "intermediate_size": 8,
         "num_hidden_layers": n_layers,
     }
@@ -153,3 +153,8 @@ def test_a_directory_without_its_features_is_refused(tmp_path):
 def test_what_is_refused(layers, context, message):
     with pytest.raises(ValueError, match=message):
         build_features(deep_encoder(3), layers, context)
+
+
+def test_a_width_that_two_directions_cannot_share():
+    with pytest.raises(ValueError, match="context: got 'bilstm', expected an even width, got 5"):
+        build_features(deep_encoder(width=5, n_heads=1), "last", "bilstm")
