@@ -198,9 +198,11 @@ def _words(kind: Any) -> str:
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Reads params.json and applies `key=value` overrides; a value is JSON, or else text.
 
-    A key of the encoder is written `encoder.hidden_size=256`.
+    A key of the encoder is written `encoder.hidden_size=256`.  What keys must be together is asked of the
+    whole, not of each override in turn.
     """
     config = from_mapping(Config, read_json(path), str(path), lambda name: locate_key(path, name))
+    values: dict[str, Any] = {}
     for override in overrides:
         name, equals, text = override.partition("=")
         if not equals:
@@ -211,13 +213,12 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
             value = text
         top, dot, inner = name.partition(".")
         if dot and top == "encoder":
-            value, name = {**config.encoder, inner: value}, top
-        changed = from_mapping(Config, {name: value}, f"--set {override}")
-        try:
-            config = replace(config, **{name: getattr(changed, name)})
-        except ValueError as error:
-            raise DataError(f"--set {override}: {error}") from None
-    return config
+            value, name = {**values.get(top, config.encoder), inner: value}, top
+        values[name] = getattr(from_mapping(Config, {name: value}, f"--set {override}"), name)
+    try:
+        return replace(config, **values)
+    except ValueError as error:
+        raise DataError(f"--set {' '.join(overrides)}: {error}") from None
 
 
 def locate_key(path: str | Path, name: str) -> str:

@@ -183,6 +183,21 @@ def test_an_override_is_refused_in_one_line(tmp_path, override, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("params", "overrides"),
+    [
+        ({"label_smoothing": 0.1}, ["loss=focal", "label_smoothing=0"]),
+        ({"rdrop": 1.0}, ["multi_dropout=5", "rdrop=0"]),
+        ({"full_finetuning": False}, ["layer_decay=0.9", "full_finetuning=true"]),
+    ],
+)
+def test_overrides_that_go_together_may_come_in_any_order(tmp_path, params, overrides):
+    path = make_params(tmp_path, params)
+    assert load_config(path, overrides) == load_config(path, overrides[::-1])
+    with pytest.raises(DataError, match=f"^--set {overrides[0]}: "):
+        load_config(path, overrides[:1])
+
+
 def test_what_is_written_is_read_again(tmp_path):
     config = Config(head="crf", encoder={"name": "lstm", "hidden_size": 8})
     text = to_json(config)
