@@ -122,6 +122,8 @@ class Config:
         _require(self.adversarial_epsilon > 0, "adversarial_epsilon", self.adversarial_epsilon, "above 0")
         if self.rdrop:
             _require(not self.multi_dropout, "multi_dropout", self.multi_dropout, "0 with rdrop: one of them")
+        if self.multi_dropout > 1:
+            _require(self.head_dropout > 0, "multi_dropout", self.multi_dropout, "0 without head_dropout")
         if self.label_smoothing:
             _require(
                 self.loss == "ce", "label_smoothing", self.label_smoothing, "0 with a loss other than ce"

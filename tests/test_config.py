@@ -92,6 +92,8 @@ def test_every_shipped_experiment_loads(path):
             {"label_smoothing": 0.1, "loss": "dice"},
             "label_smoothing: got 0.1, expected 0 with a loss other than ce",
         ),
+        ({"rdrop": 1, "multi_dropout": 5}, "multi_dropout: got 5, expected 0 with rdrop: one of them"),
+        ({"multi_dropout": 5, "head_dropout": 0}, "multi_dropout: got 5, expected 0 without head_dropout"),
         ({"layer_decay": 2.6}, "layer_decay: got 2.6, expected 0 <= share <= 1"),
         ({"freeze_layers": -1}, "freeze_layers: got -1, expected a number of layers, or 'embeddings'"),
         ({"freeze_layers": "head"}, "freeze_layers: got 'head', expected a number of layers, or"),
