@@ -20,6 +20,7 @@ from ner.predictions import CHUNK_TEXTS, tag_sentences, tag_texts
 from ner.pretraining.fill_mask import fill_texts
 from ner.pretraining.mlm import load_mlm
 from ner.runtime import log
+from ner.truncation import LONG_TEXT
 from ner.vectors import POOLINGS, TextVectors, as_json, open_for_vectors, vectors_of, width_of, write_npy
 
 
@@ -38,6 +39,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="write here (default: standard output)")
     parser.add_argument("--unit", choices=UNITS, help="how text is cut (default: as the model's data was)")
     parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
+    parser.add_argument(
+        "--long_text", choices=LONG_TEXT, help="what becomes of longer texts (default: the model's)"
+    )
     runtime.add_batch_tokens(parser)
     parser.add_argument(
         "--compile", action="store_true", help="compile the encoder first, half a minute, for much text"
@@ -68,6 +72,8 @@ def parse_args(argv=None) -> argparse.Namespace:
     for name in ("fill_mask", "vectors"):
         if getattr(args, name) and args.data_dir is not None:
             parser.error(f"--{name}: expected texts, not --data_dir")
+        if getattr(args, name) and args.long_text:
+            parser.error(f"--{name} and --long_text: expected one of them")
     if args.layers and not args.vectors:
         parser.error("--layers: expected --vectors with it")
     if args.fill_mask and args.vectors:
@@ -109,7 +115,12 @@ def tag(args: argparse.Namespace, device: torch.device, precision: str) -> Itera
     """The entities of every text or sentence."""
     sentences = read_split(args.data_dir, args.split).sentences if args.data_dir else None
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
-    model = load(model_dir, unit=args.unit, max_len=args.max_len)
+    model = load(model_dir, unit=args.unit, max_len=args.max_len, long_text=args.long_text)
+    if model.long_text != "windows":
+        log.info(
+            f"long_text {model.long_text}: of a text of more than {model.windows.capacity} pieces the others "
+            "are not read; --long_text windows reads all"
+        )
     prepare(model, args, device, precision)
     options = {"device": device, "batch_tokens": args.batch_tokens}
     if sentences is not None:

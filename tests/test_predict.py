@@ -60,7 +60,7 @@ ENCODERS = {
 }
 
 
-def write_model(folder, *, unit="char", encoder="bert", head="softmax", max_len=24):
+def write_model(folder, *, unit="char", encoder="bert", head="softmax", max_len=24, **options):
     """A model with random weights, drawn wide enough that it is sure of many entities."""
     torch.manual_seed(3)
     tokenizer = learn_vocabulary([*(CHARACTERS * 3 + "😀e[]"), *(WORDS.split() * 3)])
@@ -72,7 +72,7 @@ def write_model(folder, *, unit="char", encoder="bert", head="softmax", max_len=
             if name.endswith(("word_embeddings.weight", "characters.weight", "classifier.weight")):
                 parameter.normal_(std=2.0)
     folder.mkdir()
-    save(folder, Model(tagger, tokenizer, unit, max_len))
+    save(folder, Model(tagger, tokenizer, unit, max_len, **options))
     return folder
 
 
@@ -107,6 +107,19 @@ def lines_of(ended) -> list[dict]:
 
 def give_stdin(monkeypatch, data: bytes):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
+
+
+def test_text_that_is_cut_short_is_said(models, tmp_path, run_main):
+    short = write_model(tmp_path / "short", long_text="head")
+    text = "王小明在北京访问中国银行上海市长" * 3
+    said = "long_text head: of a text of more than 22 pieces the others are not read; "
+    ended = run_main(predict, "--model_dir", short, "--text", text)
+    assert (ended.code, ended.err) == (0, said + "--long_text windows reads all\n")
+    assert max(entity["end"] for entity in json.loads(ended.out)["entities"]) <= 22
+    whole = lines_of(run_main(predict, "--model_dir", models["char"], "--text", text))
+    options = ("--text", text, "--long_text", "windows")
+    assert lines_of(run_main(predict, "--model_dir", short, *options)) == whole
+    assert max(entity["end"] for entity in whole[0]["entities"]) > 22
 
 
 def check_entities(line: dict):
