@@ -212,7 +212,7 @@ def illegal_gold(data_dir: Path, train: corpus.Split, val: corpus.Split) -> list
 
 
 def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples: Examples) -> Lesson:
-    """What the teacher says of train and of the unlabelled text."""
+    """What the teacher says of train and of the unlabelled text, asked once for all runs of a series."""
     teacher = load(resolve_model_dir(args.teacher))
     teacher.tagger.to(model.tagger.device).precision = model.tagger.precision
     lines = (line for _, line in read_lines(args.unlabelled)) if args.unlabelled else ()
@@ -221,7 +221,7 @@ def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples
         check_pair(teacher, model)
     except ValueError as error:
         raise DataError(f"--teacher {args.teacher}: {error}") from None
-    return prepare(teacher, model, examples, lines, directory=args.model_dir, temperature=temperature)
+    return prepare(teacher, model, examples, lines, directory=args.params.parent, temperature=temperature)
 
 
 def compare(args: argparse.Namespace, teacher: Model) -> None:

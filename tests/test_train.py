@@ -944,6 +944,13 @@ def test_a_series_says_mean_and_deviation(series, data, run_main):
     assert kept() == before
 
 
+def test_a_series_asks_its_teacher_once(start, trained):
+    folder, _ = start("--teacher", trained, "--seeds", 1, 2, epoch_num=1)
+    assert len(list(folder.glob("soft_labels-*.npy"))) == 1
+    assert not list(folder.glob("seed-*/soft_labels-*.npy"))
+    assert len(list(folder.glob("seed-*/distillation.json"))) == 2
+
+
 def test_a_series_goes_on_where_it_stopped(start, series, data, run_main, monkeypatch):
     with monkeypatch.context() as patch:
         interrupt_at_call(patch, 4)  # the second epoch of the second run
