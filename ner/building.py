@@ -11,7 +11,7 @@ from ner.features import build_features
 from ner.heads.losses import LOSSES, build_loss
 from ner.integrity import check_model
 from ner.model import Model, Tagger, build_encoder, build_head, open_encoder, scheme_of
-from ner.optim import n_layers_of, train_from
+from ner.optim import n_layers_of, train_from, unfrozen_depth
 from ner.tags import TagSet, span_facts
 from ner.tokenizer import Normalisation, Tokenizer, learn_vocabulary, load_tokenizer
 
@@ -70,6 +70,7 @@ def new_model(
         report.append("the encoder is frozen (full_finetuning is false)")
     elif config.freeze_layers:
         report.append(freeze(tagger, config, where))
+    report += never_unfrozen(tagger, config)
     unit = read_unit(data_dir, train.sentences)
     return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples, report
 
@@ -151,3 +152,13 @@ def freeze(tagger: Tagger, config: Config, where: str) -> str:
     train_from(tagger, config.n_frozen)
     layers = f" and the first {config.freeze_layers} of {n_layers} layers" * (config.n_frozen > 1)
     return f"frozen: the embeddings{layers} (freeze_layers)"
+
+
+def never_unfrozen(tagger: Tagger, config: Config) -> list[str]:
+    """What is to be said of layers whose turn to learn would come after the last epoch."""
+    n_layers, every, frozen = n_layers_of(tagger), config.unfreeze_every, config.n_frozen
+    lowest = unfrozen_depth(config.epoch_num - 1, n_layers=n_layers, every=every, frozen=frozen)
+    if lowest == frozen:
+        return []
+    layers = f" and the first {lowest - 1} of {n_layers} layers" * (lowest > 1)
+    return [f"in {config.epoch_num} epochs the embeddings{layers} never get to learn (unfreeze_every)"]

@@ -597,8 +597,21 @@ def test_a_frozen_encoder_keeps_its_bytes(start, data, tmp_path):
     [
         ({"freeze_layers": "embeddings"}, ["embeddings"], "frozen: the embeddings (freeze_layers)"),
         ({"freeze_layers": 1}, ["embeddings", "layer.0"], "the embeddings and the first 1 of 2 layers"),
-        ({"unfreeze_every": 1, "epoch_num": 1}, ["embeddings", "layer.0", "layer.1"], ""),
-        ({"unfreeze_every": 1, "epoch_num": 2}, ["embeddings", "layer.0"], ""),
+        (
+            {"unfreeze_every": 1, "epoch_num": 1},
+            ["embeddings", "layer.0", "layer.1"],
+            "in 1 epochs the embeddings and the first 2 of 2 layers never get to learn (unfreeze_every)",
+        ),
+        (
+            {"unfreeze_every": 1, "epoch_num": 2},
+            ["embeddings", "layer.0"],
+            "in 2 epochs the embeddings and the first 1 of 2 layers never get to learn (unfreeze_every)",
+        ),
+        (
+            {"unfreeze_every": 1, "epoch_num": 3},
+            ["embeddings"],
+            "in 3 epochs the embeddings never get to learn (unfreeze_every)",
+        ),
         ({"unfreeze_every": 1, "epoch_num": 5, "freeze_layers": 1}, ["embeddings", "layer.0"], ""),
     ],
 )
@@ -607,6 +620,7 @@ def test_layers_that_may_not_learn_keep_their_bytes(start, data, tmp_path, param
     published = load_file(tmp_path / "published" / "model.safetensors")
     folder, ended = start("--bert_model_dir", tmp_path / "published", **{"epoch_num": 2, **params})
     assert words in ended.err
+    assert ("never get to learn" in ended.err) == ("never get to learn" in words)
     after = load_file(folder / "last" / "model.safetensors")
     for name in after.keys() & {n for n in published if n.endswith("weight")}:
         assert torch.equal(after[name], published[name]) == any(part in name for part in still), name
