@@ -118,8 +118,12 @@ def _number(directory: Path) -> int:
         raise DataError(f"{directory}: expected a number behind trial-") from None
 
 
-def next_number(trials: Sequence[Trial]) -> int:
-    return max((_number(trial.directory) for trial in trials), default=0) + 1
+def new_directory(directory: Path) -> Path:
+    """Makes `trial-N`, N above that of all which stand there, be they of a search or somebody's own."""
+    names = [path.name.removeprefix("trial-") for path in directory.glob("trial-*")]
+    made = directory / f"trial-{max((int(name) for name in names if name.isdecimal()), default=0) + 1}"
+    made.mkdir()
+    return made
 
 
 def val_f1s(directory: Path) -> list[float]:
@@ -169,7 +173,7 @@ def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any]:
     distributions = {key: _distribution(allowed) for key, allowed in space.items()}
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=len(trials)))
     for trial in trials:
-        ended = trial.state == "finished"
+        ended = trial.state == "finished" and trial.f1s
         told = optuna.trial.create_trial(
             state=optuna.trial.TrialState.COMPLETE if ended else optuna.trial.TrialState.PRUNED,
             value=max(trial.f1s) if ended else None,

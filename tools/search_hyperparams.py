@@ -16,6 +16,8 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train
@@ -30,7 +32,7 @@ from ner.search import (
     Trial,
     falls_behind,
     grid,
-    next_number,
+    new_directory,
     next_values,
     overrides,
     parse_space,
@@ -129,8 +131,7 @@ def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], share
     """Trains, or goes on with, the trial of these values; one that is refused leaves no directory."""
     config = load_config(args.model_dir / "params.json", overrides(values))
     known = next((trial for trial in trials if trial.values == values), None)
-    directory = known.directory if known else args.model_dir / f"trial-{next_number(trials)}"
-    directory.mkdir(exist_ok=True)
+    directory = known.directory if known else new_directory(args.model_dir)
     (directory / "params.json").write_text(to_json(config), encoding="utf-8")
     trial = Trial(directory, values, "begun")
     write_trial(trial, shared)
@@ -150,8 +151,8 @@ def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], share
         train.main(train.parse_args([*args.options, "--model_dir", str(directory), *how]), after_epoch)
     except Pruned:
         state = "pruned"
-    except TrainingError as error:
-        log.error(f"failed: {error}")
+    except (TrainingError, MemoryError, torch.OutOfMemoryError) as error:
+        log.error(f"failed: {str(error) or 'out of memory'}")
         state = "failed"
     except DataError:
         if known is None:

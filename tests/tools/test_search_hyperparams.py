@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import ner.experiment
 import train
@@ -187,10 +188,18 @@ def test_what_does_not_go_together_is_refused_and_the_rest_tried(study, find):
     assert len(ended.out.splitlines()) == 4
 
 
-def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (TrainingError("the loss is nan"), "the loss is nan"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "CUDA out of memory"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch, error, says):
     def run(experiment):
         if experiment.config.learning_rate == 1e-2:
-            raise TrainingError("the loss is nan")
+            raise error
         as_it_is(experiment)
 
     as_it_is = Experiment.run
@@ -198,8 +207,22 @@ def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch):
     ended = find("learning_rate=1e-2,1e-3")
     assert ended.code == 0, ended.err
     assert [trial(study, number)["state"] for number in (1, 2)] == ["failed", "finished"]
-    assert "failed: the loss is nan" in (study / "trial-1" / "train.log").read_text()
+    assert f"failed: {says}" in (study / "trial-1" / "train.log").read_text()
     assert ended.out.splitlines()[2].split() == ["trial-1", "learning_rate=0.01", "-", "0", "failed"]
+
+
+def test_what_stands_under_a_trials_name_is_left_alone(study, data, find, run_main, snapshot):
+    own = study / "trial-1"
+    own.mkdir()
+    (own / "params.json").write_text(json.dumps(PARAMS | {"epoch_num": 1}))
+    assert run_main(train, "--data_dir", data, "--model_dir", own).code == 0
+    (study / "trial-2").mkdir()
+    (study / "trial-x").mkdir()
+    before = snapshot(study)
+    assert find("head=crf,softmax", "loss=focal").code == 2  # the first pair does not go together
+    assert names(study) == ["params.json", "trial-1", "trial-2", "trial-3", "trial-x"]
+    assert trial(study, 3)["values"] == {"head": "softmax", "loss": "focal"}
+    assert {name: value for name, value in snapshot(study).items() if "trial-3" not in name} == before
 
 
 @pytest.mark.parametrize(
