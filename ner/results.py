@@ -146,7 +146,8 @@ def summarise(system: str, runs: Sequence[Run], n_resamples: int) -> Row:
         seconds = [[epoch["seconds"] for epoch in run.epochs] for run in runs]
         row.seconds_an_epoch = statistics.mean(map(statistics.mean, seconds))
         row.minutes = statistics.mean(map(sum, seconds)) / 60
-        peaks = [run.epochs[-1].get("peak_memory_mb") for run in runs]
+        # of a resumed run each part has a peak of its own
+        peaks = [epoch.get("peak_memory_mb") for run in runs for epoch in run.epochs]
         row.peak_memory_mb = None if None in peaks else max(peaks)
     if all(run.scores for run in runs):
         precisions, recalls, f1s = zip(*(run.scores for run in runs), strict=True)
