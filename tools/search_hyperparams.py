@@ -116,15 +116,31 @@ def check(args: argparse.Namespace, space: Space) -> None:
             raise DataError(f"--{name}: not of a search, which goes on by itself; each trial has one --seed")
     if args.prune_after < 0:
         raise DataError(f"--prune_after {args.prune_after}: expected 0 or more")
-    for key, allowed in space.items():
-        for value in (allowed.low, allowed.high) if isinstance(allowed, Range) else allowed:
-            load_config(args.model_dir / "params.json", overrides({key: value}))
+    check_values(args.model_dir / "params.json", space)
     if args.trials is None:
         list(grid(space))
     elif args.trials < 1:
         raise DataError(f"--trials {args.trials}: expected 1 or more")
     else:
         suggest(space, [])
+
+
+def check_values(params: Path, space: Space) -> None:
+    """DataError at a value, or an end of a range, that is wrong whatever the other keys are."""
+    ends = {key: [a.low, a.high] if isinstance(a, Range) else a for key, a in space.items()}
+
+    def complaint(values: dict) -> DataError | None:
+        try:
+            load_config(params, overrides(values))
+        except DataError as error:
+            return error
+
+    for key, values in ends.items():
+        for value in values:
+            complaints = map(complaint, grid({**ends, key: [value]}))
+            first = next(complaints)
+            if first and all(complaints):
+                raise complaint({key: value}) or first
 
 
 def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], shared: dict) -> None:

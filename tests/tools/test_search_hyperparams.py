@@ -188,6 +188,17 @@ def test_what_does_not_go_together_is_refused_and_the_rest_tried(study, find):
     assert len(ended.out.splitlines()) == 4
 
 
+def test_values_that_only_go_together(study, find):
+    """A base with label smoothing, which the loss focal refuses: with none of it, focal is a trial."""
+    (study / "params.json").write_text(json.dumps(PARAMS | {"label_smoothing": 0.1}))
+    ended = find("loss=focal")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith('error: --set loss="focal": label_smoothing: got 0.1')
+    ended = find("label_smoothing=0", "loss=ce,focal")
+    assert ended.code == 0, ended.err
+    assert [trial(study, number)["values"]["loss"] for number in (1, 2)] == ["ce", "focal"]
+
+
 @pytest.mark.parametrize(
     ("error", "says"),
     [
