@@ -16,7 +16,7 @@ from ner.tags import Span
 
 LEVEL = 0.05  # above it a difference is not called one
 EPOCH = {"epoch": int, "val_f1": float, "seconds": float}
-PREDICTED = ("n_correct", "n_predicted", "n_gold")
+ALIKE = ("params", "data", "encoder")  # of resolved.json, in the runs of one system
 
 
 def read_epochs(directory: Path) -> list[dict]:
@@ -179,13 +179,21 @@ def check_comparable(systems: dict[str, Sequence[Run]]) -> None:
                 f"expected those of {answered[0].directory}"
             )
     for system, runs in systems.items():
-        files = [run.directory / "resolved.json" for run in runs]
-        asked = [(file, read_json(file).get("params")) for file in files if file.exists()]
-        for file, params in asked:
-            if params != asked[0][1]:
-                raise DataError(
-                    f"{file}: other params than {asked[0][0]}, expected {system} to be one system"
-                )
+        check_one_system(system, runs)
+
+
+def check_one_system(system: str, runs: Sequence[Run]) -> None:
+    """DataError where the runs differ by more than their seed, or two have the same one."""
+    files = [run.directory / "resolved.json" for run in runs]
+    resolved = [(file, read_json(file)) for file in files if file.exists()]
+    of_seed = {}
+    for file, values in resolved:
+        first, as_first = resolved[0]
+        if other := [part for part in ALIKE if values.get(part) != as_first.get(part)]:
+            raise DataError(f"{file}: other {other[0]} than {first}, expected {system} to be one system")
+        same = of_seed.setdefault(values.get("seed", file), file)
+        if same != file:
+            raise DataError(f"{file}: seed {values['seed']} as {same}, expected {system} to have each once")
 
 
 def compare(rows: Sequence[Row], systems: dict[str, Sequence[Run]], baseline: str, n_shuffles: int) -> None:

@@ -132,6 +132,12 @@ def test_optuna_learns_from_the_trials():
     assert statistics.median(distances[25:]) < statistics.median(distances[:10]) / 2
 
 
+def test_a_finished_trial_without_metrics_teaches_nothing():
+    pytest.importorskip("optuna")
+    space = parse_space(["head=softmax,crf"])
+    assert suggest(space, [make_trial({"head": "crf"}, f1s=())])["head"] in ("softmax", "crf")
+
+
 def test_a_fraction_is_searched_between_whole_ends_and_a_count_is_whole():
     pytest.importorskip("optuna")
     found = suggest(parse_space(["warmup=0..1", "epoch_num=1..9"]), [])

@@ -228,11 +228,24 @@ def test_metrics_that_are_none(synthesize, tmp_path, text, says):
     assert ended.err.startswith(f"error: {says}")
 
 
-def test_runs_with_other_parameters_are_not_one_system(systems, synthesize, tmp_path):
-    for seed, rate in ((4, 1e-4), (5, 2e-4)):
-        resolved = {"params": {"learning_rate": rate}, "seed": seed}
-        (tmp_path / "good" / f"seed-{seed}" / "resolved.json").write_text(json.dumps(resolved))
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        ("params", {"learning_rate": 2e-4}, "other params than {first}, expected good to be one system"),
+        ("data", {"train/tags.txt": "b"}, "other data than {first}, expected good to be one system"),
+        ("encoder", {"hidden_size": 9}, "other encoder than {first}, expected good to be one system"),
+        ("seed", 4, "seed 4 as {first}, expected good to have each once"),
+    ],
+)
+def test_runs_that_differ_by_more_than_their_seed_are_not_one_system(
+    systems, synthesize, tmp_path, part, value, says
+):
+    alike = {"params": {"learning_rate": 1e-4}, "data": {"train/tags.txt": "a"}, "encoder": {}}
+    files = [f"good/seed-{seed}/resolved.json" for seed in (4, 5)]
+    for file, values in zip(files, ({"seed": 4}, {"seed": 5}), strict=True):
+        (tmp_path / file).write_text(json.dumps(alike | values))
+    assert synthesize("good").code == 0
+    (tmp_path / files[1]).write_text(json.dumps(alike | {"seed": 5, part: value}))
     ended = synthesize("good")
     assert ended.code == 2
-    files = [f"good/seed-{seed}/resolved.json" for seed in (5, 4)]
-    assert ended.err == f"error: {files[0]}: other params than {files[1]}, expected good to be one system\n"
+    assert ended.err == f"error: {files[1]}: {says.format(first=files[0])}\n"
