@@ -22,7 +22,7 @@ from ner.model import Model, restore_weights, save
 from ner.objectives import build_objective
 from ner.optim import n_layers_of, rate_factor, train_from, unfrozen_depth
 from ner.report import duration, per_type_table
-from ner.run_dir import add_metrics, cut_metrics
+from ner.run_dir import add_metrics, clear_scores, cut_metrics
 from ner.runtime import Stopped, StopRequest, log, peak_memory
 from ner.tags import Span
 
@@ -204,6 +204,8 @@ class Experiment:
         record = {"best_f1": self.patience.best_f1, "n_without_gain": self.patience.n_without_gain}
         with distributed.agreed():
             if distributed.is_first():
+                if is_best and (names := clear_scores(self.directory)):
+                    log.info(f"removed, scores of an earlier best: {', '.join(names)}")
                 save_checkpoint(
                     self.directory,
                     write_model=self._write_model,

@@ -16,7 +16,7 @@ from ner.tags import Span
 
 LEVEL = 0.05  # above it a difference is not called one
 EPOCH = {"epoch": int, "val_f1": float, "seconds": float}
-PREDICTED = ("n_correct", "n_predicted", "n_gold")
+ALIKE = ("params", "data", "encoder")  # of resolved.json, in the runs of one system
 
 
 def read_epochs(directory: Path) -> list[dict]:
@@ -146,7 +146,8 @@ def summarise(system: str, runs: Sequence[Run], n_resamples: int) -> Row:
         seconds = [[epoch["seconds"] for epoch in run.epochs] for run in runs]
         row.seconds_an_epoch = statistics.mean(map(statistics.mean, seconds))
         row.minutes = statistics.mean(map(sum, seconds)) / 60
-        peaks = [run.epochs[-1].get("peak_memory_mb") for run in runs]
+        # of a resumed run each part has a peak of its own
+        peaks = [epoch.get("peak_memory_mb") for run in runs for epoch in run.epochs]
         row.peak_memory_mb = None if None in peaks else max(peaks)
     if all(run.scores for run in runs):
         precisions, recalls, f1s = zip(*(run.scores for run in runs), strict=True)
@@ -178,13 +179,21 @@ def check_comparable(systems: dict[str, Sequence[Run]]) -> None:
                 f"expected those of {answered[0].directory}"
             )
     for system, runs in systems.items():
-        files = [run.directory / "resolved.json" for run in runs]
-        asked = [(file, read_json(file).get("params")) for file in files if file.exists()]
-        for file, params in asked:
-            if params != asked[0][1]:
-                raise DataError(
-                    f"{file}: other params than {asked[0][0]}, expected {system} to be one system"
-                )
+        check_one_system(system, runs)
+
+
+def check_one_system(system: str, runs: Sequence[Run]) -> None:
+    """DataError where the runs differ by more than their seed, or two have the same one."""
+    files = [run.directory / "resolved.json" for run in runs]
+    resolved = [(file, read_json(file)) for file in files if file.exists()]
+    of_seed = {}
+    for file, values in resolved:
+        first, as_first = resolved[0]
+        if other := [part for part in ALIKE if values.get(part) != as_first.get(part)]:
+            raise DataError(f"{file}: other {other[0]} than {first}, expected {system} to be one system")
+        same = of_seed.setdefault(values.get("seed", file), file)
+        if same != file:
+            raise DataError(f"{file}: seed {values['seed']} as {same}, expected {system} to have each once")
 
 
 def compare(rows: Sequence[Row], systems: dict[str, Sequence[Run]], baseline: str, n_shuffles: int) -> None:

@@ -15,7 +15,8 @@ from ner.runtime import naming, whole_file
 LOCK = "train.lock"
 METRICS = "metrics.jsonl"
 OURS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best", "distillation.json")
-SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl")  # evaluate.py's, of the same model
+# evaluate.py's, of the same model
+SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl", "suspicious_*.jsonl")
 
 
 @contextlib.contextmanager
@@ -75,9 +76,21 @@ def clear_directory(directory: Path) -> None:
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+def clear_scores(directory: Path) -> list[str]:
+    """Removes what evaluate.py wrote, as another model is `best` now; the names of what there was."""
+    names = _scores(directory)
+    for name in names:
+        (directory / name).unlink()
+    return names
+
+
 def _results(directory: Path) -> list[str]:
     stands = [name for name in OURS if (directory / name).exists() or (directory / name).is_symlink()]
-    return stands + sorted(path.name for pattern in SCORES for path in directory.glob(pattern))
+    return stands + _scores(directory)
+
+
+def _scores(directory: Path) -> list[str]:
+    return sorted(path.name for pattern in SCORES for path in directory.glob(pattern))
 
 
 def write_resolved(directory: Path, resolved: dict) -> None:

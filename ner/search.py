@@ -9,12 +9,13 @@ import itertools
 import json
 import re
 import statistics
+import typing
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ner.config import to_json
+from ner.config import Config, to_json
 from ner.corpus import DataError, read_json
 from ner.results import read_epochs
 from ner.run_dir import check_same
@@ -28,7 +29,7 @@ RANGE = re.compile(r"(.+?)\.\.(.+?)(:log)?")
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; whole where both ends are."""
+    """Numbers from `low` to `high`, both included; whole where both ends are (`parse_space`)."""
 
     low: int | float
     high: int | float
@@ -51,7 +52,11 @@ class Trial:
 
 
 def parse_space(items: Sequence[str]) -> dict[str, Range | list[Any]]:
-    """`KEY=VALUE,VALUE` or `KEY=LOW..HIGH[:log]` each; a value is JSON, or else text."""
+    """`KEY=VALUE,VALUE` or `KEY=LOW..HIGH[:log]` each; a value is JSON, or else text.
+
+    The ends of a range are whole where they are written so and the key is no fraction in `Config`.
+    """
+    kinds = typing.get_type_hints(Config)
     space: dict[str, Range | list[Any]] = {}
     for item in items:
         key, equals, text = item.partition("=")
@@ -59,16 +64,16 @@ def parse_space(items: Sequence[str]) -> dict[str, Range | list[Any]]:
             raise DataError(f"--set {item}: expected key=value,value or key=low..high")
         if key in space:
             raise DataError(f"--set {item}: {key} twice, expected it once")
-        space[key] = _parse_range(item, text) or [_value(part) for part in text.split(",")]
+        space[key] = _parse_range(item, text, kinds.get(key)) or [_value(part) for part in text.split(",")]
     return space
 
 
-def _parse_range(item: str, text: str) -> Range | None:
+def _parse_range(item: str, text: str, kind: Any) -> Range | None:
     found = RANGE.fullmatch(text)
     ends = [_value(end) for end in found.groups()[:2]] if found else []
     if not ends or not all(isinstance(end, int | float) for end in ends):
         return None
-    low, high = ends
+    low, high = map(float, ends) if kind is float else ends
     log = bool(found[3])
     if low >= high or (log and low <= 0):
         raise DataError(f"--set {item}: expected the lower end first{', above 0' * log}")
@@ -118,8 +123,12 @@ def _number(directory: Path) -> int:
         raise DataError(f"{directory}: expected a number behind trial-") from None
 
 
-def next_number(trials: Sequence[Trial]) -> int:
-    return max((_number(trial.directory) for trial in trials), default=0) + 1
+def new_directory(directory: Path) -> Path:
+    """Makes `trial-N`, N above that of all which stand there, be they of a search or somebody's own."""
+    names = [path.name.removeprefix("trial-") for path in directory.glob("trial-*")]
+    made = directory / f"trial-{max((int(name) for name in names if name.isdecimal()), default=0) + 1}"
+    made.mkdir()
+    return made
 
 
 def val_f1s(directory: Path) -> list[float]:
@@ -169,7 +178,7 @@ def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any]:
     distributions = {key: _distribution(allowed) for key, allowed in space.items()}
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=len(trials)))
     for trial in trials:
-        ended = trial.state == "finished"
+        ended = trial.state == "finished" and trial.f1s
         told = optuna.trial.create_trial(
             state=optuna.trial.TrialState.COMPLETE if ended else optuna.trial.TrialState.PRUNED,
             value=max(trial.f1s) if ended else None,

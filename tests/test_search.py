@@ -34,6 +34,8 @@ def test_a_space():
         "layers": ["last", 4],
         "rdrop": [0.5],
     }
+    ranges = parse_space(["warmup=0..1", "batch_size=8..64", "encoder.hidden_size=8..64"]).values()
+    assert [type(allowed.high) for allowed in ranges] == [float, int, int]
     assert parse_space(["encoder.character_vectors=../a.txt,../b.txt"]) == {
         "encoder.character_vectors": ["../a.txt", "../b.txt"]
     }
@@ -128,6 +130,19 @@ def test_optuna_learns_from_the_trials():
         distances.append(abs(math.log10(values["learning_rate"]) + 3))
         trials.append(make_trial(values, f1s=[1 - distances[-1] / 6]))
     assert statistics.median(distances[25:]) < statistics.median(distances[:10]) / 2
+
+
+def test_a_finished_trial_without_metrics_teaches_nothing():
+    pytest.importorskip("optuna")
+    space = parse_space(["head=softmax,crf"])
+    assert suggest(space, [make_trial({"head": "crf"}, f1s=())])["head"] in ("softmax", "crf")
+
+
+def test_a_fraction_is_searched_between_whole_ends_and_a_count_is_whole():
+    pytest.importorskip("optuna")
+    found = suggest(parse_space(["warmup=0..1", "epoch_num=1..9"]), [])
+    assert 0 < found["warmup"] < 1
+    assert type(found["epoch_num"]) is int
 
 
 def test_optuna_is_asked_for_by_name(monkeypatch):

@@ -351,6 +351,32 @@ def interrupt_at_call(monkeypatch, number):
     monkeypatch.setattr(Experiment, "_epoch", stop)
 
 
+@pytest.mark.parametrize("second_f1", [0.6, 0.4])
+def test_scores_of_an_earlier_best_do_not_stay(data, tmp_path, run_main, monkeypatch, second_f1):
+    """A run was cut off, scored, and goes on: evaluate.py's files stay while they are those of `best`."""
+    plan = iter([0.5, second_f1])
+
+    def told(*args, **options):
+        n_correct = round(1000 * next(plan))
+        return Scores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct)), 1.0, []
+
+    folder = make_experiment(tmp_path, encoder=LSTM, epoch_num=2)
+    options = ["--data_dir", data, "--model_dir", folder]
+    with monkeypatch.context() as patch:
+        patch.setattr(ner.experiment, "evaluate", told)
+        interrupt_at_call(patch, 2)
+        assert run_main(train, *options).code == 130
+    assert run_main(evaluate, *options).code == 0
+    scores = {path: path.read_bytes() for path in folder.glob("*_test.*")}
+    assert len(scores) == 3
+    monkeypatch.setattr(ner.experiment, "evaluate", told)
+    assert run_main(train, *options, "--restore_file", "last").code == 0
+    left = {path: path.read_bytes() for path in folder.glob("*_test.*")}
+    assert left == ({} if second_f1 > 0.5 else scores)
+    said = "removed, scores of an earlier best: metrics_test.json, predictions_test.jsonl"
+    assert (said in (folder / "train.log").read_text()) == (second_f1 > 0.5)
+
+
 def interrupt_after_saving(monkeypatch, n_saves):
     save, n_saved = ner.experiment.save_checkpoint, []
 

@@ -16,6 +16,8 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import torch
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train
@@ -30,7 +32,7 @@ from ner.search import (
     Trial,
     falls_behind,
     grid,
-    next_number,
+    new_directory,
     next_values,
     overrides,
     parse_space,
@@ -114,9 +116,7 @@ def check(args: argparse.Namespace, space: Space) -> None:
             raise DataError(f"--{name}: not of a search, which goes on by itself; each trial has one --seed")
     if args.prune_after < 0:
         raise DataError(f"--prune_after {args.prune_after}: expected 0 or more")
-    for key, allowed in space.items():
-        for value in (allowed.low, allowed.high) if isinstance(allowed, Range) else allowed:
-            load_config(args.model_dir / "params.json", overrides({key: value}))
+    check_values(args.model_dir / "params.json", space)
     if args.trials is None:
         list(grid(space))
     elif args.trials < 1:
@@ -125,12 +125,29 @@ def check(args: argparse.Namespace, space: Space) -> None:
         suggest(space, [])
 
 
+def check_values(params: Path, space: Space) -> None:
+    """DataError at a value, or an end of a range, that is wrong whatever the other keys are."""
+    ends = {key: [a.low, a.high] if isinstance(a, Range) else a for key, a in space.items()}
+
+    def complaint(values: dict) -> DataError | None:
+        try:
+            load_config(params, overrides(values))
+        except DataError as error:
+            return error
+
+    for key, values in ends.items():
+        for value in values:
+            complaints = map(complaint, grid({**ends, key: [value]}))
+            first = next(complaints)
+            if first and all(complaints):
+                raise complaint({key: value}) or first
+
+
 def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], shared: dict) -> None:
     """Trains, or goes on with, the trial of these values; one that is refused leaves no directory."""
     config = load_config(args.model_dir / "params.json", overrides(values))
     known = next((trial for trial in trials if trial.values == values), None)
-    directory = known.directory if known else args.model_dir / f"trial-{next_number(trials)}"
-    directory.mkdir(exist_ok=True)
+    directory = known.directory if known else new_directory(args.model_dir)
     (directory / "params.json").write_text(to_json(config), encoding="utf-8")
     trial = Trial(directory, values, "begun")
     write_trial(trial, shared)
@@ -150,8 +167,8 @@ def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], share
         train.main(train.parse_args([*args.options, "--model_dir", str(directory), *how]), after_epoch)
     except Pruned:
         state = "pruned"
-    except TrainingError as error:
-        log.error(f"failed: {error}")
+    except (TrainingError, MemoryError, torch.OutOfMemoryError) as error:
+        log.error(f"failed: {str(error) or 'out of memory'}")
         state = "failed"
     except DataError:
         if known is None:

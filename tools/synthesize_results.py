@@ -68,7 +68,11 @@ def read_system(text: str, split: str) -> tuple[str, list[Run]]:
     if Path(text).is_dir() or not equals:
         name, parts = name_of(text), [text]
     runs = [Run(folder, split) for part in parts for folder in runs_in(Path(part))]
+    seen = set()
     for run in runs:
+        if run.directory.resolve() in seen:
+            raise DataError(f"{run.directory}: twice in {name}, expected each run once")
+        seen.add(run.directory.resolve())
         if run.epochs is None and run.scores is None:
             raise DataError(
                 f"{run.directory}: no metrics.jsonl, no metrics_{split}.json, expected one of them"
@@ -129,11 +133,12 @@ def explanation(rows: list[Row], systems: dict[str, list[Run]], args: argparse.N
             f"{args.split}: {len(counts[0])} sentences, {counts[0][:, 2].sum()} gold entities. "
             f"95%: percentile bootstrap of F1 over sentences, {args.resamples} resamples."
         )
+    of_several = "of several runs the mean counts, " * any(row.runs > 1 for row in rows)
     if n_tests := sum(row.p is not None for row in rows):
         parts.append(
             f"p: paired approximate randomisation over sentences against {name_of(args.baseline)}, "
-            f"two-sided, {args.resamples} shuffles, Holm's correction for the number of comparisons, "
-            f"{n_tests}; not significant: p > {LEVEL}."
+            f"two-sided, {args.resamples} shuffles, {of_several}"
+            f"Holm's correction for the number of comparisons, {n_tests}; not significant: p > {LEVEL}."
         )
         if any(row.runs == 1 for row in rows):
             parts.append(

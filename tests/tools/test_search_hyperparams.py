@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 import ner.experiment
 import train
@@ -187,10 +188,29 @@ def test_what_does_not_go_together_is_refused_and_the_rest_tried(study, find):
     assert len(ended.out.splitlines()) == 4
 
 
-def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch):
+def test_values_that_only_go_together(study, find):
+    """A base with label smoothing, which the loss focal refuses: with none of it, focal is a trial."""
+    (study / "params.json").write_text(json.dumps(PARAMS | {"label_smoothing": 0.1}))
+    ended = find("loss=focal")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith('error: --set loss="focal": label_smoothing: got 0.1')
+    ended = find("label_smoothing=0", "loss=ce,focal")
+    assert ended.code == 0, ended.err
+    assert [trial(study, number)["values"]["loss"] for number in (1, 2)] == ["ce", "focal"]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (TrainingError("the loss is nan"), "the loss is nan"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "CUDA out of memory"),
+        (MemoryError(), "out of memory"),
+    ],
+)
+def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch, error, says):
     def run(experiment):
         if experiment.config.learning_rate == 1e-2:
-            raise TrainingError("the loss is nan")
+            raise error
         as_it_is(experiment)
 
     as_it_is = Experiment.run
@@ -198,8 +218,22 @@ def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch):
     ended = find("learning_rate=1e-2,1e-3")
     assert ended.code == 0, ended.err
     assert [trial(study, number)["state"] for number in (1, 2)] == ["failed", "finished"]
-    assert "failed: the loss is nan" in (study / "trial-1" / "train.log").read_text()
+    assert f"failed: {says}" in (study / "trial-1" / "train.log").read_text()
     assert ended.out.splitlines()[2].split() == ["trial-1", "learning_rate=0.01", "-", "0", "failed"]
+
+
+def test_what_stands_under_a_trials_name_is_left_alone(study, data, find, run_main, snapshot):
+    own = study / "trial-1"
+    own.mkdir()
+    (own / "params.json").write_text(json.dumps(PARAMS | {"epoch_num": 1}))
+    assert run_main(train, "--data_dir", data, "--model_dir", own).code == 0
+    (study / "trial-2").mkdir()
+    (study / "trial-x").mkdir()
+    before = snapshot(study)
+    assert find("head=crf,softmax", "loss=focal").code == 2  # the first pair does not go together
+    assert names(study) == ["params.json", "trial-1", "trial-2", "trial-3", "trial-x"]
+    assert trial(study, 3)["values"] == {"head": "softmax", "loss": "focal"}
+    assert {name: value for name, value in snapshot(study).items() if "trial-3" not in name} == before
 
 
 @pytest.mark.parametrize(

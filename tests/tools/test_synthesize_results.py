@@ -120,8 +120,10 @@ def test_the_table_says_it_in_words(systems, synthesize):
     assert dict(zip(heading, base, strict=True))["verdict"] == "baseline"
     told = lines[-1]
     assert "60 sentences, 120 gold entities" in told
-    assert "against base, two-sided, 500 shuffles, Holm's correction for the number of comparisons, 2" in told
+    assert "against base, two-sided, 500 shuffles, of several runs the mean counts, Holm's correction" in told
+    assert "for the number of comparisons, 2; not significant: p > 0.05" in told
     assert "what another seed brings, a single run hides" in told
+    assert "of several runs" not in synthesize("same", "one=good/seed-4", "--baseline", "same").out
     without = synthesize("base", "good")
     assert "verdict" not in without.out
     assert "Holm" not in without.out
@@ -156,6 +158,15 @@ def test_what_a_run_lacks_is_said_and_left_empty(systems, synthesize, tmp_path):
     assert "not tested" in synthesize(*systems, "--baseline", "base").out
 
 
+def test_the_memory_of_a_resumed_run_is_its_most(synthesize, tmp_path):
+    make_run(tmp_path / "base", 0.5, 1)
+    lines = [
+        {"epoch": i, "val_f1": 0.5, "seconds": 1, "peak_memory_mb": mb} for i, mb in ((1, 900), (2, 300))
+    ]
+    (tmp_path / "base" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_csv(synthesize("base", "--format", "csv").out)["base"]["peak_memory_mb"] == 900
+
+
 def rewrite(path, change):
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([*lines[:2], change(lines[2]), *lines[3:]]) + "\n", encoding="utf-8")
@@ -166,6 +177,7 @@ def rewrite(path, change):
     [
         (["base", "none"], None, "none: no metrics.jsonl, no metrics_test.json, expected one of them"),
         (["base", "base/"], None, "got 2 systems of 1 names, expected different ones"),
+        (["x=base,same,base/seed-2"], None, "base/seed-2: twice in x, expected each run once"),
         (["base", "--baseline", "x"], None, "--baseline x: no such system, expected one of base"),
         (["base", "--resamples", 0], None, "--resamples 0: expected 1 or more"),
         (["base", "same"], lambda line: "{", "same/predictions_test.jsonl:3: not the line of a sentence"),
@@ -216,11 +228,24 @@ def test_metrics_that_are_none(synthesize, tmp_path, text, says):
     assert ended.err.startswith(f"error: {says}")
 
 
-def test_runs_with_other_parameters_are_not_one_system(systems, synthesize, tmp_path):
-    for seed, rate in ((4, 1e-4), (5, 2e-4)):
-        resolved = {"params": {"learning_rate": rate}, "seed": seed}
-        (tmp_path / "good" / f"seed-{seed}" / "resolved.json").write_text(json.dumps(resolved))
+@pytest.mark.parametrize(
+    ("part", "value", "says"),
+    [
+        ("params", {"learning_rate": 2e-4}, "other params than {first}, expected good to be one system"),
+        ("data", {"train/tags.txt": "b"}, "other data than {first}, expected good to be one system"),
+        ("encoder", {"hidden_size": 9}, "other encoder than {first}, expected good to be one system"),
+        ("seed", 4, "seed 4 as {first}, expected good to have each once"),
+    ],
+)
+def test_runs_that_differ_by_more_than_their_seed_are_not_one_system(
+    systems, synthesize, tmp_path, part, value, says
+):
+    alike = {"params": {"learning_rate": 1e-4}, "data": {"train/tags.txt": "a"}, "encoder": {}}
+    files = [f"good/seed-{seed}/resolved.json" for seed in (4, 5)]
+    for file, values in zip(files, ({"seed": 4}, {"seed": 5}), strict=True):
+        (tmp_path / file).write_text(json.dumps(alike | values))
+    assert synthesize("good").code == 0
+    (tmp_path / files[1]).write_text(json.dumps(alike | {"seed": 5, part: value}))
     ended = synthesize("good")
     assert ended.code == 2
-    files = [f"good/seed-{seed}/resolved.json" for seed in (5, 4)]
-    assert ended.err == f"error: {files[0]}: other params than {files[1]}, expected good to be one system\n"
+    assert ended.err == f"error: {files[1]}: {says.format(first=files[0])}\n"
