@@ -40,6 +40,8 @@ class Progress:
     "with fp16: steps that changed weights; the others overflowed and were skipped"
     last_taken: int = 0
     "with fp16: the last of them, counted as `step`"
+    seconds: float = 0.0
+    "that this epoch's training has taken, for who counts them"
 
     @property
     def loss(self) -> float:
@@ -47,7 +49,8 @@ class Progress:
         return self.loss_sum / max(1, self.n_tokens)
 
     def next_epoch(self) -> None:
-        self.epoch, self.batch, self.loss_sum, self.n_tokens = self.epoch + 1, 0, 0.0, 0
+        self.epoch, self.batch = self.epoch + 1, 0
+        self.loss_sum, self.n_tokens, self.seconds = 0.0, 0, 0.0
 
 
 def n_steps_an_epoch(loader: DataLoader, accumulation: int) -> int:

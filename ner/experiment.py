@@ -134,7 +134,7 @@ class Experiment:
     def _epoch(self) -> None:
         number, config = self.progress.epoch + 1, self.config
         self._unfreeze()
-        started, first_tokens, first_step = time.perf_counter(), self.progress.n_tokens, self.progress.step
+        started = time.perf_counter() - self.progress.seconds  # what it took before a break counts
         with ProgressBar(
             self.steps_an_epoch, f"epoch {number}/{config.epoch_num}", self.show_progress
         ) as bar:
@@ -152,7 +152,7 @@ class Experiment:
                 fixed_scale=self.fixed_scale,
                 replicas=self.replicas,
                 objective=build_objective(config, teacher=self.train.soft is not None),
-                on_step=self._on_step(bar),
+                on_step=self._on_step(bar, started),
             )
         seconds = time.perf_counter() - started
         with self._averaged():
@@ -171,24 +171,24 @@ class Experiment:
             "val_accuracy_all_o": scores.accuracy_all_o,
             "learning_rate": config.learning_rate * self.rate(self.progress.step - 1),
             "seconds": round(seconds, 2),
-            "tokens_per_second": round((self.progress.n_tokens - first_tokens) / seconds, 1),
+            "tokens_per_second": round(self.progress.n_tokens / seconds, 1),
             "peak_memory_mb": round(distributed.largest([peak_memory(self.device)])[0], 1),
         }
         if distributed.is_first():
             add_metrics(self.directory, line)
         whole = time.perf_counter() - started
-        share = self.steps_an_epoch / max(1, self.progress.step - first_step)
-        self._report(line, scores, predicted, is_best, time_left=whole * share * (config.epoch_num - number))
+        self._report(line, scores, predicted, is_best, time_left=whole * (config.epoch_num - number))
         self.progress.next_epoch()
         self._save(is_best)
         if self.after_epoch:
             self.after_epoch()
 
-    def _on_step(self, bar: "ProgressBar") -> Callable[[engine.Progress], None]:
+    def _on_step(self, bar: "ProgressBar", started: float) -> Callable[[engine.Progress], None]:
         every = self.config.save_steps
 
         def on_step(progress: engine.Progress) -> None:
             bar.step(progress.loss)
+            progress.seconds = time.perf_counter() - started
             if self.average:
                 self.average.update(progress.step)
             is_due = every and progress.step % every == 0 and progress.batch < len(self.train)

@@ -24,6 +24,7 @@ from ner.averaging import WeightAverage
 from ner.corpus import read_split
 from ner.data_loader import DataLoader
 from ner.experiment import Experiment, Patience
+from ner.integrity import write_manifest
 from ner.metrics import Counts, Scores
 from ner.tokenizer import learn_vocabulary
 
@@ -441,6 +442,22 @@ def test_a_run_goes_on_in_the_middle_of_an_epoch(
     check_finished(stopped, 2)
     assert without_times(stopped) == without_times(unbroken)
     assert same_weights(stopped, unbroken)
+
+
+def test_the_time_of_an_epoch_is_that_of_all_its_parts(start, data, run_main, monkeypatch):
+    with monkeypatch.context() as patch:
+        interrupt_after_saving(patch, 1)
+        folder, _ = start(epoch_num=2, save_steps=2, code=130)
+    state = folder / "last" / "training_state.json"
+    values = json.loads(state.read_text())
+    assert 0 < values["progress"]["seconds"] < 1000
+    values["progress"]["seconds"] += 1000
+    state.write_text(json.dumps(values))
+    write_manifest(folder / "last")
+    assert run_main(train, "--data_dir", data, "--model_dir", folder, "--restore_file", "last").code == 0
+    first, second = metrics_of(folder)
+    assert second["seconds"] < 1000 < first["seconds"]
+    assert first["tokens_per_second"] < second["tokens_per_second"]
 
 
 def test_a_run_goes_on_from_an_earlier_checkpoint(trained, data, tmp_path, run_main, monkeypatch):

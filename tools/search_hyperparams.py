@@ -14,6 +14,7 @@ import argparse
 import shutil
 import sys
 from dataclasses import asdict, replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -42,6 +43,8 @@ from ner.search import (
     write_trial,
 )
 from ner.series import is_begun
+
+MAX_OTHERS = 1000  # combinations that are tried for one which goes with a value
 
 
 class Pruned(Exception):
@@ -126,7 +129,10 @@ def check(args: argparse.Namespace, space: Space) -> None:
 
 
 def check_values(params: Path, space: Space) -> None:
-    """DataError at a value, or an end of a range, that is wrong whatever the other keys are."""
+    """DataError at a value, or an end of a range, that is wrong whatever the other keys are.
+
+    Of the others, at most MAX_OTHERS combinations are tried.
+    """
     ends = {key: [a.low, a.high] if isinstance(a, Range) else a for key, a in space.items()}
 
     def complaint(values: dict) -> DataError | None:
@@ -137,7 +143,7 @@ def check_values(params: Path, space: Space) -> None:
 
     for key, values in ends.items():
         for value in values:
-            complaints = map(complaint, grid({**ends, key: [value]}))
+            complaints = map(complaint, islice(grid({**ends, key: [value]}), MAX_OTHERS))
             first = next(complaints)
             if first and all(complaints):
                 raise complaint({key: value}) or first
