@@ -162,10 +162,11 @@ def test_the_last_step_of_an_epoch_takes_what_is_left(make_tagger, make_loader):
     assert steps[-1] == (n_steps_an_epoch(loader, 4), n_batches)
     assert steps[:-1] == [(step, 4 * step) for step in range(1, len(steps))]
     assert progress.n_tokens == N_TOKENS
+    progress.seconds = 1.5
     progress.next_epoch()
     assert dataclasses.asdict(progress) == {
         **{"epoch": 1, "batch": 0, "step": len(steps)},
-        **{"loss_sum": 0.0, "n_tokens": 0, "n_taken": 0, "last_taken": 0},
+        **{"loss_sum": 0.0, "n_tokens": 0, "n_taken": 0, "last_taken": 0, "seconds": 0.0},
     }
 
 
