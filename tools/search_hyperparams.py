@@ -26,6 +26,7 @@ from ner import distributed, runtime
 from ner.config import load_config, to_json
 from ner.corpus import DataError
 from ner.report import table
+from ner.run_dir import only_trainer
 from ner.runtime import TrainingError, log
 from ner.search import (
     Range,
@@ -89,6 +90,12 @@ def main(args: argparse.Namespace) -> None:
         "options": args.options,
         "data": train.data_hashes(args.run.data_dir),
     }
+    with only_trainer(args.model_dir):
+        search(args, space, shared)
+
+
+def search(args: argparse.Namespace, space: Space, shared: dict) -> None:
+    """Trial after trial, then the ranking; DataError where some were refused."""
     refused: list[Trial] = []
     complaints: list[str] = []
     while True:

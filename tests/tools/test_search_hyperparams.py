@@ -12,6 +12,7 @@ import train
 from ner import search
 from ner.experiment import Experiment
 from ner.metrics import Counts, Scores
+from ner.run_dir import only_trainer
 from ner.runtime import TrainingError
 from tests.test_train import build_short, interrupt_at_call
 from tools import search_hyperparams
@@ -220,6 +221,15 @@ def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch, er
     assert [trial(study, number)["state"] for number in (1, 2)] == ["failed", "finished"]
     assert f"failed: {says}" in (study / "trial-1" / "train.log").read_text()
     assert ended.out.splitlines()[2].split() == ["trial-1", "learning_rate=0.01", "-", "0", "failed"]
+
+
+def test_a_second_search_in_the_directory_is_refused(study, find, snapshot):
+    with only_trainer(study):
+        before = snapshot(study)
+        ended = find("head=crf,softmax")
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert "trains here" in ended.err
+        assert snapshot(study) == before
 
 
 def test_what_stands_under_a_trials_name_is_left_alone(study, data, find, run_main, snapshot):
