@@ -150,8 +150,7 @@ def freeze(tagger: Tagger, config: Config, where: str) -> str:
             f"of {n_layers} layers; full_finetuning false freezes the whole encoder"
         )
     train_from(tagger, config.n_frozen)
-    layers = f" and the first {config.freeze_layers} of {n_layers} layers" * (config.n_frozen > 1)
-    return f"frozen: the embeddings{layers} (freeze_layers)"
+    return f"frozen: {below(config.n_frozen, n_layers)} (freeze_layers)"
 
 
 def never_unfrozen(tagger: Tagger, config: Config) -> list[str]:
@@ -160,5 +159,10 @@ def never_unfrozen(tagger: Tagger, config: Config) -> list[str]:
     lowest = unfrozen_depth(config.epoch_num - 1, n_layers=n_layers, every=every, frozen=frozen)
     if lowest == frozen:
         return []
-    layers = f" and the first {lowest - 1} of {n_layers} layers" * (lowest > 1)
-    return [f"in {config.epoch_num} epochs the embeddings{layers} never get to learn (unfreeze_every)"]
+    unlearned = below(lowest, n_layers)
+    return [f"in {config.epoch_num} epochs {unlearned} never get to learn (unfreeze_every)"]
+
+
+def below(depth: int, n_layers: int) -> str:
+    """Which parts of the encoder lie below a depth, from 1, in words."""
+    return "the embeddings" + f" and the first {depth - 1} of {n_layers} layers" * (depth > 1)
