@@ -22,6 +22,7 @@ from ner.run_dir import check_same
 from ner.runtime import whole_file
 
 N_RIVALS = 4  # trials that must have come as far before one is stopped
+N_ASKED = 100  # times that optuna may answer with what was tried before
 STATES = ("begun", "finished", "pruned", "failed")
 SHARED = ("params", "options", "data")
 RANGE = re.compile(r"(.+?)\.\.(.+?)(:log)?")
@@ -164,11 +165,11 @@ def _fits(values: Mapping[str, Any], space: Space) -> bool:
     return values.keys() == space.keys() and all(holds(space[key], values[key]) for key in space)
 
 
-def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any]:
+def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
     """Values by optuna's tree-structured Parzen estimator (Bergstra et al. 2011), random ones at first.
 
     The study is made anew of the trials each time, the seed their number: the same trials lead to the
-    same suggestion.
+    same suggestion.  What was tried is not suggested again; None where that is all there is.
     """
     try:
         import optuna
@@ -187,7 +188,20 @@ def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any]:
             intermediate_values=dict(enumerate(trial.f1s, start=1)),
         )
         study.add_trial(told)
-    return study.ask(distributions).params
+    tried = [trial.values for trial in trials]
+    for _ in range(N_ASKED):
+        values = study.ask(distributions).params
+        if values not in tried:
+            return values
+    return next((values for values in grid(_listed(space)) if values not in tried), None)
+
+
+def _listed(space: Space) -> Space:
+    """The whole numbers of each range one by one; those between fractions have no end."""
+    return {
+        key: range(allowed.low, allowed.high + 1) if isinstance(allowed, Range) else allowed
+        for key, allowed in space.items()
+    }
 
 
 def _distribution(allowed: Range | Sequence[Any]):
@@ -202,8 +216,9 @@ def _distribution(allowed: Range | Sequence[Any]):
 def falls_behind(f1s: Sequence[float], others: Sequence[Trial]) -> bool:
     """True where the best val F1 so far is below the median of what the others had after as many epochs.
 
-    The median rule of Golovin et al. 2017 (Vizier); a finished trial that stopped sooner counts with its
-    best, and four others at least must have come so far.
+    After the median rule of Vizier (Golovin et al. 2017), which takes running averages of the others where
+    this takes their best; a finished trial that stopped sooner counts with its best, and four others at
+    least must have come so far.
     """
     n_epochs = len(f1s)
     rivals = [

@@ -120,6 +120,18 @@ def test_what_optuna_suggests_lies_in_the_space_and_repeats():
     assert {values["head"] for values in seen} == {"softmax", "crf"}
 
 
+@pytest.mark.parametrize("items", [["head=softmax,crf"], ["epoch_num=5..9", "rdrop=0,1"]])
+def test_what_was_tried_is_not_suggested_again(items):
+    """Until there is nothing else."""
+    pytest.importorskip("optuna")
+    space, trials = parse_space(items), []
+    while (values := next_values(space, trials, 30)) is not None:
+        assert values not in [trial.values for trial in trials]
+        state = ("finished", "pruned", "failed", "refused")[len(trials) % 4]
+        trials.append(make_trial(values, state, [len(trials) / 30]))
+    assert len(trials) == {1: 2, 2: 10}[len(items)]
+
+
 def test_optuna_learns_from_the_trials():
     """F1 is best near a rate of 1e-3: the later suggestions must come nearer than the first, random ones."""
     pytest.importorskip("optuna")
@@ -134,8 +146,9 @@ def test_optuna_learns_from_the_trials():
 
 def test_a_finished_trial_without_metrics_teaches_nothing():
     pytest.importorskip("optuna")
-    space = parse_space(["head=softmax,crf"])
-    assert suggest(space, [make_trial({"head": "crf"}, f1s=())])["head"] in ("softmax", "crf")
+    space = parse_space(["learning_rate=1e-5..1e-1:log"])
+    none, lost = ([make_trial({"learning_rate": 1e-3}, state, [])] for state in ("finished", "failed"))
+    assert suggest(space, none) == suggest(space, lost)
 
 
 def test_a_fraction_is_searched_between_whole_ends_and_a_count_is_whole():

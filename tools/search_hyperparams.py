@@ -17,8 +17,6 @@ from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train
@@ -27,7 +25,7 @@ from ner.config import load_config, to_json
 from ner.corpus import DataError
 from ner.report import table
 from ner.run_dir import only_trainer
-from ner.runtime import TrainingError, log
+from ner.runtime import TrainingError, is_out_of_memory, log
 from ner.search import (
     Range,
     Space,
@@ -114,6 +112,8 @@ def search(args: argparse.Namespace, space: Space, shared: dict) -> None:
         runtime.start_log()
     if trials:
         print(ranking(trials))
+    if args.trials and len(known) + len(refused) < args.trials:
+        log.info(f"all {len(known) + len(refused)} combinations have been tried, fewer than --trials")
     if refused:
         which = described(refused[0].values)
         raise DataError(f"{len(refused)} of the trials refused, the first {which}: {complaints[0]}")
@@ -177,10 +177,14 @@ def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], share
     how = ["--restore_file", "last"] if is_begun(directory) else ["--overwrite"]
     state = "finished"
     try:
-        train.main(train.parse_args([*args.options, "--model_dir", str(directory), *how]), after_epoch)
+        run = train.parse_args([*args.options, "--model_dir", str(directory), *how])
+        run.lesson_dir = args.model_dir
+        train.main(run, after_epoch)
     except Pruned:
         state = "pruned"
-    except (TrainingError, MemoryError, torch.OutOfMemoryError) as error:
+    except (TrainingError, MemoryError, RuntimeError) as error:
+        if not isinstance(error, TrainingError) and not is_out_of_memory(error):
+            raise
         log.error(f"failed: {str(error) or 'out of memory'}")
         state = "failed"
     except DataError:

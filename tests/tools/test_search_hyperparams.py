@@ -189,6 +189,26 @@ def test_what_does_not_go_together_is_refused_and_the_rest_tried(study, find):
     assert len(ended.out.splitlines()) == 4
 
 
+def test_a_search_whose_combinations_run_out(study, find):
+    pytest.importorskip("optuna")
+    ended = find("head=softmax,crf", "--trials", 6)
+    assert ended.code == 0, ended.err
+    assert sorted(trial(study, number)["values"]["head"] for number in (1, 2)) == ["crf", "softmax"]
+    assert "trial-3" not in names(study)
+    assert "all 2 combinations have been tried, fewer than --trials" in ended.err
+
+
+def test_a_search_asks_its_teacher_once(study, data, find, run_main, tmp_path):
+    teacher = tmp_path / "teacher"
+    teacher.mkdir()
+    shutil.copy(study / "params.json", teacher)
+    assert run_main(train, "--data_dir", data, "--model_dir", teacher).code == 0
+    ended = find("learning_rate=1e-2,1e-3", "--teacher", teacher)
+    assert ended.code == 0, ended.err
+    assert len(list(study.glob("soft_labels-*.npy"))) == 1
+    assert not list(study.glob("trial-*/soft_labels-*.npy"))
+
+
 def test_values_that_only_go_together(study, find):
     """A base with label smoothing, which the loss focal refuses: with none of it, focal is a trial."""
     (study / "params.json").write_text(json.dumps(PARAMS | {"label_smoothing": 0.1}))
@@ -205,6 +225,7 @@ def test_values_that_only_go_together(study, find):
     [
         (TrainingError("the loss is nan"), "the loss is nan"),
         (torch.OutOfMemoryError("CUDA out of memory"), "CUDA out of memory"),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), "[enforce fail]"),
         (MemoryError(), "out of memory"),
     ],
 )
