@@ -2,8 +2,9 @@
 
 Every head is built as `Head(width, tag_set, dropout=...)`, lists the `schemes` it can work in (BIO alone, the
 default, where it knows labels but no tags) and the `facts` of train that it has to be built with
-(`ner.tags.span_facts`), arguments and attributes of these names, says by `is_likelihood` whether its loss
-is -log of a probability of the gold, and has
+(`ner.tags.span_facts`), arguments and attributes of these names, keeps its `tag_set` and, as a module with
+a share `p`, its `dropout`, says by `is_likelihood` whether its loss is -log of a probability of the gold,
+and has
 
     scores(hidden (B, T, H)) -> scores (B, T, ...)
     loss(scores, batch) -> (B,) nats a sentence

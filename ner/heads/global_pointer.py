@@ -88,7 +88,8 @@ class GlobalPointerHead(nn.Module):
         gold = gold.scatter(1, cells, True)[:, :-1].view(scores.shape)
         others = scores.masked_fill(gold | ~inside(scores, batch.mask)[..., None], -math.inf).flatten(1, 2)
         flat = F.pad(scores.flatten(1), (0, 1))
-        of_label = F.one_hot(batch.spans[..., 2], n_labels).bool() & real[..., None]
+        labels = torch.arange(n_labels, device=scores.device)
+        of_label = (batch.spans[..., 2:] == labels) & real[..., None]
         found = torch.where(of_label, -flat.gather(1, cells)[..., None], -math.inf)
         return (log1p_sum_exp(found) + log1p_sum_exp(others)).sum(dim=1)
 
@@ -114,13 +115,15 @@ class GlobalPointerHead(nn.Module):
         The loss trains the sign of a score; how sure its sigmoid is, nothing makes true.
         """
         above = (scores > 0) & inside(scores, batch.mask)[..., None]
-        chances = scores[above].sigmoid().tolist()
+        values = scores[above].double()
         found: list[list[ScoredSpan]] = [[] for _ in scores]
-        for (row, start, more, label), chance in zip(above.nonzero().tolist(), chances, strict=True):
-            found[row].append(ScoredSpan(start, start + more + 1, self.tag_set.labels[label], chance))
-        if not self.nested:
+        for (row, start, more, label), score in zip(above.nonzero().tolist(), values.tolist(), strict=True):
+            found[row].append(ScoredSpan(start, start + more + 1, self.tag_set.labels[label], score))
+        if not self.nested:  # by the scores, many of whose sigmoids are 1
             found = [keep_apart(spans, key=lambda span: -span.score) for spans in found]
-        return [sorted(spans) for spans in found]
+        return [
+            sorted(span._replace(score=1 / (1 + math.exp(-span.score))) for span in spans) for spans in found
+        ]
 
 
 def band(queries: Tensor, keys: Tensor, length: int) -> Tensor:

@@ -5,6 +5,8 @@ Devlin et al. 2019, section 4.2): each token has the label of the entity that st
 of the one that ends there, by a softmax over L + 1 classes each; the ends see the starts.
 """
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -76,18 +78,19 @@ class SpanHead(nn.Module):
 
         A span's score is the product of the probabilities of its start and of its end.
         """
-        log_p = scores.detach().float().log_softmax(-1).cpu().numpy()
+        log_p = scores.detach().double().log_softmax(-1).cpu().numpy()
         lengths = batch.mask.sum(dim=1).tolist()
         return [self._spans(row[:length]) for row, length in zip(log_p, lengths, strict=True)]
 
     def _spans(self, log_p: np.ndarray) -> list[ScoredSpan]:
-        """Of one sentence, log_p (T, 2, L + 1), in their order."""
+        """Of one sentence, log_p (T, 2, L + 1) float64, in their order."""
         classes = log_p.argmax(axis=2)
         found = []
         for start, last, k in pairs(classes):
-            score = float(np.exp(log_p[start, 0, k] + log_p[last, 1, k]))
+            score = float(log_p[start, 0, k] + log_p[last, 1, k])
             found.append(ScoredSpan(start, last + 1, self.tag_set.labels[k - 1], score))
-        return keep_apart(found, key=lambda span: -span.score)
+        kept = keep_apart(found, key=lambda span: -span.score)  # by log p, which tells sure ones apart
+        return [span._replace(score=math.exp(span.score)) for span in kept]
 
 
 def pairs(classes: np.ndarray) -> list[tuple[int, int, int]]:
