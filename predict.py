@@ -76,6 +76,8 @@ def parse_args(argv=None) -> argparse.Namespace:
             parser.error(f"--{name} and --long_text: expected one of them")
     if args.layers and not args.vectors:
         parser.error("--layers: expected --vectors with it")
+    if args.output and args.output.suffix == ".npy" and not args.vectors:
+        parser.error(f"--output {args.output}: expected --vectors with .npy")
     if args.fill_mask and args.vectors:
         parser.error("--fill_mask and --vectors: expected one of them")
     if args.fill_mask and args.compile:

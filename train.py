@@ -69,6 +69,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         parser.error("--unlabelled: expected --teacher with it")
     args.argv = sys.argv[1:] if argv is None else argv
     args.params = args.model_dir / "params.json"
+    args.lesson_dir = args.model_dir  # where a teacher's answers are kept
     return args
 
 
@@ -173,8 +174,7 @@ def begin(
 
 def share(args: argparse.Namespace, experiment: Experiment) -> None:
     """Makes this process one of several that train, with random numbers of its own."""
-    config = experiment.config
-    some_unused = isinstance(config.layers, int) or config.unfreeze_every > 0
+    some_unused = experiment.config.unfreeze_every > 0
     experiment.replicas = distributed.share(experiment.model.tagger, some_unused=some_unused)
     distributed.seed_others(args.seed, experiment.progress.step)
 
@@ -212,7 +212,7 @@ def illegal_gold(data_dir: Path, train: corpus.Split, val: corpus.Split) -> list
 
 
 def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples: Examples) -> Lesson:
-    """What the teacher says of train and of the unlabelled text, asked once for all runs of a series."""
+    """What the teacher says of train and of the unlabelled text, asked once for a whole series or search."""
     teacher = load(resolve_model_dir(args.teacher))
     teacher.tagger.to(model.tagger.device).precision = model.tagger.precision
     lines = (line for _, line in read_lines(args.unlabelled)) if args.unlabelled else ()
@@ -221,7 +221,7 @@ def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples
         check_pair(teacher, model)
     except ValueError as error:
         raise DataError(f"--teacher {args.teacher}: {error}") from None
-    return prepare(teacher, model, examples, lines, directory=args.params.parent, temperature=temperature)
+    return prepare(teacher, model, examples, lines, directory=args.lesson_dir, temperature=temperature)
 
 
 def compare(args: argparse.Namespace, teacher: Model) -> None:
@@ -277,8 +277,10 @@ def build_scaler(device: torch.device, precision: str, loss_scale: float) -> tor
 def resolve(
     args: argparse.Namespace, config: Config, experiment: Experiment, precision: str, lesson: Lesson | None
 ) -> dict:
-    """What goes into resolved.json."""
+    """What goes into resolved.json; `weights` are the published ones of the encoder, before training."""
     model = experiment.model
+    published = args.bert_model_dir is not None
+    weights = runtime.sha256_of_tensors(model.tagger.encoder.state_dict()) if published else None
     return {
         "params": asdict(config),
         "data": {
@@ -291,6 +293,7 @@ def resolve(
         "loss_scale": args.loss_scale,
         "world_size": distributed.world_size(),
         "encoder": asdict(model.tagger.encoder.config) | {"vocab_size": len(model.tokenizer)},
+        "weights": weights,
         "tokenizer": model.tokenizer.sha256,
         "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),
         "batch_tokens": experiment.train.batch_tokens,

@@ -1,5 +1,6 @@
 """From params.json and a built set to a model ready to be trained."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import nn
@@ -58,6 +59,7 @@ def new_model(
     head = build_head(config.head, width, tag_set, dropout=config.head_dropout, facts=facts, where=where)
     check_findable(head, train, data_dir / "train", config.head)
     set_loss(head, config, where)
+    check_dropout(encoder, config, where)
     check_rate(head, config, where)
     report.append(f"new, to be trained: the {config.head} head over {head.over()}")
     tagger = Tagger(encoder, head, features)
@@ -65,11 +67,11 @@ def new_model(
         report.append(
             f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}"
         )
-    if not config.full_finetuning:
+    if config.full_finetuning:
+        report += freeze(tagger, config, where)
+    else:
         tagger.freeze_encoder()
         report.append("the encoder is frozen (full_finetuning is false)")
-    elif config.freeze_layers:
-        report.append(freeze(tagger, config, where))
     report += never_unfrozen(tagger, config)
     unit = read_unit(data_dir, train.sentences)
     return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples, report
@@ -120,6 +122,14 @@ def set_loss(head: nn.Module, config: Config, where: str) -> None:
     head.criterion = build_loss(config.loss, label_smoothing=config.label_smoothing)
 
 
+def check_dropout(encoder: nn.Module, config: Config, where: str) -> None:
+    """DataError where R-Drop has two passes drawn together that no dropout sets apart."""
+    options = asdict(encoder.config) if config.full_finetuning else {}
+    shares = [config.head_dropout, *(value for name, value in options.items() if "dropout" in name)]
+    if config.rdrop and not any(shares):
+        raise DataError(f"{where}: rdrop: got {config.rdrop}, expected 0 where there is no dropout")
+
+
 def check_findable(head: nn.Module, train: Split, folder: Path, name: str) -> None:
     """DataError at the first sentence of train whose entities the head could not all find."""
     for line, sentence in enumerate(train.sentences, start=1):
@@ -141,8 +151,8 @@ def check_rate(head: nn.Module, config: Config, where: str) -> None:
         )
 
 
-def freeze(tagger: Tagger, config: Config, where: str) -> str:
-    """Leaves the lowest layers out of training, and says which."""
+def freeze(tagger: Tagger, config: Config, where: str) -> list[str]:
+    """Leaves the lowest layers out of training, and those above what the head sees; says which."""
     n_layers = n_layers_of(tagger)
     if config.n_frozen > n_layers:
         raise DataError(
@@ -150,7 +160,10 @@ def freeze(tagger: Tagger, config: Config, where: str) -> str:
             f"of {n_layers} layers; full_finetuning false freezes the whole encoder"
         )
     train_from(tagger, config.n_frozen)
-    return f"frozen: {below(config.n_frozen, n_layers)} (freeze_layers)"
+    report = [f"frozen: {below(config.n_frozen, n_layers)} (freeze_layers)"] if config.n_frozen else []
+    if isinstance(config.layers, int) and config.layers < tagger.encoder.n_layers:
+        report.append(f"layers above number {config.layers} do not learn, the head does not see them")
+    return report
 
 
 def never_unfrozen(tagger: Tagger, config: Config) -> list[str]:

@@ -5,7 +5,7 @@ Facts of the data (tags, unit, vocabulary, steps an epoch) are arguments of the 
 
 import difflib
 import json
-import math
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -16,17 +16,17 @@ from typing import Any
 from ner.corpus import DataError, read_json, read_text
 from ner.truncation import LONG_TEXT
 
+LARGEST = sys.float_info.max  # a whole number in JSON may be larger
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """One experiment.  The names of the first eleven are those of lemonhu/NER-BERT-pytorch."""
+    """One experiment.  The names of the first ten are those of lemonhu/NER-BERT-pytorch."""
 
     full_finetuning: bool = True
     "False trains the head alone, the encoder stays as it is"
     max_len: int = 128
     "pieces an encoder window, its two special pieces included; longer sentences are read in several windows"
-    long_text: str = "windows"
-    "what becomes of longer sentences: windows; or head, tail, head_tail: one window, the rest is not read"
     learning_rate: float = 5e-5
     "peak rate of the encoder"
     weight_decay: float = 0.01
@@ -43,6 +43,8 @@ class Config:
     "an epoch counts as without gain unless it raises the best val F1 by this; in points: 0.02 is 0.0002"
     patience_num: int = 5
     "epochs in a row without gain after which the run stops, once min_epoch_num are past"
+    long_text: str = "windows"
+    "of sentences longer than max_len: windows reads all; head, tail and head_tail one window, no more"
     layers: str | int = "last"
     "of the encoder, for the head: last, concat4, max4 (of the last four), mix (learned), or a number from 1"
     context: str = "none"
@@ -103,7 +105,10 @@ class Config:
             *("head_learning_rate", "transition_learning_rate", "unfreeze_every", "rdrop", "multi_dropout"),
             *("batch_tokens", "save_steps"),
         )
-        for name in ("batch_size", "epoch_num", "batch_tokens", "save_steps", "gradient_accumulation_steps"):
+        for name in (
+            *("max_len", "batch_size", "epoch_num"),
+            *("batch_tokens", "save_steps", "gradient_accumulation_steps"),
+        ):
             _require(getattr(self, name) < 2**31, name, getattr(self, name), "a number below 2^31")
         for name in positive:
             _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")
@@ -184,7 +189,7 @@ def _is_a(value: Any, kind: Any) -> bool:
         return any(_is_a(value, one) for one in typing.get_args(kind))
     kind = typing.get_origin(kind) or kind
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)

@@ -18,9 +18,9 @@ from ner.corpus import Sentence
 from ner.data_loader import DataLoader, Examples, Windows, encode
 from ner.experiment import annotated_loader, evaluate
 from ner.heads.flat import FlatHead
-from ner.model import Model
+from ner.model import Model, config_of
 from ner.report import table
-from ner.runtime import binary, casts_kept, default_batch_tokens, whole_file
+from ner.runtime import binary, casts_kept, default_batch_tokens, sha256_of_tensors, whole_file
 from ner.tags import NON_TAGS, TagSet
 from ner.text import tokenize
 
@@ -100,12 +100,9 @@ def fingerprint(
     teacher: Model, sentences: Sequence[Sentence], tags: Sequence[str], temperature: float
 ) -> str:
     """32 hexadecimal digits of all that soft labels depend on."""
-    digest = hashlib.sha256()
-    for name, tensor in teacher.tagger.state_dict().items():
-        digest.update(f"{name} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.contiguous().cpu().numpy().tobytes())
-    facts = (teacher.tokenizer.sha256, teacher.max_len, teacher.tagger.precision, list(tags), temperature)
-    digest.update(repr(facts).encode())
+    weights = sha256_of_tensors(teacher.tagger.state_dict())
+    said = (config_of(teacher), teacher.tokenizer.sha256, teacher.tagger.precision, list(tags), temperature)
+    digest = hashlib.sha256(repr((weights, *said)).encode())
     for sentence in sentences:
         digest.update("\t".join(sentence.tokens).encode() + b"\n")
     return digest.hexdigest()[:32]

@@ -17,7 +17,8 @@ class Features(nn.Module):
 
     layers: `last`; `concat4` and `max4`, the last four side by side or the largest of each number (Devlin
     et al. 2019, section 5.3, tried the first); `mix`, a learned weighted mean of all layers, times a
-    learned number (Peters et al. 2018, equation 1); or the number of a layer, from 1.
+    learned number (Peters et al. 2018, equation 1, which counts the embeddings among them); or the number
+    of a layer, from 1.
     ValueError where the encoder has not so many layers, its width has no half for each direction of the
     BiLSTM, or the name is none.
     """

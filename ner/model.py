@@ -276,7 +276,7 @@ def save(model_dir: str | Path, model: Model) -> None:
     prefix = tagger.encoder.file_prefix
     tensors = {f"{prefix}.{name}": tensor for name, tensor in own_tensors(tagger.encoder).items()}
     tensors |= _upper_tensors(tagger)
-    (model_dir / "config.json").write_text(to_json(_config_of(model)), encoding="utf-8")
+    (model_dir / "config.json").write_text(to_json(config_of(model)), encoding="utf-8")
     model.tokenizer.save(model_dir)
     save_weights(model_dir / "model.safetensors", tensors)
 
@@ -414,7 +414,7 @@ def _tag_set(config: Mapping, own: Mapping, model_dir: str | Path) -> TagSet:
     try:
         tags = published_tags([names[str(i)] for i in range(len(names))])
         return TagSet(tags, own.get("scheme") or guess_scheme(set(tags) - set(NON_TAGS)))
-    except (KeyError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{config_path(model_dir)}: id2label: {error}") from None
 
 
@@ -429,7 +429,8 @@ def _facts(own: Mapping, where: str) -> dict:
     return facts
 
 
-def _config_of(model: Model) -> dict:
+def config_of(model: Model) -> dict:
+    """What `save` writes into `config.json`: all that a model is besides weights and vocabulary."""
     encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
     head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
     own_head = "" if head_name == "softmax" else head_name.title().replace("_", "")

@@ -60,8 +60,9 @@ def adversarial(
 ) -> Tensor:
     """The mean of the loss and of the loss where the word vectors are moved against the model.
 
-    One step of `epsilon` is FGM (Miyato et al. 2017); several of `step_size`, kept within `epsilon`, are
-    PGD (Madry et al. 2018).  Each row of pieces is moved as a whole: its gradient is divided by its norm.
+    One step of `epsilon` is FGM (Miyato et al. 2017, who normalise the embeddings first); several of
+    `step_size`, kept within `epsilon`, are PGD (Madry et al. 2018).  Each row of pieces is moved as a whole:
+    its gradient is divided by its norm.
     """
     moves = Moves()
     handle = word_embeddings(model.encoder).register_forward_hook(moves)

@@ -17,11 +17,11 @@ def parameter_groups(
 ) -> list[dict]:
     """Groups for AdamW, one for each peak rate, with and without decay.
 
-    The encoder's last layer learns at `learning_rate`, each layer below at `layer_decay` times the rate of
-    the one above, the embeddings slowest (Howard and Ruder 2018, section 3.2, divide by 2.6; Clark et al.
-    2020 multiply by 0.8 to 0.9).  A CRF's transitions learn at `transition_learning_rate`, None: the head's.
-    Matrices decay; vectors (biases, normalisation) do not, as in BERT's own training.  Each group keeps
-    its peak rate as `peak`.  Parameters that do not require a gradient are left out.
+    The highest layer that the head sees learns at `learning_rate`, each layer below at `layer_decay` times
+    the rate of the one above, the embeddings slowest (Howard and Ruder 2018, section 3.2, divide by 2.6;
+    Clark et al. 2020 multiply by 0.8 to 0.9).  A CRF's transitions learn at `transition_learning_rate`,
+    None: the head's.  Matrices decay; vectors (biases, normalisation) do not, as in BERT's own training.
+    Each group keeps its peak rate as `peak`.  Parameters that do not require a gradient are left out.
     """
     n_layers = n_layers_of(tagger)
     groups: dict[tuple[bool, float, bool], list] = {}
@@ -50,16 +50,20 @@ def depth_of(tagger: nn.Module, name: str) -> int | None:
 
 
 def n_layers_of(tagger: nn.Module) -> int:
-    return max(tagger.encoder.depth_of(name) for name, _ in tagger.encoder.named_parameters())
+    """How many of the encoder's layers there are up to the highest that the head sees."""
+    highest = max(tagger.encoder.depth_of(name) for name, _ in tagger.encoder.named_parameters())
+    features = getattr(tagger, "features", None)
+    return min(highest, features.chosen[-1]) if features else highest
 
 
 def train_from(tagger: nn.Module, depth: int) -> None:
     """Lets the encoder learn from `depth` up: 0 is all of it, i + 1 leaves what is below layer i as it is.
 
-    Nothing below the lowest layer that learns is differentiated.
+    Nothing below the lowest layer that learns is differentiated, nor above the highest that the head sees.
     """
+    highest = n_layers_of(tagger)
     for name, parameter in tagger.encoder.named_parameters():
-        parameter.requires_grad_(tagger.encoder.depth_of(name) >= depth)
+        parameter.requires_grad_(depth <= tagger.encoder.depth_of(name) <= highest)
 
 
 def unfrozen_depth(epoch: int, *, n_layers: int, every: int, frozen: int) -> int:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from ner.corpus import DataError, read_json, read_text
+from ner.run_dir import ALIKE
 from ner.significance import bootstrap, count, holm, mean_and_deviation, precision_recall_f1, randomisation
 from ner.tags import Span
 
 LEVEL = 0.05  # above it a difference is not called one
 EPOCH = {"epoch": int, "val_f1": float, "seconds": float}
-ALIKE = ("params", "data", "encoder")  # of resolved.json, in the runs of one system
 
 
 def read_epochs(directory: Path) -> list[dict]:
@@ -59,6 +59,7 @@ def read_answers(path: Path) -> Answers:
         try:
             values = json.loads(line)
             truth, guess = ([Span(*span) for span in values[name]] for name in ("gold", "predicted"))
+            set(truth + guess)  # TypeError where a span holds a list
             digest.update(json.dumps([values["tokens"], sorted(truth)]).encode())
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(f"{path}:{number}: not the line of a sentence, {error!r}") from None

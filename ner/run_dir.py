@@ -15,6 +15,11 @@ from ner.runtime import naming, whole_file
 LOCK = "train.lock"
 METRICS = "metrics.jsonl"
 OURS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best", "distillation.json")
+# of resolved.json, what makes two runs the same but for their seed
+ALIKE = (
+    *("params", "data", "precision", "loss_scale", "encoder", "weights", "tokenizer", "teacher"),
+    "world_size",
+)
 # evaluate.py's, of the same model
 SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl", "suspicious_*.jsonl")
 
@@ -101,11 +106,7 @@ def write_resolved(directory: Path, resolved: dict) -> None:
 
 def check_unchanged(directory: Path, resolved: dict) -> None:
     """A resumed run must be the same run: DataError names what changed, be it params, data or processes."""
-    parts = (
-        *("params", "data", "seed", "precision", "loss_scale", "encoder", "tokenizer", "teacher"),
-        "world_size",
-    )
-    check_same(directory / "resolved.json", resolved, parts, "the run")
+    check_same(directory / "resolved.json", resolved, ("seed", *ALIKE), "the run")
 
 
 def check_same(path: Path, values: dict, parts: Sequence[str], what: str) -> None:

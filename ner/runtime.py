@@ -14,7 +14,7 @@ import resource
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +70,7 @@ class StopRequest:
 def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None) -> int:
     """Runs a program: 0 when it ends well; after one line on standard error 2 for a user's error, a file
     that cannot be read or written included, 1 for training that cannot go on, 128 + its number for a
-    signal that stopped a run."""
+    signal that stopped a run.  Memory that ran out is of the second kind."""
     for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows its number
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -96,6 +96,11 @@ def _run(main: Callable, parse_args: Callable, argv: Sequence[str] | None) -> in
     except TrainingError as error:
         log.error(f"error: {error}")
         return 1
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        log.error(f"error: out of memory: {str(error).partition(chr(10))[0]}")
+        return 1
     except Stopped as stopped:
         log.info(str(stopped))
         return 128 + stopped.number
@@ -103,6 +108,11 @@ def _run(main: Callable, parse_args: Callable, argv: Sequence[str] | None) -> in
         print("interrupted", file=sys.stderr)
         return 130
     return 0
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out; of the machine's own torch says so in words alone."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def check_seed(seed: int) -> None:
@@ -243,6 +253,15 @@ def sha256(path: str | Path) -> str:
     """Hex digest of a file."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Hex digest of names, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().cpu().numpy())
+    return digest.hexdigest()
 
 
 def binary(path: Path, mode: str, **text_options):

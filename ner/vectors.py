@@ -122,9 +122,12 @@ def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: b
             rows = item.vectors.reshape(-1, width)
             array.append(rows)
             lengths.append(len(rows))
+    beside = path.with_suffix(".lengths.npy")
     if tokens:
-        with whole_file(path.with_suffix(".lengths.npy"), binary) as file:
+        with whole_file(beside, binary) as file:
             np.save(file, np.array(lengths, np.int64))
+    else:
+        beside.unlink(missing_ok=True)  # of another array
     return len(lengths)
 
 

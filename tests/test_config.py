@@ -106,6 +106,8 @@ def test_every_shipped_experiment_loads(path):
             {"full_finetuning": False, "activation_checkpointing": True},
             "activation_checkpointing: got True, expected false with full_finetuning false",
         ),
+        ({"learning_rate": 10**400}, "learning_rate: got 1000"),
+        ({"max_len": 10**20}, f"max_len: got {10**20}, expected a number below 2^31"),
         ({"scheme": "BILOU"}, "scheme: got 'BILOU', expected BIO or BIOES"),
     ],
 )

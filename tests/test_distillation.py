@@ -1,5 +1,6 @@
 """Distillation: soft labels against brute force, their place by token and tag name, and the whole way."""
 
+from dataclasses import replace
 from itertools import pairwise, product
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from ner.corpus import Sentence
 from ner.data_loader import DataLoader, Windows, encode
 from ner.distillation import columns, fingerprint, prepare, soft_labels
+from ner.features import Features
 from ner.heads.crf import expected_scores, path_scores
 from ner.model import Model, Tagger, build_encoder
 from ner.objectives import distil, likelihood
@@ -134,6 +136,12 @@ def test_soft_labels_are_the_teachers_at_every_token_of_long_texts_too(head, tmp
     assert start == len(found)
 
 
+def with_layers(model, layers):
+    """Another model of the same weights."""
+    tagger = Tagger(model.tagger.encoder, model.tagger.head, Features(model.tagger.encoder, layers))
+    return replace(model, tagger=tagger)
+
+
 def test_soft_labels_are_kept_and_known_by_what_they_depend_on(tmp_path, monkeypatch):
     teacher, sentences = make_model("softmax"), make_sentences()
     tags = teacher.tag_set.tags
@@ -144,8 +152,11 @@ def test_soft_labels_are_kept_and_known_by_what_they_depend_on(tmp_path, monkeyp
         fingerprint(teacher, sentences[:-1], tags, 1.0),
         fingerprint(teacher, sentences, tags[::-1], 1.0),
         fingerprint(teacher, sentences, tags, 2.0),
+        fingerprint(replace(teacher, max_len=16), sentences, tags, 1.0),
+        fingerprint(make_model("softmax", scheme="BIOES"), sentences, tags, 1.0),
+        fingerprint(with_layers(teacher, 1), sentences, tags, 1.0),
     ]
-    assert len({key, *changed}) == 5
+    assert len({key, *changed}) == 8
     path = tmp_path / "soft.npy"
     first = np.array(soft_labels(path, teacher, sentences, teacher.tag_set))
     with monkeypatch.context() as patch:

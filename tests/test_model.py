@@ -407,6 +407,7 @@ def remove(name):
         (lambda d: edit_config(d, ner={"head": "spam"}), "head: got 'spam', expected one of softmax, crf"),
         (lambda d: edit_config(d, ner={"unit": "byte"}), "unit 'byte', expected char or word"),
         (lambda d: edit_config(d, ner={"scheme": "IOB3"}), "id2label: scheme 'IOB3'"),
+        (lambda d: edit_config(d, ner={"scheme": ["BIO"]}), "id2label: "),
         (lambda d: edit_config(d, ner={"head": "crf"}), "crf.* only a directory trained for tagging"),
         (lambda d: (d / "config.json").write_text("{"), "config.json: got .* expected a JSON object"),
         (lambda d: (d / "model.safetensors").write_bytes(b"x" * 20), "expected a whole safetensors file"),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from ner import runtime
 from ner.runtime import Stopped, StopRequest, TrainingError, naming
@@ -94,6 +95,22 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path, capsys):
 
     assert end_of(main, tmp_path, log=tmp_path / "train.log") == 2
     assert capsys.readouterr().err == f"a line\nerror: {tmp_path / 'train.log'}: No space left on device\n"
+
+
+@pytest.mark.parametrize("error", [MemoryError("no room"), torch.OutOfMemoryError("no room\nfor this")])
+def test_memory_that_ran_out_is_one_line(tmp_path, capsys, error):
+    def main():
+        raise error
+
+    assert end_of(main, tmp_path) == 1
+    assert capsys.readouterr().err == "error: out of memory: no room\n"
+
+
+def test_so_is_that_of_the_machine(tmp_path, capsys):
+    assert end_of(lambda: torch.empty(1 << 60), tmp_path) == 1
+    assert capsys.readouterr().err.startswith("error: out of memory: ")
+    with pytest.raises(RuntimeError, match="shape"):
+        end_of(lambda: torch.ones(2).reshape(3), tmp_path)
 
 
 SHAPES_GO_BY = """

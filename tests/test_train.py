@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from seqeval.metrics import classification_report, f1_score
 from seqeval.scheme import IOB2
 
@@ -656,6 +656,13 @@ def test_a_frozen_encoder_keeps_its_bytes(start, data, tmp_path):
             "in 3 epochs the embeddings never get to learn (unfreeze_every)",
         ),
         ({"unfreeze_every": 1, "epoch_num": 5, "freeze_layers": 1}, ["embeddings", "layer.0"], ""),
+        ({"layers": 1}, ["layer.1"], "layers above number 1 do not learn, the head does not see them"),
+        ({"layers": 1, "freeze_layers": "embeddings"}, ["embeddings", "layer.1"], "frozen: the embeddings ("),
+        (
+            {"layers": 1, "unfreeze_every": 1, "epoch_num": 2},
+            ["embeddings", "layer.1"],
+            "in 2 epochs the embeddings never get to learn (unfreeze_every)",
+        ),
     ],
 )
 def test_layers_that_may_not_learn_keep_their_bytes(start, data, tmp_path, params, still, words):
@@ -707,6 +714,33 @@ def test_more_frozen_layers_than_there_are(start, data, tmp_path):
     write_published(tmp_path / "published", data)
     _, ended = start("--bert_model_dir", tmp_path / "published", code=2, freeze_layers=2)
     assert "freeze_layers: got 2, expected at most 1 of 2 layers" in ended.err
+    options = {"freeze_layers": 1, "layers": 1}
+    _, ended = start("--bert_model_dir", tmp_path / "published", code=2, **options)
+    assert "freeze_layers: got 1, expected at most 0 of 1 layers" in ended.err
+
+
+def test_a_run_does_not_go_on_from_other_weights(start, data, tmp_path, run_main):
+    write_published(tmp_path / "published", data)
+    options = ["--bert_model_dir", tmp_path / "published"]
+    folder, _ = start(*options, epoch_num=1)
+    file = tmp_path / "published" / "model.safetensors"
+    save_file({name: tensor + 1e-6 for name, tensor in load_file(file).items()}, file)
+    again = ["--data_dir", data, "--model_dir", folder, "--restore_file", "last"]
+    ended = run_main(train, *options, *again)
+    assert ended.code == 2
+    assert f"{folder}: weights is " in ended.err
+
+
+def test_rdrop_needs_a_dropout(start, data, tmp_path):
+    params = {"rdrop": 1.0, "head_dropout": 0.0}
+    still = dict.fromkeys(("piece_dropout_prob", "embedding_dropout_prob", "hidden_dropout_prob"), 0.0)
+    _, ended = start(code=2, encoder=LSTM | still, **params)
+    assert "rdrop: got 1.0, expected 0 where there is no dropout" in ended.err
+    write_published(tmp_path / "published", data)
+    options = ["--bert_model_dir", tmp_path / "published"]
+    _, ended = start(*options, code=2, full_finetuning=False, **params)
+    assert "rdrop: got 1.0, expected 0 where there is no dropout" in ended.err
+    start(*options, epoch_num=1, **params)
 
 
 def test_patience_stops_a_run_that_learns_nothing(start, data, run_main):

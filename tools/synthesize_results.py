@@ -83,6 +83,8 @@ def read_system(text: str, split: str) -> tuple[str, list[Run]]:
 def runs_in(directory: Path) -> list[Path]:
     """The seeds of a series, in order; or the one experiment."""
     seeds = [path for path in directory.glob("seed-*") if path.name[5:].isdecimal()]
+    if seeds and (directory / "metrics.jsonl").exists():
+        log.info(f"{directory}: the seeds inside are read, the run that stands beside them is not")
     return sorted(seeds, key=lambda path: int(path.name[5:])) or [directory]
 
 

@@ -167,6 +167,13 @@ def test_the_memory_of_a_resumed_run_is_its_most(synthesize, tmp_path):
     assert read_csv(synthesize("base", "--format", "csv").out)["base"]["peak_memory_mb"] == 900
 
 
+def test_a_run_beside_seeds_is_named(systems, synthesize, tmp_path):
+    write_metrics(tmp_path / "good", [0.5])
+    ended = synthesize("good")
+    assert ended.code == 0
+    assert "good: the seeds inside are read, the run that stands beside them is not" in ended.err
+
+
 def rewrite(path, change):
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([*lines[:2], change(lines[2]), *lines[3:]]) + "\n", encoding="utf-8")
@@ -190,6 +197,11 @@ def rewrite(path, change):
             ["base", "same"],
             lambda line: line.replace("甲", "王"),
             "same: other sentences or other gold in test",
+        ),
+        (
+            ["same"],
+            lambda line: line.partition('"predicted"')[0] + '"predicted": [[0, 1, ["x"]]]}',
+            "same/predictions_test.jsonl:3: not the line of a sentence",
         ),
         (
             ["same"],
@@ -234,6 +246,9 @@ def test_metrics_that_are_none(synthesize, tmp_path, text, says):
         ("params", {"learning_rate": 2e-4}, "other params than {first}, expected good to be one system"),
         ("data", {"train/tags.txt": "b"}, "other data than {first}, expected good to be one system"),
         ("encoder", {"hidden_size": 9}, "other encoder than {first}, expected good to be one system"),
+        ("weights", "ab", "other weights than {first}, expected good to be one system"),
+        ("precision", "bf16", "other precision than {first}, expected good to be one system"),
+        ("teacher", "ab", "other teacher than {first}, expected good to be one system"),
         ("seed", 4, "seed 4 as {first}, expected good to have each once"),
     ],
 )
