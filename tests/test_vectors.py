@@ -120,6 +120,9 @@ def test_predict_writes_lines_and_arrays(published, tmp_path, run_main):
         assert "".join(line["text"][t["start"] : t["end"]] for t in line["tokens"]) == line["text"]
         expected = np.array([t["vector"] for t in line["tokens"]]).reshape(-1, 48)
         np.testing.assert_allclose(rows, expected, atol=1e-6)
+    run_main(predict, *options, "--vectors", "max", "--output", tmp_path / "tokens.npy")
+    assert len(np.load(tmp_path / "tokens.npy")) == len(TEXTS)
+    assert not (tmp_path / "tokens.lengths.npy").exists()  # they were of the array that stood there
 
 
 def test_a_finetuned_model_and_another_encoder(tmp_path):
@@ -148,7 +151,11 @@ def test_layers_that_are_not_there(published, layers, message):
 
 @pytest.mark.parametrize(
     "options",
-    [["--fill_mask", "--vectors", "mean"], ["--vectors", "mean", "--data_dir", "d", "--split", "test"]],
+    [
+        ["--fill_mask", "--vectors", "mean"],
+        ["--vectors", "mean", "--data_dir", "d", "--split", "test"],
+        ["--output", "tagged.npy"],
+    ],
 )
 def test_options_that_do_not_go_together(options):
     with pytest.raises(SystemExit, match="2"):
