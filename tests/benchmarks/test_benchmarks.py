@@ -64,12 +64,17 @@ def test_crf(quick):
 
 
 def test_shares(quick):
-    [table], _ = quick(shares)
+    """Three tries: milliseconds are measured, and what other work takes of them falls on one kind."""
+    for _ in range(3):
+        [table], _ = quick(shares)
+        columns = table["shares"].values()
+        if all(max(column.values()) < 0.95 and column[shares.PRODUCTS] > 0.01 for column in columns):
+            break
     assert list(table["shares"]) == ["training, tiny", "prediction, tiny"]
-    for column in table["shares"].values():
+    for column in columns:
         assert sum(column.values()) == pytest.approx(1.0)
-        assert all(0 <= share < 1 for share in column.values())
-        assert column[shares.PRODUCTS] > 0
+        assert all(0 <= share < 0.95 for share in column.values())
+        assert column[shares.PRODUCTS] > 0.01
     assert table["rows"][0]["of the time"] == shares.PRODUCTS
 
 
