@@ -105,10 +105,11 @@ class Config:
             *("head_learning_rate", "transition_learning_rate", "unfreeze_every", "rdrop", "multi_dropout"),
             *("batch_tokens", "save_steps"),
         )
-        for name in (
+        bounded = (
             *("max_len", "batch_size", "epoch_num"),
             *("batch_tokens", "save_steps", "gradient_accumulation_steps"),
-        ):
+        )
+        for name in bounded:
             _require(getattr(self, name) < 2**31, name, getattr(self, name), "a number below 2^31")
         for name in positive:
             _require(getattr(self, name) > 0, name, getattr(self, name), "a number above 0")

@@ -54,18 +54,16 @@ class Answers:
 
 def read_answers(path: Path) -> Answers:
     """Reads `predictions_<split>.jsonl`."""
-    digest, gold, predicted = hashlib.sha256(), [], []
+    digest, counts = hashlib.sha256(), []
     for number, line in enumerate(read_text(path).removesuffix("\n").split("\n"), start=1):
         try:
             values = json.loads(line)
             truth, guess = ([Span(*span) for span in values[name]] for name in ("gold", "predicted"))
-            set(truth + guess)  # TypeError where a span holds a list
+            counts.append(count([truth], [guess]))
             digest.update(json.dumps([values["tokens"], sorted(truth)]).encode())
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(f"{path}:{number}: not the line of a sentence, {error!r}") from None
-        gold.append(truth)
-        predicted.append(guess)
-    return Answers(count(gold, predicted), digest.hexdigest())
+    return Answers(np.concatenate(counts), digest.hexdigest())
 
 
 @dataclass(frozen=True)

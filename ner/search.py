@@ -146,7 +146,7 @@ def write_trial(trial: Trial, shared: dict) -> None:
 
 def next_values(space: Space, trials: Sequence[Trial], n_trials: int | None) -> dict[str, Any] | None:
     """What to try next, or to go on with; None where the grid, or the number of trials, is complete."""
-    fitting = [trial for trial in trials if _fits(trial.values, space)]
+    fitting = [trial for trial in trials if fits(trial.values, space)]
     for trial in fitting:
         if trial.state == "begun":
             return trial.values
@@ -156,7 +156,9 @@ def next_values(space: Space, trials: Sequence[Trial], n_trials: int | None) -> 
     return suggest(space, fitting) if len(fitting) < n_trials else None
 
 
-def _fits(values: Mapping[str, Any], space: Space) -> bool:
+def fits(values: Mapping[str, Any], space: Space) -> bool:
+    """Whether they are of this space: a directory may hold the trials of others."""
+
     def holds(allowed: Range | Sequence[Any], value: Any) -> bool:
         if not isinstance(allowed, Range):
             return value in allowed

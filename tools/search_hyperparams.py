@@ -31,6 +31,7 @@ from ner.search import (
     Space,
     Trial,
     falls_behind,
+    fits,
     grid,
     new_directory,
     next_values,
@@ -102,6 +103,7 @@ def search(args: argparse.Namespace, space: Space, shared: dict) -> None:
         known = [trial for trial in trials if trial.values not in turned_down]
         values = next_values(space, [*known, *refused], args.trials)
         if values is None:
+            n_tried = len(refused) + sum(fits(trial.values, space) for trial in known)
             break
         try:
             run_trial(args, values, trials, shared)
@@ -112,8 +114,8 @@ def search(args: argparse.Namespace, space: Space, shared: dict) -> None:
         runtime.start_log()
     if trials:
         print(ranking(trials))
-    if args.trials and len(known) + len(refused) < args.trials:
-        log.info(f"all {len(known) + len(refused)} combinations have been tried, fewer than --trials")
+    if args.trials and n_tried < args.trials:
+        log.info(f"all {n_tried} combinations have been tried, fewer than --trials")
     if refused:
         which = described(refused[0].values)
         raise DataError(f"{len(refused)} of the trials refused, the first {which}: {complaints[0]}")
@@ -182,7 +184,7 @@ def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], share
         train.main(run, after_epoch)
     except Pruned:
         state = "pruned"
-    except (TrainingError, MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError) as error:
         if not isinstance(error, TrainingError) and not is_out_of_memory(error):
             raise
         log.error(f"failed: {str(error) or 'out of memory'}")

@@ -196,6 +196,9 @@ def test_a_search_whose_combinations_run_out(study, find):
     assert sorted(trial(study, number)["values"]["head"] for number in (1, 2)) == ["crf", "softmax"]
     assert "trial-3" not in names(study)
     assert "all 2 combinations have been tried, fewer than --trials" in ended.err
+    ended = find("epoch_num=1..2", "--trials", 3)  # the others stand there still
+    assert "all 2 combinations have been tried, fewer than --trials" in ended.err
+    assert sorted(trial(study, number)["values"]["epoch_num"] for number in (3, 4)) == [1, 2]
 
 
 def test_a_search_asks_its_teacher_once(study, data, find, run_main, tmp_path):
