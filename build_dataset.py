@@ -10,14 +10,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ner.audit import audit, corpus_of_build, corpus_of_folder
-from ner.audit.report import as_files, summary
-from ner.corpus import SPLITS, UNITS, DataError
-from ner.dataset import build, findings, refuse_illegal, table
-from ner.dataset_dir import check_out_dir, write_dataset
-from ner.download import SOURCES, fetch
-from ner.formats import FORMATS, Document, read
-from ner.runtime import run, whole_file
+from ner.data.audit import audit, corpus_of_build, corpus_of_folder
+from ner.data.audit.report import as_files, summary
+from ner.data.build import build, refuse_illegal
+from ner.data.describe import findings, table
+from ner.data.download import SOURCES, fetch
+from ner.data.folder import check_out_dir, write_dataset
+from ner.data.formats import FORMATS, Document, read
+from ner.data.sentence import SPLITS, UNITS
+from ner.errors import DataError
+from ner.files import whole_file
+from ner.runtime.program import run
 from ner.tags import SCHEMES
 
 
@@ -73,14 +76,14 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def reading_options(args: argparse.Namespace) -> dict:
-    """The options of `ner.formats.load`, from the command line."""
+    """The options of `ner.data.formats.load`, from the command line."""
     return {
         "encoding": args.encoding,
         "scheme": args.scheme,
         "columns": args.columns,
         "by_line": args.split_lines,
         "keep_longest": {"refuse": False, "keep_longest": True}.get(args.nested),
-        "leave_out": args.misfits == "leave_out",
+        "drop_invalid": args.misfits == "leave_out",
     }
 
 

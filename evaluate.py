@@ -10,17 +10,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ner import runtime
+from ner import files
+from ner.annotations.spans import Scores, score
 from ner.config import to_json
-from ner.corpus import DataError, Split, read_split
-from ner.experiment import annotated_loader, evaluate, missed_gold, unread_gold
-from ner.metrics import Scores, score
-from ner.model import load, resolve_model_dir
-from ner.predictions import write_predictions
-from ner.report import per_type_table
-from ner.runtime import log
-from ner.suspicious import Margins, describe, suspicious, write_suspicious
-from ner.truncation import LONG_TEXT
+from ner.data.folder import read_split
+from ner.data.sentence import Split
+from ner.data.windows import LONG_TEXT
+from ner.errors import DataError
+from ner.model.directory import load, resolve_model_dir
+from ner.runtime import devices, logs, program
+from ner.runtime.logs import log
+from ner.scoring.evaluate import annotated_loader, evaluate, missed_gold, unread_gold
+from ner.scoring.prediction_files import write_predictions
+from ner.scoring.suspicious import Margins, describe, suspicious, write_suspicious
+from ner.scoring.tables import per_type_table
 
 N_SHOWN = 10  # suspicious sentences that are printed
 
@@ -38,15 +41,15 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--long_text", choices=LONG_TEXT, help="what becomes of longer sentences (default: the model's)"
     )
-    runtime.add_batch_tokens(parser)
+    devices.add_batch_tokens(parser)
     parser.add_argument("--audit", action="store_true", help="rank the sentences whose gold the model doubts")
-    runtime.add_device_arguments(parser)
+    devices.add_device_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:
-    device, precision = runtime.device_and_precision(args)
-    runtime.start_log()
+    device, precision = devices.device_and_precision(args)
+    logs.start_log()
     split = read_split(args.data_dir, args.split)
     out_dir = args.out_dir or args.model_dir
     if not split.annotated:
@@ -76,7 +79,7 @@ def main(args: argparse.Namespace) -> None:
     summary |= seqeval_strict(split, predicted)
     report(args, split, model.tag_set.labels, scores, summary)
     path = out_dir / f"metrics_{args.split}.json"
-    with runtime.whole_file(path) as file:
+    with files.whole_file(path) as file:
         file.write(to_json(summary))
     written = write_predictions(out_dir, args.split, split.sentences, predicted)
     log.info(f"written to {path} and {' and '.join(written)} beside it")
@@ -138,4 +141,4 @@ def report_suspicious(split: str, out_dir: Path, objects: Sequence[dict], others
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -12,16 +12,27 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from ner import runtime
-from ner.compiling import compile_encoder
-from ner.corpus import UNITS, DataError, read_split
-from ner.model import Model, load, resolve_model_dir
-from ner.predictions import CHUNK_TEXTS, tag_sentences, tag_texts
+from ner import files
+from ner.data.folder import read_split
+from ner.data.sentence import UNITS
+from ner.data.windows import LONG_TEXT
+from ner.errors import DataError
+from ner.inference.compiling import compile_encoder
+from ner.inference.texts import CHUNK_TEXTS, tag_sentences, tag_texts
+from ner.inference.vectors import (
+    POOLINGS,
+    TextVectors,
+    as_json,
+    open_for_vectors,
+    vectors_of,
+    width_of,
+    write_npy,
+)
+from ner.model.directory import Model, load, resolve_model_dir
 from ner.pretraining.fill_mask import fill_texts
 from ner.pretraining.mlm import load_mlm
-from ner.runtime import log
-from ner.truncation import LONG_TEXT
-from ner.vectors import POOLINGS, TextVectors, as_json, open_for_vectors, vectors_of, width_of, write_npy
+from ner.runtime import devices, logs, program
+from ner.runtime.logs import log
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -42,7 +53,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--long_text", choices=LONG_TEXT, help="what becomes of longer texts (default: the model's)"
     )
-    runtime.add_batch_tokens(parser)
+    devices.add_batch_tokens(parser)
     parser.add_argument(
         "--compile", action="store_true", help="compile the encoder first, half a minute, for much text"
     )
@@ -63,7 +74,7 @@ def parse_args(argv=None) -> argparse.Namespace:
         "--layers",
         help="of the encoder, for --vectors: last (default), concat4, max4 or a number from 1",
     )
-    runtime.add_device_arguments(parser)
+    devices.add_device_arguments(parser)
     args = parser.parse_args(argv)
     if sum(x is not None for x in (args.input, args.text, args.data_dir)) > 1:
         parser.error("a file, --text and --data_dir: expected one of them")
@@ -86,9 +97,9 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    runtime.bound_kernels()
-    device, precision = runtime.device_and_precision(args)
-    runtime.start_log()
+    devices.bound_kernels()
+    device, precision = devices.device_and_precision(args)
+    logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
     if args.input is not None and not args.input.exists():
@@ -108,7 +119,7 @@ def main(args: argparse.Namespace) -> None:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         write(answers, sys.stdout)
     else:
-        with runtime.whole_file(args.output) as file:
+        with files.whole_file(args.output) as file:
             write(answers, file)
         log.info(f"written to {args.output}")
 
@@ -200,4 +211,4 @@ def write(answers: Iterator[dict], file) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -17,23 +17,36 @@ from pathlib import Path
 
 import torch
 
-from ner import distributed, runtime
-from ner.checkpoint import find_checkpoint
 from ner.config import from_mapping
-from ner.corpus import DataError
+from ner.data.tokenizer import Normalisation, learn_vocabulary
 from ner.encoders import Bert
 from ner.encoders.bert import BertConfig
-from ner.integrity import check_model
-from ner.optim import build_optimizer, parameter_groups
+from ner.errors import DataError
+from ner.model.manifest import check_model
 from ner.pretraining.loop import Pretraining
 from ner.pretraining.mlm import MODEL_FILES, MaskedLm, Pretrained, load_mlm, set_dropout
 from ner.pretraining.params import PretrainConfig, load_pretrain_config
-from ner.pretraining.plaintext import Text, guess_unit, open_text, read_tagged, read_tokens, sources
+from ner.pretraining.plaintext import (
+    TokenizedText,
+    guess_unit_of_file,
+    open_text,
+    read_tagged,
+    read_tokens,
+    sources,
+)
 from ner.pretraining.rows import MaskedLoader, split_lines
-from ner.report import duration
-from ner.run_dir import check_directory, check_unchanged, clear_directory, only_trainer, write_resolved
-from ner.runtime import log
-from ner.tokenizer import Normalisation, learn_vocabulary
+from ner.runtime import devices, distributed, logs, program, seeds
+from ner.runtime.logs import log
+from ner.scoring.tables import duration
+from ner.training.checkpoint import find_checkpoint
+from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.run_dir import (
+    check_directory,
+    check_unchanged,
+    clear_directory,
+    only_trainer,
+    write_resolved,
+)
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -63,14 +76,14 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of params.json"
     )
-    runtime.add_device_arguments(parser)
+    devices.add_device_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:
     with distributed.group(), contextlib.ExitStack() as held:
-        with distributed.agreed():
-            device, precision = runtime.device_and_precision(args)
+        with distributed.synchronised():
+            device, precision = devices.device_and_precision(args)
             device = distributed.own_device(device)
             config = load_pretrain_config(find_params(args), args.set)
             if args.out_dir.exists() and not args.out_dir.is_dir():
@@ -91,15 +104,15 @@ def begin(
     """Builds the run, from its start or from a checkpoint."""
     checkpoint, damages = None, []
     if args.restore_file:
-        checkpoint, damages = distributed.of_first(lambda: find_checkpoint(args.out_dir, args.restore_file))
+        checkpoint, damages = distributed.from_first(lambda: find_checkpoint(args.out_dir, args.restore_file))
     if not args.text and not args.tagged_text:
         raise DataError("no text: expected --text, --tagged_text or both")
     texts = [(name, size) for name, size, _ in sources([*args.text, *args.tagged_text])]
     if args.seed < 0:
         raise DataError(f"--seed {args.seed}: expected 0 or more")
-    runtime.set_seed(args.seed)
+    seeds.set_seed(args.seed)
     if distributed.is_first():
-        runtime.start_log()
+        logs.start_log()
     model = build_model(args, config, checkpoint)
     started = time.perf_counter()
     cache = args.out_dir / "cache"
@@ -132,7 +145,7 @@ def begin(
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
     if checkpoint:
         check_unchanged(args.out_dir, resolved)
-    distributed.meet()
+    distributed.barrier()
     if checkpoint:
         report += [*damages, pretraining.restore(checkpoint)]
     elif distributed.is_first():
@@ -141,7 +154,7 @@ def begin(
             (args.out_dir / name).unlink(missing_ok=True)
         write_resolved(args.out_dir, resolved)
     if distributed.is_first():
-        runtime.start_log(args.out_dir / "train.log")
+        logs.start_log(args.out_dir / "train.log")
     for line in (resolved["command"], *report):
         log.info(line)
     log.info(
@@ -196,7 +209,7 @@ def fresh_model(args: argparse.Namespace, config: PretrainConfig) -> Pretrained:
     # before the vocabulary, which takes a while
     bert_config = from_mapping(Bert.Config, sizes, where)
     check_block_len(config, bert_config)
-    unit = config.unit or guess_unit([*args.text, *args.tagged_text][0])
+    unit = config.unit or guess_unit_of_file([*args.text, *args.tagged_text][0])
     log.info(f"learning a vocabulary from the text, cut by {unit}")
     lines = chain(
         *(read_tokens(path, unit) for path in args.text),
@@ -217,7 +230,7 @@ def check_block_len(config: PretrainConfig, bert_config: BertConfig) -> None:
 
 
 def build_loaders(
-    args: argparse.Namespace, config: PretrainConfig, model: Pretrained, text: Text
+    args: argparse.Namespace, config: PretrainConfig, model: Pretrained, text: TokenizedText
 ) -> tuple[MaskedLoader, MaskedLoader]:
     """Batches of the lines to train on, and of those held out."""
     options = {
@@ -253,9 +266,9 @@ def resolve(args: argparse.Namespace, run: Pretraining, text: dict, precision: s
         "n_lines": {"train": len(run.train.stream.lengths), "held_out": len(run.val.stream.lengths)},
         "n_cells": {"train": len(run.train.stream), "held_out": len(run.val.stream)},
         "command": shlex.join(["pretrain.py", *sys.argv[1:]]),
-        "environment": runtime.environment(),
+        "environment": devices.environment(),
     }
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -17,20 +17,34 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ner import corpus, distributed, runtime, series
-from ner.building import new_model
-from ner.checkpoint import find_checkpoint
-from ner.config import Config, load_config, to_json
-from ner.corpus import DataError
-from ner.data_loader import DataLoader, Examples, Windows, encode, token_budget
-from ner.distillation import Lesson, check_pair, comparison, comparison_table, prepare
-from ner.experiment import Experiment, missed_gold, unread_gold
-from ner.model import Model, Tagger, load, resolve_model_dir
-from ner.objectives import ADVERSARIES
-from ner.optim import SCHEDULES, build_optimizer, parameter_groups
+from ner import files, tensors
+from ner.config import to_json
+from ner.data import folder, sentence
+from ner.data.batches import Batches, token_budget
+from ner.data.examples import Examples, encode
+from ner.data.windows import Windows
+from ner.errors import DataError
+from ner.model.directory import Model, load, resolve_model_dir
+from ner.model.tagger import Tagger
 from ner.pretraining.plaintext import read_lines
-from ner.run_dir import check_directory, check_unchanged, clear_directory, only_trainer, write_resolved
-from ner.runtime import log
+from ner.runtime import devices, distributed, logs, program, seeds
+from ner.runtime.logs import log
+from ner.scoring.evaluate import missed_gold, unread_gold
+from ner.studies import series
+from ner.training.checkpoint import find_checkpoint
+from ner.training.distillation import SoftLabels, check_pair, comparison, comparison_table, prepare
+from ner.training.experiment import Experiment
+from ner.training.new_model import new_model
+from ner.training.objectives import Objective, build_objective
+from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.params import Config, load_config
+from ner.training.run_dir import (
+    check_directory,
+    check_unchanged,
+    clear_directory,
+    only_trainer,
+    write_resolved,
+)
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -63,13 +77,13 @@ def parse_args(argv=None) -> argparse.Namespace:
     )
     parser.add_argument("--multi_gpu", action="store_true", help="DataParallel over the visible GPUs")
     parser.add_argument("--loss_scale", type=float, default=0, help="with --fp16: a fixed scale; 0: dynamic")
-    runtime.add_device_arguments(parser)
+    devices.add_device_arguments(parser)
     args = parser.parse_args(argv)
     if args.unlabelled and not args.teacher:
         parser.error("--unlabelled: expected --teacher with it")
     args.argv = sys.argv[1:] if argv is None else argv
     args.params = args.model_dir / "params.json"
-    args.lesson_dir = args.model_dir  # where a teacher's answers are kept
+    args.soft_labels_dir = args.model_dir  # where a teacher's answers are kept
     return args
 
 
@@ -77,35 +91,35 @@ def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None
     with distributed.group(), contextlib.ExitStack() as held:
         if args.seeds:
             return run_series(args)
-        with distributed.agreed():
-            device, precision = runtime.device_and_precision(args)
+        with distributed.synchronised():
+            device, precision = devices.device_and_precision(args)
             device = distributed.own_device(device)
             config = load_config(args.params, args.set)
-            if config.schedule not in SCHEDULES:
-                known = ", ".join(SCHEDULES)
-                raise DataError(f"{args.params}: schedule: got {config.schedule!r}, expected one of {known}")
-            check_objective(config, args, precision, str(args.params))
+            ways = ways_of_running(args, precision)
+            objective = build_objective(asdict(config), ways=ways, where=str(args.params))
             if distributed.is_first():
                 held.enter_context(only_trainer(args.model_dir))
             check_directory(args.model_dir, overwrite=args.overwrite, restore=args.restore_file)
-            experiment, lesson = begin(args, config, device, precision)
+            experiment, soft_labels = begin(args, config, objective, device, precision)
         experiment.after_epoch = after_epoch
         if distributed.world_size() > 1:
             share(args, experiment)
         experiment.run()
-        if lesson and distributed.is_first():
-            compare(args, lesson.teacher)
+        if soft_labels and distributed.is_first():
+            compare(args, soft_labels.teacher)
 
 
 def begin(
-    args: argparse.Namespace, config: Config, device: torch.device, precision: str
-) -> tuple[Experiment, Lesson | None]:
+    args: argparse.Namespace, config: Config, objective: Objective, device: torch.device, precision: str
+) -> tuple[Experiment, SoftLabels | None]:
     """Builds the experiment, from its start or from a checkpoint, and what there is from a teacher."""
     checkpoint, damages = None, []
     if args.restore_file:
-        checkpoint, damages = distributed.of_first(lambda: find_checkpoint(args.model_dir, args.restore_file))
+        checkpoint, damages = distributed.from_first(
+            lambda: find_checkpoint(args.model_dir, args.restore_file)
+        )
     train, val = read_annotated(args.data_dir, "train"), read_annotated(args.data_dir, "val")
-    runtime.set_seed(args.seed)
+    seeds.set_seed(args.seed)
     model, examples, report = new_model(
         config,
         train,
@@ -116,15 +130,20 @@ def begin(
     )
     model.tagger.precision = precision
     model.tagger.to(device)
-    lesson = None
+    soft_labels = None
     if args.teacher:
-        lesson = distributed.first_then_others(lambda: ask_teacher(args, config, model, examples))
-        examples, report = lesson.examples, [*report, lesson.said]
+        soft_labels = distributed.first_then_others(lambda: ask_teacher(args, config, model, examples))
+        examples, report = soft_labels.examples, [*report, soft_labels.log_line]
     windows = Windows(config.max_len, long_text=config.long_text)
     budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
     model.tagger.max_cells = max(budget, config.max_len)
-    findable = model.tagger.head.findable
-    loading = {"windows": windows, "batch_tokens": budget, "label_ids": model.label_ids, "findable": findable}
+    learnable = model.tagger.head.learnable
+    loading = {
+        "windows": windows,
+        "batch_tokens": budget,
+        "label_ids": model.label_ids,
+        "learnable": learnable,
+    }
     head_rate = config.head_learning_rate or config.learning_rate
     groups = parameter_groups(
         model.tagger,
@@ -138,20 +157,21 @@ def begin(
         directory=args.model_dir,
         config=config,
         model=model,
+        objective=objective,
         optimizer=build_optimizer(groups),
         scaler=build_scaler(device, precision, args.loss_scale),
-        train=DataLoader(examples, seed=args.seed, soft=lesson and lesson.soft, **loading),
-        val=DataLoader(encode(val.sentences, model.tokenizer), **loading),
+        train=Batches(examples, seed=args.seed, soft=soft_labels and soft_labels.soft, **loading),
+        val=Batches(encode(val.sentences, model.tokenizer), **loading),
         device=device,
         fixed_scale=args.loss_scale,
         replicas=replicate(model.tagger, report) if args.multi_gpu else None,
         show_progress=sys.stderr.isatty() and distributed.is_first(),
     )
-    resolved = resolve(args, config, experiment, precision, lesson)
+    resolved = resolve(args, config, experiment, precision, soft_labels)
     # only now, where all that a user may have got wrong has been seen, is anything removed or written
     if checkpoint:
         check_unchanged(args.model_dir, resolved)
-    distributed.meet()
+    distributed.barrier()
     if checkpoint:
         report += [*damages, experiment.restore(checkpoint)]
     elif distributed.is_first():
@@ -159,7 +179,7 @@ def begin(
         series.copy_params(args.params, args.model_dir)
         write_resolved(args.model_dir, resolved)
     if distributed.is_first():
-        runtime.start_log(args.model_dir / "train.log")
+        logs.start_log(args.model_dir / "train.log")
     report += missed_gold(model.tagger.head, val)
     report += unread_gold(experiment.train, "train") + unread_gold(experiment.val, "val")
     for line in (resolved["command"], *illegal_gold(args.data_dir, train, val), *report):
@@ -169,7 +189,7 @@ def begin(
         f"{experiment.steps_an_epoch} steps an epoch of {budget} pieces each, {precision} on {device}"
         f"{distributed.in_words()}"
     )
-    return experiment, lesson
+    return experiment, soft_labels
 
 
 def share(args: argparse.Namespace, experiment: Experiment) -> None:
@@ -181,7 +201,7 @@ def share(args: argparse.Namespace, experiment: Experiment) -> None:
 
 def run_series(args: argparse.Namespace) -> None:
     """An ordinary experiment for each of `--seeds`, one after another; all are checked before one begins."""
-    with distributed.agreed():
+    with distributed.synchronised():
         config = load_config(args.params, args.set)
         how = {"restore": args.restore_file, "overwrite": args.overwrite}
         runs = series.plan(args.params, args.seeds, config, **how)
@@ -189,19 +209,19 @@ def run_series(args: argparse.Namespace) -> None:
         main(argparse.Namespace(**{**vars(args), **one, "seeds": None}))
     if not distributed.is_first():
         return
-    runtime.start_log()
+    logs.start_log()
     log.info(series.summary([one["model_dir"] for one in runs]))
 
 
-def read_annotated(data_dir: Path, split: str) -> corpus.Split:
+def read_annotated(data_dir: Path, split: str) -> sentence.Split:
     """A split that training can use."""
-    read = corpus.read_split(data_dir, split)
+    read = folder.read_split(data_dir, split)
     if not read.annotated:
-        raise DataError(f"{data_dir / split}: no {' or '.join(corpus.GOLD)}, expected an annotated split")
+        raise DataError(f"{data_dir / split}: no {' or '.join(folder.GOLD)}, expected an annotated split")
     return read
 
 
-def illegal_gold(data_dir: Path, train: corpus.Split, val: corpus.Split) -> list[str]:
+def illegal_gold(data_dir: Path, train: sentence.Split, val: sentence.Split) -> list[str]:
     """What is to be said of tags that begin no entity legally."""
     return [
         f"{data_dir / name / 'tags.txt'}:{read.illegal[0][0]}: tag {read.illegal[0][1] + 1} begins no entity "
@@ -211,7 +231,7 @@ def illegal_gold(data_dir: Path, train: corpus.Split, val: corpus.Split) -> list
     ]
 
 
-def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples: Examples) -> Lesson:
+def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples: Examples) -> SoftLabels:
     """What the teacher says of train and of the unlabelled text, asked once for a whole series or search."""
     teacher = load(resolve_model_dir(args.teacher))
     teacher.tagger.to(model.tagger.device).precision = model.tagger.precision
@@ -221,7 +241,7 @@ def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples
         check_pair(teacher, model)
     except ValueError as error:
         raise DataError(f"--teacher {args.teacher}: {error}") from None
-    return prepare(teacher, model, examples, lines, directory=args.lesson_dir, temperature=temperature)
+    return prepare(teacher, model, examples, lines, directory=args.soft_labels_dir, temperature=temperature)
 
 
 def compare(args: argparse.Namespace, teacher: Model) -> None:
@@ -231,30 +251,21 @@ def compare(args: argparse.Namespace, teacher: Model) -> None:
     student.tagger.to(tagger.device).precision = tagger.precision
     rows = comparison({"teacher": teacher, "student": student}, val.sentences)
     log.info(f"\n{comparison_table(rows)}")
-    with runtime.whole_file(args.model_dir / "distillation.json") as file:
+    with files.whole_file(args.model_dir / "distillation.json") as file:
         file.write(to_json(rows))
 
 
-def check_objective(config: Config, args: argparse.Namespace, precision: str, where: str) -> None:
-    """DataError where what is to be minimised is unknown, or does not go together with the way of running."""
-    if config.adversarial not in ("none", *ADVERSARIES):
-        known = ", ".join(("none", *ADVERSARIES))
-        raise DataError(f"{where}: adversarial: got {config.adversarial!r}, expected one of {known}")
-    if config.adversarial != "none" and precision == "fp16":
-        raise DataError(
-            f"{where}: adversarial: got {config.adversarial!r} with --fp16, expected --bf16 or fp32"
-        )
-    is_one_of_several = distributed.world_size() > 1
-    if args.multi_gpu and is_one_of_several:
+def ways_of_running(args: argparse.Namespace, precision: str) -> list[str]:
+    """The options that not every objective supports.  DataError if two of them exclude each other."""
+    if args.multi_gpu and distributed.world_size() > 1:
         raise DataError("--multi_gpu: got torchrun as well, expected one of them")
-    several = "--multi_gpu" if args.multi_gpu else "torchrun" if is_one_of_several else ""
-    for name in ("adversarial", "multi_dropout"):
-        value = getattr(config, name)
-        if several and value not in (0, "none"):
-            raise DataError(f"{where}: {name}: got {value!r} with {several}, which cannot run it")
-    for name in ("rdrop", "multi_dropout"):
-        if args.teacher and (value := getattr(config, name)):
-            raise DataError(f"{where}: {name}: got {value!r} with --teacher, expected 0: one of them")
+    asked = {
+        "--multi_gpu": args.multi_gpu,
+        "torchrun": distributed.world_size() > 1,
+        "--fp16": precision == "fp16",
+        "--teacher": args.teacher,
+    }
+    return [way for way, is_asked in asked.items() if is_asked]
 
 
 def replicate(tagger: Tagger, report: list[str]) -> nn.Module | None:
@@ -275,12 +286,16 @@ def build_scaler(device: torch.device, precision: str, loss_scale: float) -> tor
 
 
 def resolve(
-    args: argparse.Namespace, config: Config, experiment: Experiment, precision: str, lesson: Lesson | None
+    args: argparse.Namespace,
+    config: Config,
+    experiment: Experiment,
+    precision: str,
+    soft_labels: SoftLabels | None,
 ) -> dict:
     """What goes into resolved.json; `weights` are the published ones of the encoder, before training."""
     model = experiment.model
     published = args.bert_model_dir is not None
-    weights = runtime.sha256_of_tensors(model.tagger.encoder.state_dict()) if published else None
+    weights = tensors.sha256_of_tensors(model.tagger.encoder.state_dict()) if published else None
     return {
         "params": asdict(config),
         "data": {
@@ -299,16 +314,16 @@ def resolve(
         "batch_tokens": experiment.train.batch_tokens,
         "steps_an_epoch": experiment.steps_an_epoch,
         "command": shlex.join(["train.py", *args.argv]),
-        "environment": runtime.environment(),
-        "teacher": lesson and lesson.fingerprint,
+        "environment": devices.environment(),
+        "teacher": soft_labels and soft_labels.fingerprint,
     }
 
 
 def data_hashes(data_dir: Path) -> dict[str, str]:
     """The files that a run is trained and chosen on -> SHA-256."""
-    names = [f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", *corpus.GOLD)]
-    return {name: runtime.sha256(data_dir / name) for name in names if (data_dir / name).exists()}
+    names = [f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", *folder.GOLD)]
+    return {name: files.sha256(data_dir / name) for name in names if (data_dir / name).exists()}
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -27,13 +27,15 @@ from torchcrf import CRF
 from benchmarks import inputs, report
 from benchmarks.steps import our_steps, some_batches
 from benchmarks.timing import Arm, Measured, interleave, timed
-from ner import runtime
-from ner.batch import Batch
-from ner.data_loader import Windows, encode, token_budget
-from ner.heads import chain
+from ner.data.batch import Batch
+from ner.data.batches import token_budget
+from ner.data.examples import encode
+from ner.data.windows import Windows
+from ner.heads import viterbi
 from ner.heads.crf import CrfHead, path_scores
-from ner.heads.partition import log_partition
-from ner.model import Model
+from ner.heads.log_partition import log_partition
+from ner.model.directory import Model
+from ner.runtime import program
 from ner.tags import TagSet
 
 OURS, THEIRS, SCORED = "this code", "torchcrf", "this code, with probabilities"
@@ -139,7 +141,7 @@ class Problem:
 
         def work() -> list:
             emissions = self.emissions.detach().cpu().numpy().astype(np.float64)
-            return chain.viterbi(emissions, self.lengths.cpu().numpy(), self.head.transitions())
+            return viterbi.viterbi(emissions, self.lengths.cpu().numpy(), self.head.transitions())
 
         return repeated(work)
 
@@ -204,4 +206,4 @@ def random_scores(model: Model, batch: Batch, device: torch.device) -> Tensor:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -3,7 +3,7 @@
     python -m benchmarks.data --data_dir data/msra --threads 2 --out data.json
 
 Features of the train and val splits (45,000 sentences of MSRA), from tokens in memory to piece ids and the
-first piece of every token.  This code is `ner.data_loader.encode` with a tokenizer that has seen nothing.
+first piece of every token.  This code is `ner.data.examples.encode` with a tokenizer that has seen nothing.
 The rivals:
 
 HF fast tokenizer            called once on all sentences as lists of tokens (is_split_into_words), piece ids
@@ -31,12 +31,13 @@ import torch
 
 from benchmarks import inputs, report
 from benchmarks.timing import Arm, Measured, interleave, timed
-from ner import runtime
-from ner.corpus import Sentence, read_labels
-from ner.data_loader import Examples, encode
-from ner.metrics import Scores, score
+from ner.annotations.spans import Scores, score
+from ner.data.examples import Examples, encode
+from ner.data.folder import read_labels
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import WordPiece
+from ner.runtime import program
 from ner.tags import Span, TagSet, spans_to_tags
-from ner.tokenizer import Tokenizer
 
 OURS, FROM_TAGS = "this code", "this code, from tags"
 FAST, ALIGNED = "HF fast tokenizer", "HF fast tokenizer, word_ids"
@@ -71,7 +72,7 @@ def compare_features(args: argparse.Namespace, sentences: list[Sentence], *, riv
             arms |= hf_features(folder, sentences)
 
     def ours() -> tuple[float, Examples]:
-        fresh = Tokenizer(tokenizer.vocabulary, tokenizer.normalisation)
+        fresh = WordPiece(tokenizer.vocabulary, tokenizer.normalisation)
         return timed(lambda: encode(sentences, fresh))()
 
     arms[OURS] = ours
@@ -204,4 +205,4 @@ def rows_of(title: str, measured: dict[str, Measured], checks: dict[str, str]) -
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -12,7 +12,7 @@ HF sorted loop bf16    the model with weights in bf16, texts sorted by length, b
                        of pieces as here (`--batch_tokens`), the fast tokenizer, argmax: what a careful
                        user writes
 
-This code is `ner.predictions.tag_sentences`, which is what predict.py runs: bf16 autocast, legal tags by
+This code is `ner.inference.texts.tag_sentences`, which is what predict.py runs: bf16 autocast, legal tags by
 Viterbi, a probability for each entity.  The rivals take the best tag of each token and give no
 probabilities of entities.  With `--compile` there is an arm whose encoder goes through torch.compile, one
 graph for all shapes (predict.py --compile); what that takes is in its first pass.
@@ -35,13 +35,14 @@ import torch
 
 from benchmarks import inputs, report
 from benchmarks.timing import Arm, ceiling, evenly_spaced, forward_flop, interleave, timed
-from ner import runtime
-from ner.compiling import compile_encoder
-from ner.corpus import DataError, Sentence
-from ner.data_loader import encode
-from ner.heads import chain
-from ner.model import Model, load
-from ner.predictions import tag_sentences
+from ner.data.examples import encode
+from ner.data.sentence import Sentence
+from ner.errors import DataError
+from ner.heads import viterbi
+from ner.inference.compiling import compile_encoder
+from ner.inference.texts import tag_sentences
+from ner.model.directory import Model, load
+from ner.runtime import devices, program
 from ner.tags import Span, spans_to_tags
 
 OURS, COMPILED = "this code, bf16", "this code, bf16, compiled"
@@ -54,7 +55,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser = inputs.argument_parser(__doc__, sizes=["tiny"], sentences=24)
     inputs.add_sizes(parser)
     parser.add_argument("--sentences", type=int, default=512, help="of the test split (default: 512)")
-    runtime.add_batch_tokens(parser)
+    devices.add_batch_tokens(parser)
     parser.add_argument("--compile", action="store_true", help="show this code with torch.compile as well")
     return inputs.parse(parser, argv)
 
@@ -261,11 +262,11 @@ def hf_truth(args, model_dir: Path, sentences: list[Sentence], device: torch.dev
     model = hf_model(model_dir, torch.float32, device)
     logits = sorted_loop(args, model, hf_tokenizer(model_dir), sentences, lambda x: x.double().cpu().numpy())
     ours = load(model_dir)
-    names, transitions = ours.tag_set.tags, chain.legal_transitions(ours.tag_set)
+    names, transitions = ours.tag_set.tags, viterbi.legal_transitions(ours.tag_set)
     best = [[names[number] for number in row.argmax(-1)] for row in logits]
-    paths = [chain.viterbi(row[None], np.array([len(row)]), transitions)[0] for row in logits]
+    paths = [viterbi.viterbi(row[None], np.array([len(row)]), transitions)[0] for row in logits]
     return best, [[names[number] for number in path] for path in paths]
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

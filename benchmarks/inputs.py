@@ -7,13 +7,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ner import corpus, runtime
-from ner.corpus import DataError, Sentence
-from ner.data_loader import DataLoader, Windows, encode
-from ner.engine import predict
-from ner.model import Model, Tagger, build_encoder, build_head, load, save
+from ner.data import folder
+from ner.data.batches import Batches
+from ner.data.examples import encode
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import WordPiece, load_tokenizer
+from ner.data.windows import Windows
+from ner.errors import DataError
+from ner.inference.predict import predict
+from ner.model.build import build_encoder, build_head
+from ner.model.directory import Model, load, save
+from ner.model.tagger import Tagger
+from ner.runtime import devices, seeds
 from ner.tags import TagSet
-from ner.tokenizer import Tokenizer, load_tokenizer
 
 SIZES = {
     "base": {
@@ -86,11 +92,11 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
 
 def start(args: argparse.Namespace) -> torch.device:
     """Sets seed and threads, and a `batch_tokens` that was not given; the device."""
-    runtime.set_seed(args.seed)
+    seeds.set_seed(args.seed)
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = runtime.pick_device(args.device)
-    runtime.settle_batch_tokens(args, device)
+    device = devices.pick_device(args.device)
+    devices.settle_batch_tokens(args, device)
     return device
 
 
@@ -114,17 +120,17 @@ def has_rivals(*packages: str) -> bool:
 
 def read(args: argparse.Namespace, split: str) -> list[Sentence]:
     """The sentences of an annotated split."""
-    found = corpus.read_split(args.data_dir, split)
+    found = folder.read_split(args.data_dir, split)
     if not found.annotated or not found.sentences:
         raise DataError(f"{args.data_dir / split}: expected an annotated split with sentences")
     return found.sentences
 
 
-def vocabulary() -> Tokenizer:
+def vocabulary() -> WordPiece:
     """That of the encoder that ships, with spare pieces up to the size of bert-base-chinese's."""
     shipped = load_tokenizer(VOCABULARY)
     spare = (f"[spare{number}]" for number in range(len(shipped), N_PIECES))
-    return Tokenizer((*shipped.vocabulary, *spare), shipped.normalisation)
+    return WordPiece((*shipped.vocabulary, *spare), shipped.normalisation)
 
 
 def write_model(
@@ -136,12 +142,12 @@ def write_model(
     head: str = "softmax",
 ) -> Model:
     """A tagger of random weights, saved; a softmax head says `O` as often as MSRA does."""
-    runtime.set_seed(args.seed)
+    seeds.set_seed(args.seed)
     tokenizer = vocabulary()
     encoder = build_encoder({"name": "bert", **sizes}, vocab_size=len(tokenizer))
-    tag_set = TagSet.from_labels(corpus.read_labels(args.data_dir), "BIO")
+    tag_set = TagSet.from_labels(folder.read_labels(args.data_dir), "BIO")
     classifier = build_head(head, encoder.width, tag_set, dropout=0.1)
-    unit = corpus.read_unit(args.data_dir, sentences)
+    unit = folder.read_unit(args.data_dir, sentences)
     model = Model(Tagger(encoder, classifier), tokenizer, unit, max_len=512)
     if head == "softmax":
         prefer_outside(model, sentences[:64])
@@ -165,7 +171,7 @@ def prefer_outside(model: Model, sentences: list[Sentence]) -> None:
         others = [tag for tag in range(scores.shape[-1]) if tag != outside]
         lead.append((scores[..., others].amax(-1) - scores[..., outside])[batch.mask])
 
-    loader = DataLoader(encode(sentences, model.tokenizer), windows=Windows(model.max_len), batch_tokens=2048)
+    loader = Batches(encode(sentences, model.tokenizer), windows=Windows(model.max_len), batch_tokens=2048)
     predict(model.tagger, loader, device=torch.device("cpu"), on_batch=collect)
     bias = np.quantile(torch.cat(lead).numpy(), OUTSIDE_SHARE)
     with torch.no_grad():

@@ -24,12 +24,14 @@ from torch import nn
 from benchmarks import inputs, report
 from benchmarks.steps import CLIP, DECAY, RATE, Chosen, our_steps
 from benchmarks.timing import add_worker, clock, did_work, in_process, peak_memory, say
-from ner import runtime
-from ner.batch import Batch
-from ner.corpus import DataError, Sentence
-from ner.data_loader import Windows, encode
-from ner.engine import predict
-from ner.model import Model, load
+from ner.data.batch import Batch
+from ner.data.examples import encode
+from ner.data.sentence import Sentence
+from ner.data.windows import Windows
+from ner.errors import DataError
+from ner.inference.predict import predict
+from ner.model.directory import Model, load
+from ner.runtime import devices, program
 from ner.tags import Span
 
 OURS, RIVAL = "this code, bf16", "HF model, bf16"
@@ -44,7 +46,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+", default=[32, 64, 128, 256, 512], help="in pieces")
     parser.add_argument("--batches", type=int, default=3, help="timed in each process (default: 3)")
     parser.add_argument("--training_tokens", type=int, default=2048, help="pieces a batch of training")
-    runtime.add_batch_tokens(parser)
+    devices.add_batch_tokens(parser)
     add_worker(parser)
     return inputs.parse(parser, argv)
 
@@ -164,7 +166,7 @@ def theirs(args, model: Model, loader: Chosen, device: torch.device) -> tuple[fl
     rival = AutoModelForTokenClassification.from_pretrained(args.model_dir, dtype=dtype).to(device).eval()
     precision = "bf16" if training else "fp32"
     first, *_ = batches = [hf_batch(model, loader.collate(indices), device) for indices in loader.chosen]
-    with torch.inference_mode(), runtime.autocast(device.type, precision):
+    with torch.inference_mode(), devices.autocast(device.type, precision):
         loss = rival(**first).loss.item()
     if training:
         return hf_steps(rival, batches, device), loss
@@ -189,7 +191,7 @@ def hf_steps(model: nn.Module, batches: list[dict], device: torch.device) -> flo
     ends = []
     for batch in batches:
         optimizer.zero_grad(set_to_none=True)
-        with runtime.autocast(device.type, "bf16"):
+        with devices.autocast(device.type, "bf16"):
             loss = model(**batch).loss
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
@@ -199,4 +201,4 @@ def hf_steps(model: nn.Module, batches: list[dict], device: torch.device) -> flo
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import Measured
-from ner import runtime
+from ner import files
 from ner.config import to_json
+from ner.runtime import devices
 
 
 def markdown(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -24,7 +25,7 @@ def markdown(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 def machine() -> dict[str, Any]:
     """What has to be known of it; `busy_before` is what other work takes, which spoils every figure."""
-    return runtime.environment() | {"busy_before": busy()}
+    return devices.environment() | {"busy_before": busy()}
 
 
 def busy(seconds: float = 0.5) -> float | None:
@@ -66,7 +67,7 @@ def finish(args: argparse.Namespace, before: Mapping[str, Any], tables: Sequence
     if args.out:
         command = shlex.join(["python", "-m", f"benchmarks.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
         values = {"command": command, "machine": before, "tables": list(tables)}
-        with runtime.whole_file(args.out) as file:
+        with files.whole_file(args.out) as file:
             file.write(to_json(values))
 
 

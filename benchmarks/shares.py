@@ -22,10 +22,12 @@ from benchmarks import inputs, report
 from benchmarks.infer import compiled, same_pieces
 from benchmarks.steps import our_steps, some_batches
 from benchmarks.timing import evenly_spaced
-from ner import runtime
-from ner.corpus import DataError
-from ner.data_loader import Windows, encode, token_budget
-from ner.predictions import tag_sentences
+from ner.data.batches import token_budget
+from ner.data.examples import encode
+from ner.data.windows import Windows
+from ner.errors import DataError
+from ner.inference.texts import tag_sentences
+from ner.runtime import devices, program
 
 PRODUCTS, COMPILED, OTHER, OUTSIDE = "matrix products", "compiled", "other operators", "Python and numpy"
 KINDS = {  # the first of which a part stands in the operator's name
@@ -54,7 +56,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=32, help="mean sentences a batch of training")
     parser.add_argument("--max_len", type=int, default=180, help="pieces a window of training")
     parser.add_argument("--compile", action="store_true", help="prediction with a compiled encoder as well")
-    runtime.add_batch_tokens(parser)
+    devices.add_batch_tokens(parser)
     return inputs.parse(parser, argv)
 
 
@@ -121,4 +123,4 @@ def kind_of(operator: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -21,11 +21,14 @@ from pathlib import Path
 
 from benchmarks import inputs, report
 from benchmarks.timing import add_worker, did_work, in_process, peak_memory, say
-from ner import corpus, runtime
-from ner.corpus import Sentence
-from ner.data_loader import DataLoader, Windows, encode, token_budget
+from ner.data.batches import Batches, token_budget
+from ner.data.examples import encode
+from ner.data.folder import read_labels, read_split, write_split
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import load_tokenizer
+from ner.data.windows import Windows
+from ner.runtime import program
 from ner.tags import TagSet, spans_to_tags
-from ner.tokenizer import load_tokenizer
 
 OURS, RIVAL = "this code", "HF tokenizer, lists"
 
@@ -46,12 +49,12 @@ def main(args: argparse.Namespace) -> None:
     before = report.machine()
     names = [RIVAL, OURS] if inputs.has_rivals("transformers") else [OURS]
     sentences = inputs.read(args, "train")
-    labels = corpus.read_labels(args.data_dir)
+    labels = read_labels(args.data_dir)
     rows, measured = [], []
     for n in args.counts:
-        with tempfile.TemporaryDirectory() as folder:
-            write_set(Path(folder), sentences, labels, n)
-            found = measure(args, Path(folder), n, names)
+        with tempfile.TemporaryDirectory() as made:
+            write_set(Path(made), sentences, labels, n)
+            found = measure(args, Path(made), n, names)
         measured.append({"sentences": n, "arms": found})
         rows += [row(n, name, found) for name in names]
     report.finish(args, before, [{"title": "start-up", "rows": rows, "measured": measured}])
@@ -62,7 +65,7 @@ def write_set(folder: Path, sentences: list[Sentence], labels: list[str], n: int
     tags = TagSet.from_labels(labels, "BIO").tags
     (folder / "tags.txt").write_text("".join(f"{tag}\n" for tag in tags), encoding="utf-8")
     inputs.vocabulary().save(folder)
-    corpus.write_split(folder / "train", islice(cycle(sentences), n))
+    write_split(folder / "train", islice(cycle(sentences), n))
 
 
 def measure(args, folder: Path, n: int, names: list[str]) -> dict[str, list[dict]]:
@@ -95,12 +98,12 @@ def row(n: int, name: str, found: dict[str, list[dict]]) -> dict:
 
 
 def ours(args: argparse.Namespace) -> dict:
-    read = corpus.read_split(args.data_dir, "train")
+    read = read_split(args.data_dir, "train")
     examples = encode(read.sentences, load_tokenizer(args.data_dir))
     windows = Windows(180)
-    label_ids = {label: number for number, label in enumerate(corpus.read_labels(args.data_dir))}
+    label_ids = {label: number for number, label in enumerate(read_labels(args.data_dir))}
     budget = token_budget(examples, windows, 32)
-    loader = DataLoader(examples, windows=windows, batch_tokens=budget, label_ids=label_ids, seed=2019)
+    loader = Batches(examples, windows=windows, batch_tokens=budget, label_ids=label_ids, seed=2019)
     start = time.perf_counter()
     order = loader.batch_indices(0)
     first_epoch = time.perf_counter() - start
@@ -123,8 +126,8 @@ def theirs(args: argparse.Namespace) -> dict:
     if args.threads:
         os.environ["RAYON_NUM_THREADS"] = str(args.threads)
     tokenizer = AutoTokenizer.from_pretrained(args.data_dir)
-    sentences = corpus.read_split(args.data_dir, "train").sentences
-    index = TagSet.from_labels(corpus.read_labels(args.data_dir), "BIO").index
+    sentences = read_split(args.data_dir, "train").sentences
+    index = TagSet.from_labels(read_labels(args.data_dir), "BIO").index
     features = []
     for first in range(0, len(sentences), 1000):
         some = sentences[first : first + 1000]
@@ -144,4 +147,4 @@ def theirs(args: argparse.Namespace) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

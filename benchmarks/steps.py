@@ -6,15 +6,18 @@ import numpy as np
 import torch
 
 from benchmarks.timing import clock, evenly_spaced
-from ner.data_loader import DataLoader, Examples, Windows
-from ner.engine import Progress, train_epoch
-from ner.model import Model, Tagger
-from ner.optim import build_optimizer, parameter_groups
+from ner.data.batches import Batches
+from ner.data.examples import Examples
+from ner.data.windows import Windows
+from ner.model.directory import Model
+from ner.model.tagger import Tagger
+from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.step import Progress, train_epoch
 
 RATE, DECAY, CLIP = 3e-5, 0.01, 2.0
 
 
-class Chosen(DataLoader):
+class Chosen(Batches):
     """A loader whose epoch is the batches it was given, once there are any."""
 
     chosen: Sequence[np.ndarray] = ()

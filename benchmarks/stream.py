@@ -21,8 +21,8 @@ import numpy as np
 import predict
 from benchmarks import inputs, report
 from benchmarks.timing import add_worker, did_work, in_process, peak_memory, say
-from ner import runtime
-from ner.corpus import Sentence
+from ner.data.sentence import Sentence
+from ner.runtime import program
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -99,4 +99,4 @@ def work(args: argparse.Namespace) -> dict:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -33,10 +33,12 @@ from torch import nn
 from benchmarks import inputs, report
 from benchmarks.steps import CLIP, DECAY, RATE, Chosen, our_steps, some_batches
 from benchmarks.timing import Arm, Measured, ceiling, clock, evenly_spaced, forward_flop, interleave
-from ner import runtime
-from ner.batch import Batch
-from ner.data_loader import Examples, Windows, encode, token_budget
-from ner.model import Model
+from ner.data.batch import Batch
+from ner.data.batches import token_budget
+from ner.data.examples import Examples, encode
+from ner.data.windows import Windows
+from ner.model.directory import Model
+from ner.runtime import devices, program
 from ner.tags import spans_to_tags
 
 IGNORED = -100  # transformers' label of what is not trained on
@@ -298,7 +300,7 @@ def hf_losses(model_dir: Path, batch: dict[str, torch.Tensor], device: torch.dev
     losses = {}
     for name, precision in ((ANCESTOR, "fp32"), (TRAINER, "bf16")):
         model = hf_model(model_dir, device).eval()
-        with runtime.autocast(device.type, precision):
+        with devices.autocast(device.type, precision):
             loss = model(**batch).loss
         loss.backward()
         losses[name] = loss.item(), gradient_norm(model)
@@ -306,4 +308,4 @@ def hf_losses(model_dir: Path, batch: dict[str, torch.Tensor], device: torch.dev
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ner.runtime import run
+from ner.runtime.program import run
 
 
 class Ended(NamedTuple):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from ner.config import Config, from_mapping, load_config, to_json
-from ner.corpus import DataError
+from ner.config import from_mapping, to_json
 from ner.encoders import ENCODERS
+from ner.errors import DataError
 from ner.heads import HEADS
-from ner.optim import SCHEDULES
+from ner.training.optim import SCHEDULES
+from ner.training.params import Config, load_config
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = sorted(ROOT.glob("experiments/*/params.json"))
@@ -84,7 +85,7 @@ def test_every_shipped_experiment_loads(path):
         ({"learning_rate": 0}, "learning_rate: got 0, expected a number above 0"),
         ({"batch_size": -1}, "batch_size: got -1, expected a number above 0"),
         ({"clip_grad": -1.0}, "clip_grad: got -1.0, expected 0 or more"),
-        ({"max_len": 7}, "max_len: got 7, expected 8 pieces or more"),
+        ({"max_len": 7}, "max_len: got 7, expected 8 or more"),
         ({"warmup": 1.5}, "warmup: got 1.5, expected a share of the steps, 0 to 1"),
         ({"head_dropout": 1}, "head_dropout: got 1, expected 0 <= p < 1"),
         ({"label_smoothing": 1}, "label_smoothing: got 1, expected 0 <= share < 1"),
@@ -107,7 +108,7 @@ def test_every_shipped_experiment_loads(path):
             "activation_checkpointing: got True, expected false with full_finetuning false",
         ),
         ({"learning_rate": 10**400}, "learning_rate: got 1000"),
-        ({"max_len": 10**20}, f"max_len: got {10**20}, expected a number below 2^31"),
+        ({"max_len": 10**20}, f"max_len: got {10**20}, expected a number below {2**31}"),
         ({"scheme": "BILOU"}, "scheme: got 'BILOU', expected BIO or BIOES"),
     ],
 )

@@ -10,11 +10,14 @@ import torch
 import evaluate
 import predict
 import train
-from ner import runtime
-from ner.corpus import Sentence, write_split
-from ner.model import Model, Tagger, build_encoder, build_head, save
+from ner.data.folder import write_split
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import learn_vocabulary
+from ner.model.build import build_encoder, build_head
+from ner.model.directory import Model, save
+from ner.model.tagger import Tagger
+from ner.runtime import logs, program
 from ner.tags import Span, TagSet
-from ner.tokenizer import learn_vocabulary
 
 SENTENCES = [
     Sentence(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
@@ -84,7 +87,7 @@ def nothing():
 
 def train_first(*argv):
     def train_it():
-        assert runtime.run(train.main, train.parse_args, [*TRAIN, *argv]) == 0
+        assert program.run(train.main, train.parse_args, [*TRAIN, *argv]) == 0
 
     return train_it
 
@@ -148,7 +151,7 @@ PARAMETERS = {
         write("experiment/params.json", '{"max_len": 8, "max_len": 9}'),
         "params.json: key 'max_len' twice, expected it once",
     ),
-    "too large": (params(batch_size=10**30), "expected a number below 2^31"),
+    "too large": (params(batch_size=10**30), "expected a number below 2147483648"),
     "a list": (write("experiment/params.json", "[]"), "params.json: got list, expected one JSON object"),
     "unknown key": (
         params(learning_rat=1.0),
@@ -159,7 +162,7 @@ PARAMETERS = {
     "number for a bool": (params(full_finetuning=1), "full_finetuning: got 1, expected true or false"),
     "bool for a number": (params(epoch_num=True), "epoch_num: got True, expected a whole number"),
     "negative": (params(learning_rate=-1.0), "learning_rate: got -1.0, expected a number above 0"),
-    "short window": (params(max_len=4), "max_len: got 4, expected 8 pieces or more"),
+    "short window": (params(max_len=4), "max_len: got 4, expected 8 or more"),
     "head": (params(head="spam"), "head: got 'spam', expected one of softmax, crf, span"),
     "schedule": (params(schedule="step"), "schedule: got 'step', expected one of linear, cosine, constant"),
     "scheme": (params(scheme="BILOU"), "scheme: got 'BILOU', expected BIO or BIOES"),
@@ -248,7 +251,7 @@ def refuse(run_main, snapshot, capsys):
         assert expected in ended.err
         assert ended.out == ""
         assert snapshot(Path()) == before
-        assert runtime.log.handlers == []
+        assert logs.log.handlers == []
 
     return check
 

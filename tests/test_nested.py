@@ -11,9 +11,9 @@ import build_dataset
 import evaluate
 import predict
 import train
-from ner import runtime
-from ner.corpus import read_split
-from ner.model import load
+from ner.data.folder import read_split
+from ner.model.directory import load
+from ner.runtime import program
 
 CITIES, PEOPLE = ["北京", "上海", "巴黎", "纽约"], ["王小明", "李丽", "张伟"]
 ENCODER = {
@@ -47,8 +47,8 @@ TEXTS = [make_text(city, person) for city in CITIES for person in PEOPLE]
 LONG = {"text": "北京上海巴黎纽约大学", "label": [[0, 10, "ORG"], [0, 2, "LOC"]]}
 
 
-def program(module, *argv) -> None:
-    assert runtime.run(module.main, module.parse_args, [str(item) for item in argv]) == 0
+def run_program(module, *argv) -> None:
+    assert program.run(module.main, module.parse_args, [str(item) for item in argv]) == 0
 
 
 def write_lines(path: Path, values: list[dict]) -> None:
@@ -73,14 +73,14 @@ def data(tmp_path_factory) -> Path:
     write_lines(folder / "val.jsonl", TEXTS)
     write_lines(folder / "test.jsonl", [*TEXTS[:3], LONG])
     files = [f"--{split}={folder / split}.jsonl" for split in ("train", "val", "test")]
-    program(build_dataset, *files, "--out_dir", folder / "built")
+    run_program(build_dataset, *files, "--out_dir", folder / "built")
     return folder / "built"
 
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory) -> Path:
     folder = make_experiment(tmp_path_factory.mktemp("trained") / "x")
-    program(train, "--data_dir", data, "--model_dir", folder)
+    run_program(train, "--data_dir", data, "--model_dir", folder)
     return folder
 
 

@@ -12,11 +12,14 @@ import torch
 
 import evaluate
 import predict
-from ner.batch import Batch
-from ner.corpus import Sentence, read_split, write_split
-from ner.model import Model, Tagger, build_encoder, build_head, save
+from ner.data.batch import Batch
+from ner.data.folder import read_split, write_split
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import learn_vocabulary
+from ner.model.build import build_encoder, build_head
+from ner.model.directory import Model, save
+from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet
-from ner.tokenizer import learn_vocabulary
 
 CHARACTERS = "王小明在北京。中国银行上海市长访问"
 WORDS = "John Smith lives in New York , said the U.S. bank ; it 's a test of Chinese words Ltd. no"

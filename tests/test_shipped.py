@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForMaskedLM
 
-from ner.model import open_encoder
+from ner.model.directory import open_encoder
 from ner.pretraining.fill_mask import fill_mask
 from ner.pretraining.mlm import MODEL_FILES, load_mlm
 from ner.pretraining.params import load_pretrain_config

@@ -16,11 +16,12 @@ from safetensors.torch import load_file
 
 import pretrain
 import train
-from ner.corpus import read_split
-from ner.data_loader import DataLoader, encode
-from ner.experiment import evaluate
-from ner.integrity import check_manifest
-from ner.model import load
+from ner.data.batches import Batches
+from ner.data.examples import encode
+from ner.data.folder import read_split
+from ner.model.directory import load
+from ner.model.manifest import check_manifest
+from ner.scoring.evaluate import evaluate
 from tests.test_train import build_short
 
 ROOT = Path(__file__).parents[1]
@@ -127,7 +128,7 @@ def test_two_processes_are_the_run_of_one(data, tmp_path, run_main):
         ([], "results of an earlier run stand here"),
         (
             ["--set", "adversarial=fgm"],
-            "params.json: adversarial: got 'fgm' with torchrun, which cannot run it",
+            "params.json: adversarial: got 'fgm' with torchrun, expected none: one process",
         ),
         (["--multi_gpu"], "--multi_gpu: got torchrun as well, expected one of them"),
     ],
@@ -174,7 +175,7 @@ def tag_all(folder, one, data) -> None:
     found = []
     for model in (load(folder / "best"), load(one / "best")):
         options = {"windows": model.windows, "batch_tokens": 500, "label_ids": model.label_ids}
-        loader = DataLoader(encode(sentences, model.tokenizer), **options)
+        loader = Batches(encode(sentences, model.tokenizer), **options)
         found.append(evaluate(model, loader, device=torch.device("cpu"))[2])
     assert any(found[0])
     assert found[0] == found[1]

@@ -16,17 +16,17 @@ from seqeval.scheme import IOB2
 
 import build_dataset
 import evaluate
-import ner.experiment
+import ner.training.experiment
 import predict
 import train
-from ner import runtime
-from ner.averaging import WeightAverage
-from ner.corpus import read_split
-from ner.data_loader import DataLoader
-from ner.experiment import Experiment, Patience
-from ner.integrity import write_manifest
-from ner.metrics import Counts, Scores
-from ner.tokenizer import learn_vocabulary
+from ner.annotations.spans import Counts, Scores
+from ner.data.batches import Batches
+from ner.data.folder import read_split
+from ner.data.tokenizer import learn_vocabulary
+from ner.model.manifest import write_manifest
+from ner.runtime import program
+from ner.training.averaging import WeightAverage
+from ner.training.experiment import Experiment, Patience
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "sample.bio"
 BERT = {
@@ -92,9 +92,9 @@ London B-LOC
 """
 
 
-def program(module, *argv) -> None:
+def run_program(module, *argv) -> None:
     """For fixtures, which have no `run_main`."""
-    assert runtime.run(module.main, module.parse_args, [str(item) for item in argv]) == 0
+    assert program.run(module.main, module.parse_args, [str(item) for item in argv]) == 0
 
 
 def build_short(folder: Path, n: int, n_lines: int, *options) -> Path:
@@ -102,7 +102,7 @@ def build_short(folder: Path, n: int, n_lines: int, *options) -> Path:
     blocks = SAMPLE.read_text(encoding="utf-8").split("\n\n")
     short = [block for block in blocks if 2 < block.count("\n") < n_lines][:n]
     (folder / "short.bio").write_text("\n\n".join(short) + "\n\n", encoding="utf-8")
-    program(build_dataset, "--train", folder / "short.bio", "--out_dir", folder / "built", *options)
+    run_program(build_dataset, "--train", folder / "short.bio", "--out_dir", folder / "built", *options)
     return folder / "built"
 
 
@@ -119,7 +119,7 @@ def data(tmp_path_factory) -> Path:
 def trained(data, tmp_path_factory) -> Path:
     """An experiment over BERT that ran to its end."""
     folder = make_experiment(tmp_path_factory.mktemp("trained"), epoch_num=8, min_epoch_num=8)
-    program(train, "--data_dir", data, "--model_dir", folder)
+    run_program(train, "--data_dir", data, "--model_dir", folder)
     return folder
 
 
@@ -132,7 +132,7 @@ def whole(data, tmp_path_factory):
         key = json.dumps([argv, params])
         if key not in made:
             made[key] = make_experiment(tmp_path_factory.mktemp("whole"), **params)
-            program(train, "--data_dir", data, "--model_dir", made[key], *argv)
+            run_program(train, "--data_dir", data, "--model_dir", made[key], *argv)
         return made[key]
 
     return run
@@ -364,13 +364,13 @@ def test_scores_of_an_earlier_best_do_not_stay(data, tmp_path, run_main, monkeyp
     folder = make_experiment(tmp_path, encoder=LSTM, epoch_num=2)
     options = ["--data_dir", data, "--model_dir", folder]
     with monkeypatch.context() as patch:
-        patch.setattr(ner.experiment, "evaluate", told)
+        patch.setattr(ner.training.experiment, "evaluate", told)
         interrupt_at_call(patch, 2)
         assert run_main(train, *options).code == 130
     assert run_main(evaluate, *options).code == 0
     scores = {path: path.read_bytes() for path in folder.glob("*_test.*")}
     assert len(scores) == 3
-    monkeypatch.setattr(ner.experiment, "evaluate", told)
+    monkeypatch.setattr(ner.training.experiment, "evaluate", told)
     assert run_main(train, *options, "--restore_file", "last").code == 0
     left = {path: path.read_bytes() for path in folder.glob("*_test.*")}
     assert left == ({} if second_f1 > 0.5 else scores)
@@ -379,7 +379,7 @@ def test_scores_of_an_earlier_best_do_not_stay(data, tmp_path, run_main, monkeyp
 
 
 def interrupt_after_saving(monkeypatch, n_saves):
-    save, n_saved = ner.experiment.save_checkpoint, []
+    save, n_saved = ner.training.experiment.save_checkpoint, []
 
     def stop(*args, **options):
         save(*args, **options)
@@ -387,7 +387,7 @@ def interrupt_after_saving(monkeypatch, n_saves):
         if len(n_saved) == n_saves:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(ner.experiment, "save_checkpoint", stop)
+    monkeypatch.setattr(ner.training.experiment, "save_checkpoint", stop)
 
 
 @pytest.mark.parametrize("encoder", [BERT, LSTM], ids=["bert", "lstm"])
@@ -677,9 +677,9 @@ def test_layers_that_may_not_learn_keep_their_bytes(start, data, tmp_path, param
 
 
 def test_the_order_of_sentences_is_made_once_an_epoch_however_many_its_steps(start, monkeypatch):
-    made, batch_indices = [], DataLoader.batch_indices
+    made, batch_indices = [], Batches.batch_indices
     monkeypatch.setattr(
-        DataLoader, "batch_indices", lambda self, epoch: made.append(epoch) or batch_indices(self, epoch)
+        Batches, "batch_indices", lambda self, epoch: made.append(epoch) or batch_indices(self, epoch)
     )
     folder, _ = start(epoch_num=2, batch_size=1)
     assert json.loads((folder / "resolved.json").read_text())["steps_an_epoch"] > 10
@@ -769,7 +769,7 @@ def test_patience_is_in_points_of_f1(start, monkeypatch):
         f1 = next(f1s)
         return Scores(Counts(n_gold=10_000, n_predicted=10_000, n_correct=round(10_000 * f1))), 1.0, []
 
-    monkeypatch.setattr(ner.experiment, "evaluate", evaluate_as_told)
+    monkeypatch.setattr(ner.training.experiment, "evaluate", evaluate_as_told)
     folder, _ = start(patience=0.02, patience_num=1, min_epoch_num=1)
     assert [line["val_f1"] for line in metrics_of(folder)] == [0.5, 0.51, 0.5101]
 
@@ -984,7 +984,7 @@ SERIES = ["--seeds", 1, 2, 3]
 def series(data, tmp_path_factory) -> Path:
     """Three seeds, two epochs each."""
     folder = make_experiment(tmp_path_factory.mktemp("series"), epoch_num=2)
-    program(train, "--data_dir", data, "--model_dir", folder, *SERIES)
+    run_program(train, "--data_dir", data, "--model_dir", folder, *SERIES)
     return folder
 
 

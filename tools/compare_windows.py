@@ -12,11 +12,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ner import runtime
-from ner.corpus import DataError, read_split
-from ner.data_loader import DataLoader, Windows, encode
-from ner.engine import predict
-from ner.model import load, resolve_model_dir
+from ner.data.batches import Batches
+from ner.data.examples import encode
+from ner.data.folder import read_split
+from ner.data.windows import Windows
+from ner.errors import DataError
+from ner.inference.predict import predict
+from ner.model.directory import load, resolve_model_dir
+from ner.runtime import devices, program
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -26,12 +29,12 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument("--split", default="test")
     parser.add_argument("--restore_file", default="best", metavar="NAME")
     parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
-    runtime.add_device_arguments(parser)
+    devices.add_device_arguments(parser)
     return parser.parse_args(argv)
 
 
 def main(args: argparse.Namespace) -> None:
-    device, precision = runtime.device_and_precision(args)
+    device, precision = devices.device_and_precision(args)
     split = read_split(args.data_dir, args.split)
     model = load(resolve_model_dir(args.model_dir, args.restore_file))
     model.tagger.to(device).precision = precision
@@ -58,10 +61,10 @@ def cuts(max_len: int) -> tuple[int, int]:
 
 def entities(model, sentences, windows, device) -> set:
     """(sentence number, span) of everything found."""
-    loader = DataLoader(encode(sentences, model.tokenizer), windows=windows, batch_tokens=8192)
+    loader = Batches(encode(sentences, model.tokenizer), windows=windows, batch_tokens=8192)
     found, _ = predict(model.tagger, loader, device=device)
     return {(row, scored.span) for row, spans in enumerate(found) for scored in spans}
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

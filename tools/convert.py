@@ -16,10 +16,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from build_dataset import add_reading_arguments, reading_options
-from ner.corpus import UNITS, DataError
-from ner.dataset import N_LISTED
-from ner.formats import TOKEN_WRITERS, WRITERS, Document, Texts, cut, format_of, join, load
-from ner.runtime import run
+from ner.data.describe import N_LISTED
+from ner.data.formats import TOKEN_WRITERS, WRITERS, Document, Texts, cut, format_of, join, load
+from ner.data.sentence import UNITS
+from ner.errors import DataError
+from ner.runtime.program import run
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -52,7 +53,7 @@ def main(args: argparse.Namespace) -> None:
 def as_tokens(source: Document | Texts, args: argparse.Namespace) -> Document:
     if isinstance(source, Document):
         return source
-    return cut(source, unit=args.unit, leave_out=args.misfits == "leave_out")
+    return cut(source, unit=args.unit, drop_invalid=args.misfits == "leave_out")
 
 
 def as_texts(source: Document | Texts, args: argparse.Namespace) -> Texts:
@@ -79,7 +80,7 @@ def findings(target: Document | Texts, source: Document | Texts) -> list[str]:
     if isinstance(target, Document):
         left_out = list(target.left_out)
     else:
-        left_out = [f"{path.name}:{line}: {what}" for path, line, what in target.misfits]
+        left_out = [f"{path.name}:{line}: {what}" for path, line, what in target.invalid]
     if left_out:
         lines += [f"entities left out, as asked: {len(left_out):,}", *(f"  {item}" for item in left_out)]
     if isinstance(source, Document) and source.illegal:

@@ -19,9 +19,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ner import runtime
-from ner.corpus import DataError
+from ner import files
+from ner.errors import DataError
 from ner.pretraining.plaintext import OPENERS, read_tokens
+from ner.runtime import program
 
 LINES_A_TASK = 500
 
@@ -47,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
         raise DataError("jieba is not installed: pip install jieba") from None
     lines = chain.from_iterable(map("".join, read_tokens(path, "char")) for path in args.text)
     with (
-        runtime.whole_file(args.out_file, OPENERS[args.out_file.suffix]) as file,
+        files.whole_file(args.out_file, OPENERS[args.out_file.suffix]) as file,
         multiprocessing.get_context("spawn").Pool(args.processes, silence) as pool,
         tqdm(unit="line", disable=not sys.stderr.isatty()) as bar,
     ):
@@ -82,4 +83,4 @@ def label(lines: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

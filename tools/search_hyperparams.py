@@ -20,13 +20,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train
-from ner import distributed, runtime
-from ner.config import load_config, to_json
-from ner.corpus import DataError
-from ner.report import table
-from ner.run_dir import only_trainer
-from ner.runtime import TrainingError, is_out_of_memory, log
-from ner.search import (
+from ner.config import to_json
+from ner.errors import DataError, TrainingError
+from ner.runtime import distributed, logs, program
+from ner.runtime.logs import log
+from ner.runtime.program import is_out_of_memory
+from ner.scoring.tables import table
+from ner.studies.search import (
     Range,
     Space,
     Trial,
@@ -42,7 +42,9 @@ from ner.search import (
     val_f1s,
     write_trial,
 )
-from ner.series import is_begun
+from ner.studies.series import is_begun
+from ner.training.params import load_config
+from ner.training.run_dir import only_trainer
 
 MAX_OTHERS = 1000  # combinations that are tried for one which goes with a value
 
@@ -80,7 +82,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     distributed.expect_one("a search")
-    runtime.start_log()
+    logs.start_log()
     params = args.model_dir / "params.json"
     space = parse_space(args.set)
     check(args, space)
@@ -111,7 +113,7 @@ def search(args: argparse.Namespace, space: Space, shared: dict) -> None:
             refused.append(Trial(args.model_dir, values, "refused"))
             complaints.append(str(error))
             log.info(f"refused: {error}")
-        runtime.start_log()
+        logs.start_log()
     if trials:
         print(ranking(trials))
     if args.trials and n_tried < args.trials:
@@ -180,7 +182,7 @@ def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], share
     state = "finished"
     try:
         run = train.parse_args([*args.options, "--model_dir", str(directory), *how])
-        run.lesson_dir = args.model_dir
+        run.soft_labels_dir = args.model_dir
         train.main(run, after_epoch)
     except Pruned:
         state = "pruned"
@@ -211,4 +213,4 @@ def ranking(trials: list[Trial]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

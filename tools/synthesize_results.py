@@ -16,11 +16,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ner import runtime
-from ner.corpus import DataError
-from ner.report import markdown_table
-from ner.results import LEVEL, Row, Run, check_comparable, compare, counts_of, summarise
-from ner.runtime import log
+from ner.errors import DataError
+from ner.runtime import logs, program
+from ner.runtime.logs import log
+from ner.scoring.tables import markdown_table
+from ner.studies.results import LEVEL, Row, Run, check_comparable, compare, counts_of, summarise
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -36,7 +36,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    runtime.start_log()
+    logs.start_log()
     if args.resamples < 1:
         raise DataError(f"--resamples {args.resamples}: expected 1 or more")
     systems = dict(read_system(text, args.split) for text in args.systems)
@@ -150,4 +150,4 @@ def explanation(rows: list[Row], systems: dict[str, list[Run]], args: argparse.N
 
 
 if __name__ == "__main__":
-    sys.exit(runtime.run(main, parse_args))
+    sys.exit(program.run(main, parse_args))

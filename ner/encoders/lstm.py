@@ -1,10 +1,5 @@
-"""The classic character encoder: embeddings of characters and character bigrams under a BiLSTM.
+"""The classic character encoder: embeddings of characters and character bigrams under a BiLSTM."""
 
-The baseline every NER paper quotes (Huang, Xu and Yu, 2015; bigrams for Chinese: Chen et al., 2015).
-A character here is a piece, so words work too.
-"""
-
-import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import nn
+
+from ner.layers.bilstm import BiLstmLayer
 
 UNUSED = torch.iinfo(torch.int64).max  # sorts behind every bigram
 
@@ -65,23 +62,6 @@ class BigramEmbedding(nn.Module):
         return torch.where(self.keys[place] == wanted, place + 1, 0)
 
 
-class BiLstmLayer(nn.Module):
-    """One LSTM a direction.  The backward one reads each row reversed within its own length, so that
-    padding, behind the text in both directions, has no power."""
-
-    def __init__(self, width_in: int, width_out: int):
-        super().__init__()
-        self.forwards = nn.LSTM(width_in, width_out // 2, batch_first=True)
-        self.backwards = nn.LSTM(width_in, width_out // 2, batch_first=True)
-
-    def forward(self, x: torch.Tensor, reversal: torch.Tensor) -> torch.Tensor:
-        """x (R, P, I), reversal (R, P) int64 -> (R, P, H); padding holds anything."""
-        with _precision(x.device.type):
-            ahead, _ = self.forwards(x)
-            back, _ = self.backwards(_reorder(x, reversal))
-        return torch.cat([ahead, _reorder(back, reversal)], dim=2)
-
-
 class LockedDropout(nn.Module):
     """Dropout of the same numbers at every piece of a row (Gal and Ghahramani, 2016)."""
 
@@ -93,20 +73,6 @@ class LockedDropout(nn.Module):
         """x (R, P, H) -> the same shape."""
         keep = nn.functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.p, self.training)
         return x * keep
-
-
-def _precision(device_type: str):
-    """Autocast as it is, but for float16 on a CPU, which torch has no LSTM for: there float32."""
-    half = torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type) == torch.float16
-    if device_type == "cpu" and half:
-        return torch.autocast(device_type, enabled=False)
-    return contextlib.nullcontext()
-
-
-def _reorder(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    n_rows, n_pieces, width = x.shape
-    flat = order + n_pieces * torch.arange(n_rows, device=x.device)[:, None]
-    return x.reshape(-1, width).index_select(0, flat.view(-1)).view(n_rows, n_pieces, width)
 
 
 class Lstm(nn.Module):

@@ -10,8 +10,8 @@ and has
     loss(scores, batch) -> (B,) nats a sentence
     divergence(scores, other scores, batch) -> (B,) nats a sentence, how far apart two passes are (R-Drop)
     decode(scores, batch) -> list[list[ScoredSpan]], sorted, always legal under the scheme
-    findable(spans) -> of the gold spans of a sentence those that it could find; the others count as missed
-    over() -> str, what it chooses among
+    learnable(spans) -> of the gold spans of a sentence those that it could find; the others count as missed
+    describe() -> str, what it chooses among
 """
 
 from ner.heads.crf import CrfHead

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torchcrf import CRF
 
-from ner.batch import Batch
-from ner.heads import partition
+from ner.data.batch import Batch
+from ner.heads import log_partition
 from ner.heads.flat import FlatHead
 from ner.tags import TagSet
 
@@ -24,7 +24,7 @@ class CrfHead(FlatHead):
         """(B,): the negative log-likelihood of the gold tags, in nats."""
         tags, learned = self.gold_tags(batch), self._learned()
         with torch.autocast(scores.device.type, enabled=False):
-            log_z = partition.log_partition(scores, batch.mask, *learned)
+            log_z = log_partition.log_partition(scores, batch.mask, *learned)
             return (log_z - path_scores(scores, tags, batch.mask, *learned)).float()
 
     def probabilities(self, scores: torch.Tensor, batch: Batch, *, temperature: float = 1.0) -> torch.Tensor:
@@ -32,7 +32,7 @@ class CrfHead(FlatHead):
         learned = [x.detach() / temperature for x in self._learned()]
         with torch.enable_grad(), torch.autocast(scores.device.type, enabled=False):
             emissions = (scores.detach() / temperature).requires_grad_()
-            log_z = partition.log_partition(emissions, batch.mask, *learned)
+            log_z = log_partition.log_partition(emissions, batch.mask, *learned)
             return torch.autograd.grad(log_z.sum(), emissions)[0]
 
     def soft_loss(self, scores: torch.Tensor, batch: Batch, *, temperature: float = 1.0) -> torch.Tensor:
@@ -43,7 +43,7 @@ class CrfHead(FlatHead):
         """
         learned = [x / temperature for x in self._learned()]
         with torch.autocast(scores.device.type, enabled=False):
-            log_z = partition.log_partition(scores / temperature, batch.mask, *learned)
+            log_z = log_partition.log_partition(scores / temperature, batch.mask, *learned)
             expected = expected_scores(scores / temperature, batch.soft, batch.mask, *learned)
             return temperature**2 * (log_z - expected).float()
 

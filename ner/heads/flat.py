@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from ner.batch import Batch
-from ner.dropout import Dropout
-from ner.heads import chain
+from ner.data.batch import Batch
+from ner.heads import viterbi
 from ner.heads.losses import divergence
+from ner.layers.dropout import Dropout
 from ner.tags import SCHEMES, ScoredSpan, TagSet, outermost
 
 
@@ -20,7 +20,7 @@ class FlatHead(nn.Module):
     schemes = SCHEMES
     facts = ()
     is_likelihood = True
-    findable = staticmethod(outermost)
+    learnable = staticmethod(outermost)
 
     def __init__(self, width: int, tag_set: TagSet, *, dropout: float = 0.1):
         super().__init__()
@@ -31,7 +31,7 @@ class FlatHead(nn.Module):
         nn.init.zeros_(self.classifier.bias)
         self.register_buffer("span_tags", torch.from_numpy(tag_set.span_tags), persistent=False)
 
-    def over(self) -> str:
+    def describe(self) -> str:
         """What the head chooses among, in words."""
         return f"{len(self.tag_set)} tags ({self.tag_set.scheme})"
 
@@ -64,9 +64,9 @@ class FlatHead(nn.Module):
 
     def decode(self, scores: torch.Tensor, batch: Batch) -> list[list[ScoredSpan]]:
         """The best legal tagging of each sentence as spans, each with its marginal probability."""
-        transitions = chain.legal_transitions(self.tag_set, self.transitions())
+        transitions = viterbi.legal_transitions(self.tag_set, self.transitions())
         lengths = batch.mask.sum(dim=1).cpu().numpy()
-        return chain.decode(scores.detach().float().cpu().numpy(), lengths, transitions, self.tag_set)
+        return viterbi.decode(scores.detach().float().cpu().numpy(), lengths, transitions, self.tag_set)
 
     def gold_tags(self, batch: Batch) -> torch.Tensor:
         """(B, T) int64 tag numbers of the gold spans; padding holds `O`'s number.

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ner.batch import Batch
-from ner.dropout import Dropout
+from ner.data.batch import Batch
+from ner.layers.dropout import Dropout
 from ner.tags import ScoredSpan, Span, TagSet, keep_apart, outermost
 
 HEAD_SIZE = 64  # of q and k, as in the paper's code
@@ -56,12 +56,12 @@ class GlobalPointerHead(nn.Module):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
-    def over(self) -> str:
+    def describe(self) -> str:
         """What the head chooses among, in words."""
         kind = "spans may overlap, as in train" if self.nested else "spans do not overlap, as in train"
         return f"{len(self.tag_set.labels)} labels, spans of up to {self.max_span_len} tokens; {kind}"
 
-    def findable(self, spans: Sequence[Span]) -> Sequence[Span]:
+    def learnable(self, spans: Sequence[Span]) -> Sequence[Span]:
         """The gold that the head can find: no span longer than the band, and none inside another if flat."""
         short = [span for span in spans if span.end - span.start <= self.max_span_len]
         return short if self.nested else outermost(short)

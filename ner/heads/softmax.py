@@ -2,7 +2,7 @@
 
 import torch
 
-from ner.batch import Batch
+from ner.data.batch import Batch
 from ner.heads.flat import FlatHead
 from ner.heads.losses import cross_entropy
 

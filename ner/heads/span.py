@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ner.batch import Batch
-from ner.dropout import Dropout
+from ner.data.batch import Batch
 from ner.heads.losses import cross_entropy, divergence
+from ner.layers.dropout import Dropout
 from ner.tags import ScoredSpan, TagSet, keep_apart, outermost
 
 
@@ -27,7 +27,7 @@ class SpanHead(nn.Module):
     schemes = ("BIO",)
     facts = ()
     is_likelihood = True
-    findable = staticmethod(outermost)
+    learnable = staticmethod(outermost)
     criterion = staticmethod(cross_entropy)
 
     def __init__(self, width: int, tag_set: TagSet, *, dropout: float = 0.1):
@@ -43,7 +43,7 @@ class SpanHead(nn.Module):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
-    def over(self) -> str:
+    def describe(self) -> str:
         """What the head chooses among, in words."""
         return f"{len(self.tag_set.labels)} labels"
 

@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from ner.corpus import DataError
+from ner.data.tokenizer import MASK
+from ner.data.words import split_words
+from ner.errors import DataError
 from ner.pretraining.masking import piece_kinds
 from ner.pretraining.mlm import Pretrained
-from ner.text import tokenize
-from ner.tokenizer import MASK
 
 N_BEST = 5
 
@@ -27,7 +27,7 @@ def fill_mask(model: Pretrained, text: str) -> list[list[tuple[str, float]]]:
     ids = [tokenizer.cls_id]
     for i, part in enumerate(text.split(MASK)):
         ids += [kinds.mask_id] if i else []
-        for token in tokenize(part, model.unit):
+        for token in split_words(part, model.unit):
             ids += tokenizer.pieces(part[token.start : token.end])
     ids.append(tokenizer.sep_id)
     limit = model.lm.encoder.config.max_position_embeddings

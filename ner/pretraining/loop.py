@@ -11,16 +11,18 @@ from torch import nn
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from ner import distributed
-from ner.checkpoint import resume, save_checkpoint, saving
-from ner.engine import Progress, check_finite, count_skipped, skipped_steps
-from ner.optim import rate_factor, set_rates
+from ner.errors import Stopped
 from ner.pretraining.mlm import MaskedLm, Pretrained, restore_mlm, save_mlm
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.rows import MaskedBatch, MaskedLoader
-from ner.report import duration
-from ner.run_dir import add_metrics, cut_metrics
-from ner.runtime import Stopped, StopRequest, log
+from ner.runtime import distributed
+from ner.runtime.logs import log
+from ner.runtime.program import StopRequest
+from ner.scoring.tables import duration
+from ner.training.checkpoint import resume, save_checkpoint, saving
+from ner.training.optim import rate_factor, set_rates
+from ner.training.run_dir import add_metrics, cut_metrics
+from ner.training.step import Progress, check_finite, count_skipped, skipped_steps
 
 READ_EVERY = 20  # steps between readings of the loss, each of which waits for the device
 FINE = 1_000_000  # parts of a run that is measured in time
@@ -64,7 +66,7 @@ class Pretraining:
     val: MaskedLoader
     device: torch.device
     replicas: nn.Module | None = None
-    "the model as one of several, see `ner.distributed`"
+    "the model as one of several, see `ner.runtime.distributed`"
     show_progress: bool = False
     clock: Callable[[], float] = time.perf_counter
     progress: Progress = field(default_factory=Progress)
@@ -128,7 +130,7 @@ class Pretraining:
                     self._evaluate(rate)
             if saved_step < progress.step:
                 self._save(rate)
-        with distributed.agreed(), saving(self.directory):
+        with distributed.synchronised(), saving(self.directory):
             if distributed.is_first():
                 save_mlm(self.directory, self.model, getattr(torch, config.save_dtype))
         took = duration(self.clock() - begun)
@@ -171,7 +173,7 @@ class Pretraining:
         set_rates(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss_sums = torch.zeros(2, device=self.device)
-        for batch in distributed.in_turn(model, group or [self.val.epoch(0)[0].unasked()]):
+        for batch in distributed.accumulate(model, group or [self.val.epoch(0)[0].unasked()]):
             guesses = model(*batch.inputs(self.device))
             loss = guesses.loss / max(1, n_masked)
             loss_sums[0] += guesses.loss.detach()
@@ -251,7 +253,7 @@ class Pretraining:
 
     def _write(self, is_best: bool) -> None:
         """The first process writes, all wait for it."""
-        with distributed.agreed():
+        with distributed.synchronised():
             if distributed.is_first():
                 save_checkpoint(
                     self.directory,

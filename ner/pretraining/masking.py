@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ner.tokenizer import CLS, MASK, PAD, SEP, UNK, Tokenizer
+from ner.data.tokenizer import CLS, MASK, PAD, SEP, UNK, WordPiece
 
 UNITS = ("token", "word", "span")
 GEOMETRIC_P = 0.2
@@ -53,7 +53,7 @@ class Masked(NamedTuple):
     n_pieces: int
 
 
-def piece_kinds(tokenizer: Tokenizer) -> PieceKinds:
+def piece_kinds(tokenizer: WordPiece) -> PieceKinds:
     """ValueError where the vocabulary has no [MASK]."""
     if MASK not in tokenizer.index:
         raise ValueError(f"vocabulary without {MASK}, expected one made for masked language modelling")

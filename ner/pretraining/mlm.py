@@ -13,23 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ner.config import to_json
-from ner.corpus import UNITS, DataError
+from ner.data.sentence import UNITS
+from ner.data.tokenizer import WordPiece
+from ner.data.words import guess_unit_of_vocabulary
 from ner.encoders import Bert
-from ner.encoders.attention import key_bias
 from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention, product_dtype
-from ner.encoders.weights import (
-    COUNTING_BUFFERS,
-    grouped,
-    load_encoder,
-    published_names,
-    read_config,
-    read_safetensors,
-    read_weights,
-    save_weights,
-)
-from ner.model import guess_unit_of, open_encoder
-from ner.runtime import autocast
-from ner.tokenizer import Tokenizer
+from ner.encoders.published import COUNTING_BUFFERS, grouped, load_encoder, published_names, read_config
+from ner.errors import DataError
+from ner.layers.attention import key_bias
+from ner.model.directory import open_encoder
+from ner.runtime.devices import autocast
+from ner.tensors import read_safetensors, read_weights, save_weights
 
 HEAD_PREFIX = "cls.predictions."
 TAG_HEAD_FILE = "tags.safetensors"
@@ -75,7 +69,7 @@ class Predictions(nn.Module):
 
 
 class MaskedLm(nn.Module):
-    """An encoder of BERT's family that guesses hidden pieces.  `precision` as in `ner.model.Tagger`.
+    """An encoder of BERT's family that guesses hidden pieces.  `precision` as in `ner.model.tagger.Tagger`.
 
     With a `tag_head`, a linear map to the scores of `tag_names`, it also guesses the tag of every piece,
     hidden or not: a second target that teaches at every place, where masking teaches at one in seven.
@@ -182,7 +176,7 @@ class Pretrained:
     """A masked language model and the facts it cannot be used without."""
 
     lm: MaskedLm
-    tokenizer: Tokenizer
+    tokenizer: WordPiece
     unit: str
     report: tuple[str, ...] = ()
 
@@ -240,7 +234,7 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
     unused = [name for name in weights if name not in known and not name.startswith(HEAD_PREFIX)]
     report += [f"not used: {grouped(unused)}"] if unused else []
     ours = config.get("ner", {})
-    unit = unit or ours.get("unit") or guess_unit_of(tokenizer)
+    unit = unit or ours.get("unit") or guess_unit_of_vocabulary(tokenizer.vocabulary)
     if unit not in UNITS:
         raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
     if ours.get("tag_names"):

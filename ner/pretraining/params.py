@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ner.config import from_mapping, locate_key
-from ner.corpus import UNITS, DataError, read_json
-from ner.optim import SCHEDULES
+from ner.data.sentence import UNITS
+from ner.errors import DataError
+from ner.files import read_json
 from ner.pretraining import masking, rows
+from ner.training.optim import SCHEDULES
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,11 +19,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ner import corpus
-from ner.corpus import DataError
+from ner.data import folder
+from ner.data.tokenizer import WordPiece
+from ner.errors import DataError
+from ner.files import whole_file
 from ner.npy import GrowingArray
-from ner.runtime import whole_file
-from ner.tokenizer import Tokenizer
 
 OPENERS: dict[str, Callable] = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}
 CHUNK_CHARACTERS = 1 << 20
@@ -38,7 +38,7 @@ _WORDS = re.compile(rf"[{_CHINESE}{_MARKS}]|[^\s{_CHINESE}{_MARKS}]+")
 _SPACED_WORDS = re.compile(rf"[{_MARKS}]|[^\s{_MARKS}]+")  # for vocabularies that keep Chinese words whole
 
 
-class Text(NamedTuple):
+class TokenizedText(NamedTuple):
     """Tokenised lines, each closed by `[SEP]`.
 
     pieces     (pieces,) uint16 or int32, all lines end to end, their `[SEP]` included; on disk
@@ -106,7 +106,7 @@ def read_tokens(path: Path, unit: str, *, part_chinese: bool = True) -> Iterator
     tokens.  `part_chinese` false keeps Chinese words whole, for a vocabulary that has them.
     """
     if path.is_dir():
-        yield from (sentence.tokens for sentence in corpus.read_split(path, "train").sentences)
+        yield from (sentence.tokens for sentence in folder.read_split(path, "train").sentences)
     elif unit == "char":
         yield from (line for _, line in read_lines(path))
     else:
@@ -135,10 +135,10 @@ def read_tagged(path: Path, unit: str) -> Iterator[Line]:
         yield Line(tokens, tags)
 
 
-def guess_unit(path: Path) -> str:
+def guess_unit_of_file(path: Path) -> str:
     """The unit of a built set; `char` where half or more of the first lines' characters are Chinese."""
     if path.is_dir():
-        return corpus.read_unit(path, corpus.read_split(path, "train").sentences)
+        return folder.read_unit(path, folder.read_split(path, "train").sentences)
     lines = (line for _, line in islice(read_lines(path), N_GUESSED_FROM))
     text = "".join(re.sub(r"/[A-Za-z]+(?=\s|$)|\s", "", line) for line in lines)  # flags left out
     return "char" if 2 * len(re.findall(f"[{_CHINESE}]", text)) >= max(1, len(text)) else "word"
@@ -150,7 +150,7 @@ class PieceTable(dict):
     None is the end of a line and has the piece `[SEP]`.
     """
 
-    def __init__(self, tokenizer: Tokenizer):
+    def __init__(self, tokenizer: WordPiece):
         super().__init__()
         self.tokenizer = tokenizer
         self.flat, self.starts, self.lengths = array("q"), array("q"), array("q")
@@ -198,8 +198,8 @@ class TagTable(dict):
 
 
 def open_text(
-    paths: Sequence[Path], tokenizer: Tokenizer, unit: str, cache_dir: Path, tagged: Sequence[Path] = ()
-) -> Text:
+    paths: Sequence[Path], tokenizer: WordPiece, unit: str, cache_dir: Path, tagged: Sequence[Path] = ()
+) -> TokenizedText:
     """The pieces of all files in order, from the cache where files, vocabulary and unit are the same.
 
     The `tagged` files follow the others.  DataError as `read_lines` and `read_tagged`, and where there is
@@ -220,7 +220,7 @@ def open_text(
         with whole_file(whole) as file:  # last: where it stands, all are whole
             json.dump(tag_names, file)
     tag_names = tuple(json.loads(whole.read_text(encoding="utf-8")))
-    return Text(
+    return TokenizedText(
         np.load(f"{stem}.pieces.npy", mmap_mode="r"),
         np.load(f"{stem}.line_ends.npy"),
         np.load(f"{stem}.tags.npy", mmap_mode="r") if tag_names else None,
@@ -228,7 +228,7 @@ def open_text(
     )
 
 
-def cache_key(paths: Sequence[Path], tagged: Sequence[Path], tokenizer: Tokenizer, unit: str) -> str:
+def cache_key(paths: Sequence[Path], tagged: Sequence[Path], tokenizer: WordPiece, unit: str) -> str:
     """A digest of the files' names, sizes and times, of the vocabulary with its switches, and of the unit."""
     facts = [VERSION, unit, tokenizer.vocabulary, tokenizer.normalisation, sources(paths), sources(tagged)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -244,7 +244,7 @@ def sources(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
 
 
 def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: bool) -> list[str] | None:
-    """Writes the arrays of a `Text` a chunk of lines at a time.
+    """Writes the arrays of a `TokenizedText` a chunk of lines at a time.
 
     Returns the names of the tags, or None where there is not one line.
     """

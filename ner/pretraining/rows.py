@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ner.data_loader import DataLoader, Windows, rounded
+from ner.data.batches import Batches
+from ner.data.tokenizer import WordPiece
+from ner.data.windows import Windows, rounded
 from ner.pretraining.masking import PieceKinds, mask_pieces, piece_kinds
-from ner.pretraining.plaintext import Text
-from ner.tokenizer import Tokenizer
+from ner.pretraining.plaintext import TokenizedText
 
 PACKINGS = ("blocks", "lines")
 HELD_OUT_EVERY, MIN_HELD_OUT = 200, 20
@@ -67,7 +68,7 @@ def split_lines(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
 class Stream:
     """Chosen lines of a text end to end, as if the others were not there."""
 
-    def __init__(self, text: Text, lines: np.ndarray):
+    def __init__(self, text: TokenizedText, lines: np.ndarray):
         self._text = text
         starts = text.line_ends[lines]
         self.lengths = text.line_ends[lines + 1] - starts
@@ -102,7 +103,7 @@ class Rows(NamedTuple):
 
     @property
     def n_pieces(self) -> np.ndarray:
-        """As `DataLoader` counts: without one [CLS] and one [SEP]."""
+        """As `Batches` counts: without one [CLS] and one [SEP]."""
         return self.lengths - 1
 
     def __len__(self) -> int:
@@ -136,9 +137,9 @@ class MaskedLoader:
 
     def __init__(
         self,
-        text: Text,
+        text: TokenizedText,
         lines: np.ndarray,
-        tokenizer: Tokenizer,
+        tokenizer: WordPiece,
         *,
         packing: str = "blocks",
         block_len: int,
@@ -168,9 +169,7 @@ class MaskedLoader:
     def epoch(self, epoch: int) -> "Epoch":
         """The batches of an epoch, each made when asked for."""
         rows = self.rows(epoch)
-        order = DataLoader(
-            rows, windows=Windows(self.block_len), batch_tokens=self.batch_tokens, seed=self.seed
-        )
+        order = Batches(rows, windows=Windows(self.block_len), batch_tokens=self.batch_tokens, seed=self.seed)
         return Epoch(self, epoch, rows, order.batch_indices(epoch))
 
     def collate(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import build_dataset
-from ner.runtime import run
+from ner.runtime.program import run
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "sample.bio"
 

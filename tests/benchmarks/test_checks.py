@@ -8,12 +8,15 @@ import torch
 
 from benchmarks import crf, data, infer, inputs, lengths, shares, stream, train
 from benchmarks.steps import our_steps, some_batches
-from ner.corpus import Sentence
-from ner.data_loader import Windows, encode
-from ner.metrics import score
-from ner.model import Model, Tagger, build_encoder, build_head
+from ner.annotations.spans import score
+from ner.data.examples import encode
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import WordPiece
+from ner.data.windows import Windows
+from ner.model.build import build_encoder, build_head
+from ner.model.directory import Model
+from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet, spans_to_tags
-from ner.tokenizer import Tokenizer
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefg", "##b"]
 
@@ -24,7 +27,7 @@ def make_sentence(text, *spans):
 
 def make_model():
     torch.manual_seed(0)
-    tokenizer, tag_set = Tokenizer(VOCABULARY), TagSet.from_labels(["LOC", "PER"])
+    tokenizer, tag_set = WordPiece(VOCABULARY), TagSet.from_labels(["LOC", "PER"])
     encoder = build_encoder({"name": "bert", **inputs.SIZES["tiny"]}, vocab_size=len(tokenizer))
     head = build_head("softmax", encoder.width, tag_set, dropout=0.1)
     return Model(Tagger(encoder, head), tokenizer, "char", 512)

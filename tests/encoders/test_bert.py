@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from ner.encoders import ENCODERS
-from ner.encoders import attention as seam
 from ner.encoders.bert import Bert, BertConfig
-from ner.encoders.weights import encoder_config, load_encoder, published_names
+from ner.encoders.published import encoder_config, load_encoder, published_names
+from ner.layers import attention as seam
 
 SMALL = {
     "hidden_size": 32,

@@ -7,19 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from ner.encoders.lstm import (
-    UNUSED,
-    BigramEmbedding,
-    BiLstmLayer,
-    LockedDropout,
-    Lstm,
-    LstmConfig,
-    read_vectors,
-)
+from ner.data.tokenizer import learn_vocabulary
+from ner.encoders.lstm import UNUSED, BigramEmbedding, LockedDropout, Lstm, LstmConfig, read_vectors
 from ner.heads import HEADS
-from ner.model import Model, Tagger, load, save
+from ner.layers.bilstm import BiLstmLayer
+from ner.model.directory import Model, load, save
+from ner.model.tagger import Tagger
 from ner.tags import TagSet
-from ner.tokenizer import learn_vocabulary
 
 SMALL = LstmConfig(hidden_size=12, num_hidden_layers=2, embedding_size=6, bigram_size=4, max_bigrams=40)
 VOCAB_SIZE = 30

@@ -4,14 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from ner.dropout import dropout
 from ner.encoders import ENCODERS
-from ner.encoders import attention as seam
 from ner.encoders.albert import AlbertConfig
 from ner.encoders.bert import BertConfig
 from ner.encoders.distilbert import DistilBertConfig
 from ner.encoders.electra import ElectraConfig
-from ner.encoders.weights import (
+from ner.encoders.published import (
     COUNTING_BUFFERS,
     PUBLISHED,
     encoder_config,
@@ -19,6 +17,8 @@ from ner.encoders.weights import (
     own_tensors,
     published_names,
 )
+from ner.layers import attention as seam
+from ner.layers.dropout import dropout
 
 VOCAB_SIZE = 50
 SIZES = {

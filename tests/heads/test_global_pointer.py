@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.batch import Batch
+from ner.data.batch import Batch
 from ner.heads.global_pointer import GlobalPointerHead
 from ner.tags import Span, TagSet, span_facts
 from tests.heads.test_heads import LABELS, make_gold
@@ -127,7 +127,7 @@ def test_gold_longer_than_the_band_changes_nothing():
     short = [[span for span in spans if span.end - span.start <= 3] for spans in gold]
     without = batch._replace(spans=make_gold(short))
     torch.testing.assert_close(head.loss(scores, batch), head.loss(scores, without))
-    assert [list(head.findable(spans)) for spans in gold] == short
+    assert [list(head.learnable(spans)) for spans in gold] == short
 
 
 def test_the_loss_and_its_slope_are_finite_however_large_the_scores():
@@ -193,8 +193,8 @@ def test_what_the_head_knows_of_train_is_what_train_has():
     assert span_facts([*spans, [Span(0, 2, "LOC"), Span(0, 2, "PER")]])["nested"]
     assert span_facts([[]]) == {"max_span_len": 1, "nested": False}
     flat = make_head(max_span_len=6, nested=False)
-    assert flat.findable([Span(0, 9, "LOC"), Span(0, 3, "LOC"), Span(1, 2, "PER")]) == [Span(0, 3, "LOC")]
-    assert "spans of up to 6 tokens; spans do not overlap" in flat.over()
+    assert flat.learnable([Span(0, 9, "LOC"), Span(0, 3, "LOC"), Span(1, 2, "PER")]) == [Span(0, 3, "LOC")]
+    assert "spans of up to 6 tokens; spans do not overlap" in flat.describe()
 
 
 def test_a_text_of_a_hundred_thousand_tokens_fits():

@@ -10,18 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchcrf import CRF
 
-from ner.batch import Batch
-from ner.corpus import DataError, Sentence
-from ner.data_loader import DataLoader, Windows, encode
+from ner.annotations.spans import score
+from ner.data.batch import Batch
+from ner.data.batches import Batches
+from ner.data.examples import encode
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import learn_vocabulary
+from ner.data.windows import Windows
 from ner.encoders import ENCODERS
-from ner.engine import Progress, predict, train_epoch
+from ner.errors import DataError
 from ner.heads import HEADS
 from ner.heads.flat import FlatHead
-from ner.metrics import score
-from ner.model import Tagger, build_encoder, build_head
-from ner.optim import build_optimizer, parameter_groups
+from ner.inference.predict import predict
+from ner.model.build import build_encoder, build_head
+from ner.model.tagger import Tagger
 from ner.tags import SCHEMES, Span, TagSet
-from ner.tokenizer import learn_vocabulary
+from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.step import Progress, train_epoch
 
 LABELS = ("LOC", "PER")
 VOCAB_SIZE = 40
@@ -323,7 +328,7 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
     tag_set = TagSet.from_labels(LABELS, "BIOES" if head in FLAT else "BIO")
     tagger = Tagger(built, build_head(head, built.width, tag_set, dropout=0.0))
     # the longest sentence needs two windows
-    loader = DataLoader(
+    loader = Batches(
         examples,
         windows=Windows(12),
         batch_tokens=256,

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from ner.data.tokenizer import WordPiece
 from ner.encoders.bert import Bert, BertConfig
 from ner.pretraining.mlm import MaskedLm, Pretrained
-from ner.tokenizer import Tokenizer
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]
 CHINESE = list("外交部发言人在周二的例行记者会上表示中国愿同法就气候议题保持密切沟通")
@@ -15,8 +15,8 @@ LATIN = ["play", "##ing", "##ed", "the", "a", "##b", "##c", "b", "c", "e", "##e"
 
 
 @pytest.fixture(scope="session")
-def tokenizer() -> Tokenizer:
-    return Tokenizer(SPECIALS + CHINESE + LATIN)
+def tokenizer() -> WordPiece:
+    return WordPiece(SPECIALS + CHINESE + LATIN)
 
 
 @pytest.fixture

@@ -5,10 +5,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import predict
-from ner.corpus import DataError
+from ner.data.tokenizer import WordPiece
+from ner.errors import DataError
 from ner.pretraining.fill_mask import fill_mask
 from ner.pretraining.mlm import Pretrained, save_mlm
-from ner.tokenizer import Tokenizer
 
 
 @pytest.mark.parametrize("unit", ["char", "word"])
@@ -87,6 +87,6 @@ def test_errors(make_model):
     model = make_model()
     with pytest.raises(DataError, match="got 102 pieces, expected at most 40"):
         fill_mask(model, "中" * 99 + "[MASK]")
-    without = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"])
+    without = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"])
     with pytest.raises(DataError, match=r"vocabulary without \[MASK\]"):
         fill_mask(Pretrained(model.lm, without, "char"), "a")

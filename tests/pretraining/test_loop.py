@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from ner.optim import build_optimizer, parameter_groups
+from ner.errors import TrainingError
 from ner.pretraining.loop import Pretraining, evaluate, perplexity
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import open_text
 from ner.pretraining.rows import MaskedLoader, split_lines
-from ner.runtime import TrainingError
+from ner.training.optim import build_optimizer, parameter_groups
 
 CPU = torch.device("cpu")
 

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ner.data.tokenizer import WordPiece
 from ner.pretraining.masking import UNITS, mask_pieces, piece_kinds
-from ner.tokenizer import Tokenizer
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 N_WORDS, N_CONTINUATIONS = 200, 100
@@ -13,7 +13,7 @@ VOCABULARY = [
     *(f"w{i}" for i in range(N_WORDS)),
     *(f"##c{i}" for i in range(N_CONTINUATIONS)),
 ]
-KINDS = piece_kinds(Tokenizer(VOCABULARY))
+KINDS = piece_kinds(WordPiece(VOCABULARY))
 FIRST_CONTINUATION = 5 + N_WORDS
 
 
@@ -158,4 +158,4 @@ def test_unknown_unit_and_vocabulary_without_mask():
     with pytest.raises(ValueError, match="masking: got 'letter', expected one of token, word, span"):
         mask(ids, real, masking="letter")
     with pytest.raises(ValueError, match=r"vocabulary without \[MASK\]"):
-        piece_kinds(Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"]))
+        piece_kinds(WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"]))

@@ -5,13 +5,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from ner.corpus import DataError
 from ner.encoders import ENCODERS
 from ner.encoders.albert import AlbertConfig
 from ner.encoders.distilbert import DistilBertConfig
 from ner.encoders.electra import ElectraConfig
 from ner.encoders.lstm import LstmConfig
-from ner.model import open_encoder
+from ner.errors import DataError
+from ner.model.directory import open_encoder
 from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout, states_at
 
 N_ROWS, N_PIECES = 4, 18

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ner.corpus import DataError
+from ner.errors import DataError
 from ner.pretraining.params import PretrainConfig, load_pretrain_config
 
 

@@ -9,18 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import BertWordPieceTokenizer
 
-from ner.corpus import DataError, Sentence, write_split
+from ner.data.folder import write_split
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import Normalisation, WordPiece
+from ner.errors import DataError
 from ner.pretraining import plaintext
 from ner.pretraining.plaintext import (
     Line,
     PieceTable,
-    guess_unit,
+    guess_unit_of_file,
     open_text,
     read_lines,
     read_tagged,
     read_tokens,
 )
-from ner.tokenizer import Normalisation, Tokenizer
 
 TEXT = "外交部发言人\n\n  playing the a.b \r\n中国 1 2\nplayed"
 LINES = ["外交部发言人", "playing the a.b", "中国 1 2", "played"]
@@ -85,7 +87,7 @@ def test_words_have_the_pieces_of_the_whole_line(tokenizer, lines):
 
 
 def test_a_vocabulary_with_chinese_words_keeps_them_whole(tmp_path, tokenizer):
-    whole = Tokenizer([*tokenizer.vocabulary, "##部", "##交"], Normalisation(tokenize_chinese_chars=False))
+    whole = WordPiece([*tokenizer.vocabulary, "##部", "##交"], Normalisation(tokenize_chinese_chars=False))
     text = open_text([write(tmp_path / "t.txt", "外交部 中国\n")], whole, "word", tmp_path / "cache")
     expected = [*whole.pieces("外交部"), *whole.pieces("中国"), whole.sep_id]
     assert text.pieces.tolist() == expected
@@ -103,7 +105,7 @@ def test_chunks_make_no_difference(tmp_path, tokenizer, monkeypatch, size):
 
 
 def test_a_large_vocabulary_needs_wider_numbers(tmp_path, tokenizer):
-    large = Tokenizer([*tokenizer.vocabulary, *(f"x{i}" for i in range(1 << 16)), "龍"])
+    large = WordPiece([*tokenizer.vocabulary, *(f"x{i}" for i in range(1 << 16)), "龍"])
     text = open_text([write(tmp_path / "t.txt", "中龍\n")], large, "char", tmp_path / "cache")
     assert text.pieces.dtype == np.int32
     assert text.pieces[1] == len(large) - 1
@@ -144,8 +146,8 @@ class TestCache:
 
     def test_knows_vocabulary_and_unit(self, opened, tokenizer):
         assert opened(unit="word")
-        assert opened(tokenizer=Tokenizer(tokenizer.vocabulary[:-1]), unit="word")
-        assert opened(tokenizer=Tokenizer(tokenizer.vocabulary, Normalisation(False)), unit="word")
+        assert opened(tokenizer=WordPiece(tokenizer.vocabulary[:-1]), unit="word")
+        assert opened(tokenizer=WordPiece(tokenizer.vocabulary, Normalisation(False)), unit="word")
 
     def test_what_was_cut_off_is_made_anew(self, opened, tmp_path):
         (whole,) = (tmp_path / "cache").glob("*.json")
@@ -166,14 +168,17 @@ def test_a_built_set_gives_its_train_split(tmp_path, tokenizer):
         *tokenizer.pieces("a b"),
         tokenizer.sep_id,
     ]
-    assert guess_unit(tmp_path) == "word"
+    assert guess_unit_of_file(tmp_path) == "word"
 
 
 def test_guesses_the_unit(tmp_path):
-    assert guess_unit(write(tmp_path / "zh.txt", "外交部 in 2024\n")) == "word"
-    assert guess_unit(write(tmp_path / "zh.txt", "外交部发言人说 in\n")) == "char"
-    assert guess_unit(write(tmp_path / "zh.txt", "中国/country 愿/verb in/preposition 。/mark\n")) == "char"
-    assert guess_unit(write(tmp_path / "en.txt", "中国/ns in/p 2024/m\n")) == "word"
+    assert guess_unit_of_file(write(tmp_path / "zh.txt", "外交部 in 2024\n")) == "word"
+    assert guess_unit_of_file(write(tmp_path / "zh.txt", "外交部发言人说 in\n")) == "char"
+    assert (
+        guess_unit_of_file(write(tmp_path / "zh.txt", "中国/country 愿/verb in/preposition 。/mark\n"))
+        == "char"
+    )
+    assert guess_unit_of_file(write(tmp_path / "en.txt", "中国/ns in/p 2024/m\n")) == "word"
 
 
 def test_names_what_is_wrong(tmp_path, tokenizer):

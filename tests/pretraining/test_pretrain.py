@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 import pretrain
 from ner.encoders.bert import Bert
-from ner.model import open_encoder
+from ner.model.directory import open_encoder
 from ner.pretraining.mlm import load_mlm, save_mlm
 
 TINY = {

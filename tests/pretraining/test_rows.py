@@ -4,13 +4,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.pretraining.plaintext import Text
+from ner.data.tokenizer import WordPiece
+from ner.pretraining.plaintext import TokenizedText
 from ner.pretraining.rows import NO_TAG, MaskedLoader, Stream, block_rows, line_rows, split_lines
-from ner.tokenizer import Tokenizer
 
 CLS, SEP, MASK = 2, 3, 4
 FIRST = 5
-TOKENIZER = Tokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(3000))])
+TOKENIZER = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(3000))])
 
 
 def make_text(lengths):
@@ -19,7 +19,7 @@ def make_text(lengths):
     for length in lengths:
         pieces += [*range(number, number + length), SEP]
         number += length
-    return Text(np.array(pieces, np.uint16), np.concatenate([[0], np.cumsum(np.add(lengths, 1))]))
+    return TokenizedText(np.array(pieces, np.uint16), np.concatenate([[0], np.cumsum(np.add(lengths, 1))]))
 
 
 def make_tagged_text(lengths, seed=0):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.corpus import Sentence
-from ner.formats import WRITERS, Document, Texts, checked, cut, flat, join, load, read
-from ner.formats.texts import Mark, Text
+from ner.data.formats import WRITERS, Document, Texts, checked, cut, flat, join, load, read
+from ner.data.formats.texts import AnnotatedText, Mark
+from ner.data.sentence import Sentence
 from ner.tags import Span
 from tools import convert
 
@@ -28,7 +28,7 @@ def texts(draw, alphabet: str = ALPHABET, *, nested: bool = True, min_size: int 
             st.integers(0, len(text)), st.integers(0, len(text)), st.sampled_from(["LOC", "人-名"])
         )
         marks = [Mark(a, b, label, line) for a, b, label in draw(st.lists(cuts, max_size=4)) if a < b]
-        rows.append(Text(Path("x"), line, text, tuple(marks)))
+        rows.append(AnnotatedText(Path("x"), line, text, tuple(marks)))
     source = checked(Texts(Path("x"), rows, [], ""))
     return source if nested else flat(source, keep_longest=True)
 

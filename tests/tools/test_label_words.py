@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.corpus import Sentence, write_split
+from ner.data.folder import write_split
+from ner.data.sentence import Sentence
 from ner.pretraining.plaintext import OPENERS, read_tagged
 from tools import label_words
 

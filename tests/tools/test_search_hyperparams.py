@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-import ner.experiment
+import ner.training.experiment
 import train
-from ner import search
-from ner.experiment import Experiment
-from ner.metrics import Counts, Scores
-from ner.run_dir import only_trainer
-from ner.runtime import TrainingError
+from ner.annotations.spans import Counts, Scores
+from ner.errors import TrainingError
+from ner.studies import search
+from ner.training.experiment import Experiment
+from ner.training.run_dir import only_trainer
 from tests.test_train import build_short, interrupt_at_call
 from tools import search_hyperparams
 
@@ -59,7 +59,7 @@ def told(monkeypatch):
                 n_correct = round(1000 * next(plan))
                 return Scores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct)), 1.0, []
 
-            monkeypatch.setattr(ner.experiment, "evaluate", evaluate)
+            monkeypatch.setattr(ner.training.experiment, "evaluate", evaluate)
             as_it_is(experiment)
 
         as_it_is = Experiment.run

@@ -9,10 +9,10 @@ import pytest
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 
-from ner.corpus import Sentence
-from ner.metrics import score
-from ner.predictions import write_predictions
-from ner.significance import bootstrap, count, holm, randomisation
+from ner.annotations.spans import score
+from ner.data.sentence import Sentence
+from ner.scoring.prediction_files import write_predictions
+from ner.studies.significance import bootstrap, count, holm, randomisation
 from ner.tags import Span, spans_to_tags
 from tools import synthesize_results
 

@@ -1,0 +1,131 @@
+"""Data sets fetched on request: an address, and the sha256 that each file of the archive must have."""
+
+import hashlib
+import http.client
+import lzma
+import struct
+import urllib.error
+import urllib.request
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+from ner.errors import DataError
+
+TIMEOUT = 30  # seconds without a byte
+MAX_BYTES = 64 << 20  # of the archive, and of each file in it
+_BLOCK = 1 << 16
+_BAD_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    OSError,
+)
+
+
+class Member(NamedTuple):
+    """A file of an archive: what it holds, in hexadecimal, and the name it is saved under."""
+
+    sha256: str
+    saved: str
+
+
+class Source(NamedTuple):
+    """An archive: `members` by base name, wherever in the archive they lie; `splits` by saved name."""
+
+    url: str
+    members: dict[str, Member]
+    splits: dict[str, str]
+
+
+SOURCES = {
+    "msra": Source(
+        url="https://raw.githubusercontent.com/zhooufeng/Data/8994cd154fded0ae3ba9a9749f904aa644949e2e/MSRA.zip",
+        members={
+            "msra_train_bio": Member(
+                "4f7f24a28b6a5377a768eb740f6e4cc8df37cd5fe06777d0279c7180948d233b", "msra_train_bio"
+            ),
+            "msra_test_bio": Member(
+                "2be8e580bcb22e9086e4403d82a7ec0f6e18019ebef35b0fd52941724bdf89a3", "msra_test_bio"
+            ),
+        },
+        splits={"train": "msra_train_bio", "test": "msra_test_bio"},
+    ),
+}
+
+Progress = Callable[[int, int | None], None]
+
+
+def fetch(
+    source: Source, folder: str | Path, *, url: str | None = None, progress: Progress | None = None
+) -> dict[str, Path]:
+    """Downloads and verifies the archive's members into the folder; the file of each split.
+
+    `progress` is called with the bytes so far and the bytes in all, where the server tells.  Raises
+    DataError where the address does not answer, or answers with anything but the expected files.
+    """
+    folder, url = Path(folder), url or source.url
+    archive = folder / "archive.zip"
+    _download(url, archive, progress)
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for name, member in source.members.items():
+                (folder / member.saved).write_bytes(_member(url, opened, name, member.sha256))
+    except DataError:
+        raise
+    except _BAD_ARCHIVE as error:
+        raise DataError(f"{url}: not a zip file that can be read, {_reason(error)}") from None
+    return {split: folder / name for split, name in source.splits.items()}
+
+
+def _download(url: str, path: Path, progress: Progress | None) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
+            stated = answer.headers.get("Content-Length", "")
+            expected = int(stated) if stated.isdecimal() else None
+            got = 0
+            while got <= MAX_BYTES and (block := answer.read(_BLOCK)):
+                got += len(block)
+                file.write(block)
+                if progress:
+                    progress(got, expected)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DataError(f"{url}: got HTTP status {error.code} {error.reason}, expected the archive") from None
+    except urllib.error.URLError as error:
+        raise DataError(f"{url}: cannot be reached, {_reason(error.reason)}") from None
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(f"{url}: the download broke off, {_reason(error)}") from None
+    except ValueError as error:
+        raise DataError(f"--download_url {url}: {_reason(error)}, expected an address") from None
+    if got > MAX_BYTES:
+        raise DataError(f"{url}: got more than {MAX_BYTES:,} bytes, expected no more")
+    if expected is not None and got != expected:
+        raise DataError(f"{url}: the download broke off, got {got:,} of {expected:,} bytes")
+
+
+def _reason(error: object) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())
+
+
+def _member(url: str, archive: zipfile.ZipFile, name: str, sha256: str) -> bytes:
+    """The bytes of the file of this base name; DataError where none is there, or it is not the known one."""
+    found = [info for info in archive.infolist() if PurePosixPath(info.filename).name == name]
+    if not found:
+        raise DataError(f"{url}: no {name} in the archive")
+    if found[0].file_size > MAX_BYTES:
+        size = found[0].file_size
+        raise DataError(f"{url}: {name} unpacks to {size:,} bytes, expected no more than {MAX_BYTES:,}")
+    with archive.open(found[0]) as file:
+        data = file.read(MAX_BYTES)
+    got = hashlib.sha256(data).hexdigest()
+    if got != sha256:
+        raise DataError(f"{url}: {name} has sha256 {got}, expected {sha256}")
+    return data

@@ -1,0 +1,69 @@
+"""The pieces of many sentences, in flat arrays."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import WordPiece
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The pieces of many sentences as flat arrays; the sentences themselves for everything else.
+
+    pieces       int32, piece ids of all sentences end to end, no specials
+    token_starts int32, for each token the number of its first piece within its sentence
+    piece_ends   int64 (sentences + 1,), sentence i owns pieces[piece_ends[i] : piece_ends[i + 1]]
+    token_ends   int64 (sentences + 1,), likewise for tokens
+    """
+
+    sentences: Sequence[Sentence]
+    pieces: np.ndarray
+    token_starts: np.ndarray
+    piece_ends: np.ndarray
+    token_ends: np.ndarray
+    specials: tuple[int, int, int]  # [CLS], [SEP], [PAD]
+
+    def __len__(self) -> int:
+        return len(self.sentences)
+
+    @property
+    def n_pieces(self) -> np.ndarray:
+        """(sentences,) pieces of each sentence, specials left out."""
+        return np.diff(self.piece_ends)
+
+    @property
+    def annotated(self) -> bool:
+        return all(sentence.spans is not None for sentence in self.sentences)
+
+
+def encode(sentences: Sequence[Sentence], tokenizer: WordPiece) -> Examples:
+    """Pieces every token of every sentence; ValueError on a sentence without tokens."""
+    n_tokens = [len(sentence.tokens) for sentence in sentences]
+    if 0 in n_tokens:
+        raise ValueError(f"sentence {n_tokens.index(0)} has no tokens, expected at least one")
+    token_ends = np.concatenate([[0], np.cumsum(n_tokens)]).astype(np.int64)
+    number: defaultdict[str, int] = defaultdict()
+    number.default_factory = number.__len__  # a token that is new gets the next number
+    tokens = chain.from_iterable(sentence.tokens for sentence in sentences)
+    numbers = np.fromiter(map(number.__getitem__, tokens), np.int32, int(token_ends[-1]))
+    distinct = [tokenizer.pieces(token) for token in number]
+    n_pieces = np.array([len(pieces) for pieces in distinct], np.int64)
+    flat = np.fromiter(chain.from_iterable(distinct), np.int32, int(n_pieces.sum()))
+
+    lengths = n_pieces[numbers]
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    piece_ends = starts[token_ends]
+    from_flat = np.repeat((np.cumsum(n_pieces) - n_pieces)[numbers] - starts[:-1], lengths)
+    return Examples(
+        sentences=sentences,
+        pieces=flat[from_flat + np.arange(len(from_flat))],
+        token_starts=(starts[:-1] - np.repeat(piece_ends[:-1], n_tokens)).astype(np.int32),
+        piece_ends=piece_ends,
+        token_ends=token_ends,
+        specials=(tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id),
+    )

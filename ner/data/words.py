@@ -1,0 +1,66 @@
+"""Raw text to tokens with code-point offsets, cut as the model's training data was cut."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ner.data.sentence import Sentence
+
+# Words of English and its like: numbers and dates, initials and abbreviations, clitics parted from
+# their word as treebanks part them, hyphenated words whole; Chinese and Japanese one character each.
+_WORD = re.compile(
+    r"""
+      \d+(?:[.,:/-]\d+)*%?                    # 1,200.50  1996-08-22  12:30
+    | (?:[^\W\d_]\.){2,}                      # U.S.
+    | [\u3400-\u9fff\uf900-\ufaff\u3040-\u30ff]
+    | (?:Mr|Mrs|Ms|Dr|St|Jr|Sr|Inc|Corp|Co|Ltd|No)\.
+    | ['’](?:s|re|ve|ll|d|m|t)\b              # clitics
+    | (?:(?![\u3400-\u9fff\uf900-\ufaff\u3040-\u30ff])[^\W_])+
+      (?:[-&](?:(?![\u3400-\u9fff])[^\W_])+)*
+    | \S
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+_HAN_OR_KANA = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+
+
+class Token(NamedTuple):
+    """`text[start:end]` of the raw text, in code points."""
+
+    start: int
+    end: int
+
+
+def split_words(text: str, unit: str) -> list[Token]:
+    """Tokens of a raw text.
+
+    char: every code point is a token, white space too, so that nothing shifts; word: words and marks,
+    white space left out.
+    """
+    if unit == "char":
+        return list(map(Token, range(len(text)), range(1, len(text) + 1)))
+    return [Token(*match.span()) for match in _WORD.finditer(text)]
+
+
+def guess_unit_of_tokens(sentences: Sequence[Sentence]) -> str:
+    """`char` where at least nine tokens in ten are a single code point, else `word`."""
+    n_single = sum(len(token) == 1 for sentence in sentences for token in sentence.tokens)
+    n_tokens = sum(len(sentence.tokens) for sentence in sentences)
+    return "char" if n_single >= 0.9 * n_tokens else "word"
+
+
+def guess_unit_of_vocabulary(pieces: Sequence[str]) -> str:
+    """`char` where a fifth of the vocabulary or more is single Chinese characters, else `word`."""
+    n_chinese = sum(len(piece) == 1 and "\u4e00" <= piece <= "\u9fff" for piece in pieces)
+    return "char" if 5 * n_chinese >= len(pieces) else "word"
+
+
+def guess_unit_of_texts(texts: Iterable[str]) -> str:
+    """`char` where more than half of the words of the texts are Chinese characters or kana, else `word`."""
+    n_characters = n_words = 0
+    for text in texts:
+        words = [text[start:end] for start, end in split_words(text, "word")]
+        n_words += sum(word[0].isalnum() for word in words)
+        n_characters += sum(_HAN_OR_KANA.match(word) is not None for word in words)
+    return "char" if 2 * n_characters > n_words else "word"

@@ -1,0 +1,65 @@
+"""Scaled dot-product attention over one row of pieces: the one place that chooses how.
+
+Vaswani et al. 2017, "Attention is all you need", section 3.2.1.
+Axes: R rows, N attention heads, P pieces, D width of one head.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ner.layers.dropout import dropout
+
+# On a CPU the fused kernel only pays where memory for the P x P table is short: a training step with the
+# plain one (bf16, no dropout, 4 x 320) was 1.35 times faster at 256 pieces and 1.4 times at 512.
+FUSED_FROM_PIECES = 1024
+
+
+def key_bias(piece_mask: Tensor, *, dtype: torch.dtype) -> Tensor:
+    """What is added to the score of every key: 0 where real, hugely negative at padding.
+
+    piece_mask  (R, P)        bool   True = real
+    returns     (R, 1, 1, P)  dtype  finite everywhere
+    """
+    # Infinity would make a row without any real piece NaN. Half the smallest number leaves room
+    # for the score it is added to, which in float16 would otherwise overflow to that infinity.
+    lowest = torch.finfo(dtype).min / 2
+    bias = torch.zeros(piece_mask.shape, dtype=dtype, device=piece_mask.device)
+    return bias.masked_fill(~piece_mask, lowest)[:, None, None, :]
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p: float) -> Tensor:
+    """Mixes the values of a row by how well its keys fit each query.
+
+    query, key, value  (R, N, P, D)  float  anything at padding
+    bias               (R, 1, 1, P)  float  from `key_bias`, of the query's dtype
+    dropout_p                               share of the weights set to 0; pass 0 in evaluation
+    returns            (R, N, P, D)  float  at padded queries: finite, meaningless
+    """
+    compute = fused_attention if prefers_fused(query) else plain_attention
+    return compute(query, key, value, bias, dropout_p)
+
+
+def prefers_fused(query: Tensor) -> bool:
+    if query.device.type == "cuda":
+        return True
+    # An exported graph serves every length, so it must not branch on the one it was traced with.
+    if torch.compiler.is_exporting():
+        return False
+    return query.shape[2] >= FUSED_FROM_PIECES
+
+
+def plain_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p: float) -> Tensor:
+    """As `attention`, with the table of weights written out."""
+    # Scaling the query touches P x D numbers, scaling the scores P x P; in float16 it also keeps
+    # the products from overflowing.
+    scores = ((query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)).add_(bias)
+    weights = dropout(scores.softmax(dim=-1), dropout_p)
+    return weights.to(value.dtype) @ value
+
+
+def fused_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p: float) -> Tensor:
+    """As `attention`, through torch's own kernel."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout_p)

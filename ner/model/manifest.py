@@ -1,0 +1,100 @@
+"""Whether the files of a model directory can be opened: as they were written, and of a size to be read.
+
+`manifest.json` says how they were written, with sizes and sha256:
+
+    {"files": {"config.json": {"bytes": 812, "sha256": "9f86d0..."}, ...}}
+
+`check_sizes` is for directories from anywhere: what it lets through is read within seconds and in memory in
+proportion.  (The safetensors library itself sees to it that tensors lie inside the file and do not overlap,
+but allows 100 MB of names.)
+"""
+
+import json
+from pathlib import Path
+
+from ner.errors import DataError
+from ner.files import read_json, read_text, sha256
+
+MIB = 1 << 20
+MANIFEST = "manifest.json"
+STATE = "training_state"  # .json and .safetensors: what resuming needs and tagging does not
+SMALL = (
+    *("config.json", "bert_config.json", "tokenizer_config.json", MANIFEST, f"{STATE}.json"),
+    *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
+)
+# name -> bytes, brackets and lines at most; the largest vocabulary published for BERT has 501,153 pieces
+TEXTS = {
+    **dict.fromkeys(SMALL, (4 * MIB, 10_000, 100_000)),
+    "tokenizer.json": (16 * MIB, 100_000, 2_000_000),
+    "vocab.txt": (16 * MIB, None, 1_000_000),
+}
+MAX_HEADER = 4 * MIB  # of a safetensors file; that of BERT-large has 50 kB
+
+
+def check_sizes(folder: Path) -> None:
+    """DataError where a file is larger or more deeply divided than any published model has it."""
+    for name, (n_bytes, n_brackets, n_lines) in TEXTS.items():
+        path = folder / name
+        if not path.exists():
+            continue
+        if not path.is_file():
+            raise DataError(f"{path}: got no regular file, expected one")
+        if path.stat().st_size > n_bytes:
+            raise DataError(f"{path}: got {path.stat().st_size:,} bytes, expected {n_bytes:,} at most")
+        text = path.read_bytes()
+        if n_brackets is not None and text.count(b"[") + text.count(b"{") > n_brackets:
+            raise DataError(f"{path}: got more than {n_brackets:,} brackets, expected a model's")
+        if text.count(b"\n") > n_lines:
+            raise DataError(f"{path}: got more than {n_lines:,} lines, expected a model's")
+    for path in folder.glob("*.safetensors"):
+        with path.open("rb") as file:
+            n_bytes = int.from_bytes(file.read(8), "little")
+        if n_bytes > MAX_HEADER:
+            expected = f"a whole safetensors file, with {MAX_HEADER:,} at most"
+            raise DataError(f"{path}: got a header of {n_bytes:,} bytes, expected {expected}")
+
+
+def write_manifest(folder: Path) -> None:
+    """Lists every file that stands in the folder now."""
+    names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
+    files = {name: _facts(folder / name) for name in names}
+    (folder / MANIFEST).write_text(_as_text({"files": files}), encoding="utf-8")
+
+
+def check_model(folder: Path) -> None:
+    """Where a model directory has a manifest: the check of all that is not the state of its training."""
+    if (folder / MANIFEST).exists():
+        check_sizes(folder)
+        check_manifest(folder, without=STATE)
+
+
+def check_manifest(folder: Path, *, without: str | None = None) -> None:
+    """Reads every file that the manifest lists, once; DataError names the first that is not as it was.
+
+    A file that was added later, such as a score, is no damage.  Files whose names, but for the suffix, are
+    `without` are left out.
+    """
+    path = folder / MANIFEST
+    values = read_json(path)
+    files = values.get("files")
+    if not isinstance(files, dict) or _as_text(values) != read_text(path):
+        raise DataError(f"{path}: damaged, got other text than a manifest is written in")
+    for name, expected in files.items():
+        file = folder / name
+        if file.stem == without:
+            continue
+        if file.parent != folder or not file.is_file():
+            raise DataError(f"{file}: no such file, expected as {MANIFEST} lists it")
+        n_bytes = expected.get("bytes") if isinstance(expected, dict) else None
+        if file.stat().st_size != n_bytes:
+            raise DataError(f"{file}: damaged, got {file.stat().st_size} bytes, expected {n_bytes}")
+        if _facts(file) != expected:
+            raise DataError(f"{file}: damaged, its sha256 is not the one in {MANIFEST}")
+
+
+def _facts(file: Path) -> dict:
+    return {"bytes": file.stat().st_size, "sha256": sha256(file)}
+
+
+def _as_text(values: dict) -> str:
+    return json.dumps(values, indent=1) + "\n"

@@ -1,0 +1,1 @@
+"""The machine: devices, log, processes, how a program ends."""

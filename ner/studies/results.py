@@ -1,0 +1,230 @@
+"""What runs left in their directories, read back, and what several of them come to together."""
+
+import hashlib
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ner.errors import DataError
+from ner.files import read_json, read_text
+from ner.studies.significance import (
+    bootstrap,
+    count,
+    holm,
+    mean_and_deviation,
+    precision_recall_f1,
+    randomisation,
+)
+from ner.tags import Span
+from ner.training.run_dir import ALIKE
+
+LEVEL = 0.05  # above it a difference is not called one
+EPOCH = {"epoch": int, "val_f1": float, "seconds": float}
+
+
+def read_epochs(directory: Path) -> list[dict]:
+    """The lines of `metrics.jsonl`; DataError names the first that is none."""
+    path = directory / "metrics.jsonl"
+    epochs = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        try:
+            values = json.loads(line)
+            wrong = [key for key, kind in EPOCH.items() if not isinstance(values[key], kind | int)]
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(f"{path}:{number}: not the line of an epoch, {error!r}") from None
+        if wrong:
+            raise DataError(f"{path}:{number}: {wrong[0]}: got {values[wrong[0]]!r}, expected a number")
+        epochs.append(values)
+    if not epochs:
+        raise DataError(f"{path}: empty, expected a line an epoch")
+    return epochs
+
+
+def best_f1(epochs: Sequence[dict]) -> float:
+    """On val, of the epoch whose model is `best`; a fraction."""
+    return max(epoch["val_f1"] for epoch in epochs)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered on a split."""
+
+    counts: np.ndarray
+    "(S, 3), int64: entities found right, predicted and gold of each sentence"
+    gold: str
+    "a hash of the sentences and their gold: only the same ones can be compared"
+
+
+def read_answers(path: Path) -> Answers:
+    """Reads `predictions_<split>.jsonl`."""
+    digest, counts = hashlib.sha256(), []
+    for number, line in enumerate(read_text(path).removesuffix("\n").split("\n"), start=1):
+        try:
+            values = json.loads(line)
+            truth, guess = ([Span(*span) for span in values[name]] for name in ("gold", "predicted"))
+            counts.append(count([truth], [guess]))
+            digest.update(json.dumps([values["tokens"], sorted(truth)]).encode())
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise DataError(f"{path}:{number}: not the line of a sentence, {error!r}") from None
+    return Answers(np.concatenate(counts), digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Run:
+    """An experiment directory; what is not there is None."""
+
+    directory: Path
+    split: str
+
+    @cached_property
+    def epochs(self) -> list[dict] | None:
+        return read_epochs(self.directory) if (self.directory / "metrics.jsonl").exists() else None
+
+    @cached_property
+    def scores(self) -> tuple[float, float, float] | None:
+        """Precision, recall and F1 on the split."""
+        path = self.directory / f"metrics_{self.split}.json"
+        if not path.exists():
+            return None
+        values = read_json(path)
+        scores = tuple(values.get(name) for name in ("precision", "recall", "f1"))
+        if not all(isinstance(score, int | float) for score in scores):
+            raise DataError(f"{path}: precision, recall, f1: got {scores}, expected numbers")
+        return scores
+
+    @cached_property
+    def answers(self) -> Answers | None:
+        path = self.directory / f"predictions_{self.split}.jsonl"
+        if self.scores is None or not path.exists():
+            return None
+        answers = read_answers(path)
+        counted = precision_recall_f1(answers.counts.sum(axis=0))
+        if not np.allclose(counted, self.scores, rtol=0, atol=1e-9):
+            scored = f"{self.scores[2]:.4f} as in metrics_{self.split}.json"
+            raise DataError(f"{path}: F1 is {counted[2]:.4f}, expected {scored}")
+        return answers
+
+    @property
+    def lacks(self) -> str:
+        """The first file that is missing; "" where all are there."""
+        there = {
+            "metrics.jsonl": self.epochs,
+            f"metrics_{self.split}.json": self.scores,
+            f"predictions_{self.split}.jsonl": self.answers,
+        }
+        return next((name for name, value in there.items() if value is None), "")
+
+
+@dataclass
+class Row:
+    """A system: one run, or several that differ by their seed.  Fractions; None where a run lacks it."""
+
+    system: str
+    runs: int
+    val_f1: float | None = None
+    val_f1_deviation: float | None = None
+    precision: float | None = None
+    recall: float | None = None
+    f1: float | None = None
+    f1_deviation: float | None = None
+    f1_low: float | None = None
+    f1_high: float | None = None
+    difference: float | None = None
+    p: float | None = None
+    "of the difference to the baseline, corrected for the number of comparisons"
+    verdict: str = ""
+    seconds_an_epoch: float | None = None
+    minutes: float | None = None
+    "of training, a run; validation is not in them"
+    peak_memory_mb: float | None = None
+    "of the hungriest run"
+
+
+def summarise(system: str, runs: Sequence[Run], n_resamples: int) -> Row:
+    """Means and deviations over the runs, and the interval over the sentences."""
+    row = Row(system, len(runs))
+    if all(run.epochs for run in runs):
+        row.val_f1, row.val_f1_deviation = _spread([best_f1(run.epochs) for run in runs])
+        seconds = [[epoch["seconds"] for epoch in run.epochs] for run in runs]
+        row.seconds_an_epoch = statistics.mean(map(statistics.mean, seconds))
+        row.minutes = statistics.mean(map(sum, seconds)) / 60
+        # of a resumed run each part has a peak of its own
+        peaks = [epoch.get("peak_memory_mb") for run in runs for epoch in run.epochs]
+        row.peak_memory_mb = None if None in peaks else max(peaks)
+    if all(run.scores for run in runs):
+        precisions, recalls, f1s = zip(*(run.scores for run in runs), strict=True)
+        row.precision, row.recall = statistics.mean(precisions), statistics.mean(recalls)
+        row.f1, row.f1_deviation = _spread(f1s)
+    if counts := counts_of(runs):
+        row.f1_low, row.f1_high = bootstrap(counts, n_resamples=n_resamples)
+    return row
+
+
+def counts_of(runs: Sequence[Run]) -> list[np.ndarray]:
+    """The answers of each run; empty where one has none."""
+    answers = [run.answers for run in runs]
+    return [] if None in answers else [a.counts for a in answers]
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float | None]:
+    mean, deviation = mean_and_deviation(values)
+    return mean, deviation if len(values) > 1 else None
+
+
+def check_comparable(systems: dict[str, Sequence[Run]]) -> None:
+    """DataError where two runs answered different sentences, or those of one system were asked otherwise."""
+    answered = [run for runs in systems.values() for run in runs if run.answers]
+    for run in answered:
+        if run.answers.gold != answered[0].answers.gold:
+            raise DataError(
+                f"{run.directory}: other sentences or other gold in {run.split}, "
+                f"expected those of {answered[0].directory}"
+            )
+    for system, runs in systems.items():
+        check_one_system(system, runs)
+
+
+def check_one_system(system: str, runs: Sequence[Run]) -> None:
+    """DataError where the runs differ by more than their seed, or two have the same one."""
+    files = [run.directory / "resolved.json" for run in runs]
+    resolved = [(file, read_json(file)) for file in files if file.exists()]
+    of_seed = {}
+    for file, values in resolved:
+        first, as_first = resolved[0]
+        if other := [part for part in ALIKE if values.get(part) != as_first.get(part)]:
+            raise DataError(f"{file}: other {other[0]} than {first}, expected {system} to be one system")
+        same = of_seed.setdefault(values.get("seed", file), file)
+        if same != file:
+            raise DataError(f"{file}: seed {values['seed']} as {same}, expected {system} to have each once")
+
+
+def compare(rows: Sequence[Row], systems: dict[str, Sequence[Run]], baseline: str, n_shuffles: int) -> None:
+    """Fills in difference, p and verdict of each row that is not the baseline."""
+    base = next(row for row in rows if row.system == baseline)
+    base.verdict = "baseline"
+    others = [row for row in rows if row is not base]
+    theirs, ps = counts_of(systems[baseline]), {}
+    for row in others:
+        if row.f1 is not None and base.f1 is not None:
+            row.difference = row.f1 - base.f1
+        ours = counts_of(systems[row.system])
+        row.verdict = "not tested"
+        if ours and theirs:
+            ps[row.system] = randomisation(ours, theirs, n_shuffles=n_shuffles)
+    corrected = dict(zip(ps, holm(list(ps.values())), strict=True))
+    for row in others:
+        if row.system in corrected:
+            row.p = corrected[row.system]
+            row.verdict = verdict(row.difference, row.p)
+
+
+def verdict(difference: float, p: float) -> str:
+    """In words."""
+    if p > LEVEL:
+        return "not significant"
+    return "better" if difference > 0 else "worse"

@@ -1,0 +1,146 @@
+"""Tensors on disk: safetensors and torch files, and hashes of tensors."""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ner.files import read_json
+
+
+def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Hex digest of names, shapes and numbers."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.contiguous().cpu().numpy())
+    return digest.hexdigest()
+
+
+def read_weights(model_dir: str | Path) -> dict[str, Tensor]:
+    """All tensors of a model directory, on the CPU, under the names and dtypes of the file.
+
+    ValueError naming the file: nothing to read, a file that is missing, truncated or malformed,
+    an index that points outside the directory, a `.bin` file that holds more than tensors.
+    """
+    directory = Path(model_dir)
+    for name, read in READERS.items():
+        if (directory / name).is_file():
+            return read(directory / name)
+        index = directory / f"{name}.index.json"
+        if index.is_file():
+            return read_shards(index, read)
+    expected = ", ".join(f"{name}[.index.json]" for name in READERS)
+    raise ValueError(f"{model_dir}: no weights, expected one of {expected}")
+
+
+def read_shards(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The tensors an index file lists, from the files beside it that it names."""
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise ValueError(f"{index}: weight_map: got {shortened(weight_map)}, expected name: file")
+    shards: dict[str, dict[str, Tensor]] = {}
+    weights = {}
+    suffix = Path(index.name.removesuffix(".index.json")).suffix
+    for name, file in weight_map.items():
+        # Judged as text, not resolved: download caches keep their files behind links.
+        if not isinstance(file, str) or set(file) & set("/\\:\0") or Path(file).suffix != suffix:
+            raise ValueError(
+                f"{index}: {shortened(name)}: got {shortened(file)}, "
+                f"expected the name of a {suffix} file in the same directory"
+            )
+        if file not in shards:
+            shards[file] = read(index.parent / file)
+        if name not in shards[file]:
+            raise ValueError(f"{index.parent / file}: no tensor {name!r}, expected by {index.name}")
+        weights[name] = shards[file][name]
+    return weights
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: got {first_line(error)}, expected a whole safetensors file") from error
+
+
+def read_torch_file(path: Path) -> dict[str, Tensor]:
+    expected = "expected a table of tensors, as torch.save(model.state_dict()) writes it"
+    try:
+        n_bytes = path.stat().st_size
+        n_unpacked = unpacked_bytes(path)
+        table = torch.load(path, weights_only=True, map_location="cpu") if n_unpacked <= n_bytes else {}
+    except Exception as error:
+        # A broken pickle can raise almost anything. The message is not passed on: it advises to
+        # switch the safety off.
+        raise ValueError(
+            f"{path}: got a missing, broken or unsafe file ({type(error).__name__}), {expected}"
+        ) from error
+    check_amount(path, n_unpacked, n_bytes)
+    if not isinstance(table, dict):
+        raise ValueError(f"{path}: got {type(table).__name__}, {expected}")
+    for name, tensor in table.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise ValueError(f"{path}: {shortened(name)}: got {type(tensor).__name__}, {expected}")
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise ValueError(f"{path}: {shortened(name)}: got a packed tensor, {expected}")
+    # a view may be of any size; tied tensors are in the file once, too
+    check_amount(path, sum(t.numel() * t.element_size() for t in table.values()), 4 * n_bytes)
+    return {name: tensor.detach() for name, tensor in table.items()}
+
+
+def unpacked_bytes(path: Path) -> int:
+    """Of the records of a zip, which torch's own are not packed in; 0 of a file that is none."""
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":  # what torch tells one by
+            return 0
+        with zipfile.ZipFile(file) as records:
+            return sum(record.file_size for record in records.infolist())
+
+
+def check_amount(path: Path, n_bytes: int, n_there: int) -> None:
+    """ValueError where a file would take much more memory than it takes on the disk."""
+    if n_bytes > n_there:
+        raise ValueError(
+            f"{path}: got {n_bytes:,} bytes of tensors, expected {n_there:,} at most in this file"
+        )
+
+
+READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
+    "model.safetensors": read_safetensors,
+    "pytorch_model.bin": read_torch_file,
+}
+
+
+def save_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
+    """Writes a safetensors file that other programs open as torch weights.
+
+    The file appears under its name only when it is whole: tensors that were read from the old
+    file of that name may still be mapped from it.
+    """
+    path = Path(path)
+    unfinished = path.with_name(path.name + ".unfinished")
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        save_file(plain, unfinished, metadata={"format": "pt"})
+        umask = os.umask(0)
+        os.umask(umask)
+        unfinished.chmod(0o666 & ~umask)  # safetensors leaves it to the owner alone
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def shortened(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

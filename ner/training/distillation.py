@@ -1,0 +1,207 @@
+"""A student learns what a fine-tuned teacher says of every token (Hinton, Vinyals and Dean 2015).
+
+The teacher's probabilities are computed once, into a flat file of float16, with its best tagging beside
+them, and meet the student by token and by the name of the tag: the two may differ in encoder, vocabulary,
+window and head.  A CRF speaks by its marginals, from which its best tagging cannot be had.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ner.data.batches import Batches
+from ner.data.examples import Examples, encode
+from ner.data.sentence import Sentence
+from ner.data.windows import Windows
+from ner.data.words import split_words
+from ner.files import open_binary, whole_file
+from ner.heads.flat import FlatHead
+from ner.model.directory import Model, config_of
+from ner.runtime.devices import casts_kept, default_batch_tokens
+from ner.scoring.evaluate import annotated_loader, evaluate
+from ner.scoring.tables import table
+from ner.tags import NON_TAGS, TagSet
+from ner.tensors import sha256_of_tensors
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """What a teacher says of the student's examples.
+
+    soft         (tokens of all examples, K) float16, probabilities of the student's tags
+    fingerprint  of all that they depend on
+    said         one line for the log
+    """
+
+    teacher: Model
+    examples: Examples
+    soft: np.ndarray
+    fingerprint: str
+    log_line: str
+
+
+def prepare(
+    teacher: Model,
+    student: Model,
+    examples: Examples,
+    texts: Iterable[str],
+    *,
+    directory: Path,
+    temperature: float = 1.0,
+) -> SoftLabels:
+    """Asks the teacher about annotated examples, and about raw texts, which become examples by its answer.
+
+    The answer is kept in `directory`.
+    """
+    tag_set, unlabelled = student.tag_set, sentences_of(texts, student.unit)
+    sentences = [*examples.sentences, *unlabelled]
+    key = fingerprint(teacher, sentences, tag_set.tags, temperature)
+    path = directory / f"soft_labels-{key}.npy"
+    answers = compute_soft_labels(path, teacher, sentences, tag_set, temperature=temperature)
+    if unlabelled:
+        annotated = with_spans(unlabelled, answers["best"][examples.token_ends[-1] :], tag_set)
+        examples = encode([*examples.sentences, *annotated], student.tokenizer)
+    log_line = (
+        f"learns from a teacher by {path}; {len(unlabelled)} of the sentences have no labels but its own"
+    )
+    return SoftLabels(teacher, examples, answers["soft"], key, log_line)
+
+
+def check_pair(teacher: Model, student: Model) -> None:
+    """ValueError where the two cannot be compared tag by tag."""
+    for name, head in (("teacher", teacher.tagger.head), ("student", student.tagger.head)):
+        if not isinstance(head, FlatHead):
+            raise ValueError(f"the {name} has a {type(head).__name__}, expected head softmax or crf")
+    columns(teacher.tag_set, student.tag_set)
+
+
+def columns(teacher: TagSet, student: TagSet) -> list[int]:
+    """For each of the student's tags the teacher's number of it; ValueError names one that either lacks."""
+    theirs = {tag: i for i, tag in enumerate(teacher.tags) if tag not in NON_TAGS}
+    ours = dict.fromkeys(student.tags)
+    for name, lacking in (
+        ("teacher", [t for t in ours if t not in theirs]),
+        ("student", [t for t in theirs if t not in ours]),
+    ):
+        if lacking:
+            raise ValueError(
+                f"the {name} has no tag {lacking[0]}, expected the same tags of both: "
+                f"{', '.join(theirs)} ({teacher.scheme}) and {', '.join(ours)} ({student.scheme})"
+            )
+    return [theirs[tag] for tag in student.tags]
+
+
+def sentences_of(texts: Iterable[str], unit: str) -> list[Sentence]:
+    """Raw texts as sentences without annotation; a text without a token is none."""
+    cut = ((text, split_words(text, unit)) for text in texts)
+    return [Sentence(tuple(text[t.start : t.end] for t in tokens), None) for text, tokens in cut if tokens]
+
+
+def fingerprint(
+    teacher: Model, sentences: Sequence[Sentence], tags: Sequence[str], temperature: float
+) -> str:
+    """32 hexadecimal digits of all that soft labels depend on."""
+    weights = sha256_of_tensors(teacher.tagger.state_dict())
+    facts = (config_of(teacher), teacher.tokenizer.sha256, teacher.tagger.precision, list(tags), temperature)
+    digest = hashlib.sha256(repr((weights, *facts)).encode())
+    for sentence in sentences:
+        digest.update("\t".join(sentence.tokens).encode() + b"\n")
+    return digest.hexdigest()[:32]
+
+
+def compute_soft_labels(
+    path: Path,
+    teacher: Model,
+    sentences: Sequence[Sentence],
+    tag_set: TagSet,
+    *,
+    temperature: float = 1.0,
+) -> np.ndarray:
+    """Of every token, all sentences end to end, memory-mapped from the .npy at `path`, two fields:
+
+    soft  (K,) float16, probabilities of the tags of `tag_set`, which sum to 1
+    best  int16, the number of its tag in the teacher's best legal tagging, whatever the temperature
+
+    Computed where no whole file stands there.
+    """
+    shape = (sum(len(sentence.tokens) for sentence in sentences),)
+    kind = np.dtype([("soft", np.float16, (len(tag_set),)), ("best", np.int16)])
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if (found.shape, found.dtype) == (shape, kind):
+            return found
+    except (FileNotFoundError, ValueError, EOFError):
+        pass
+    labels = np.empty(shape, kind)
+    _fill(labels, teacher, sentences, tag_set, temperature)
+    with whole_file(path, open_binary) as file:
+        np.save(file, labels)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+@torch.no_grad()
+def _fill(labels, teacher: Model, sentences, tag_set: TagSet, temperature: float) -> None:
+    examples, order = encode(sentences, teacher.tokenizer), columns(teacher.tag_set, tag_set)
+    tagger, ends = teacher.tagger.eval(), examples.token_ends
+    budget = default_batch_tokens(tagger.device)
+    loader = Batches(examples, windows=Windows(teacher.max_len), batch_tokens=budget)
+    with casts_kept(tagger.device.type):
+        for indices, batch in loader.batches():
+            moved = batch.to(tagger.device)
+            scores, _ = tagger(moved)
+            chances = tagger.head.probabilities(scores, moved, temperature=temperature)[..., order]
+            chances = (chances / chances.sum(-1, keepdim=True)).half().cpu().numpy()
+            decoded = tagger.head.decode(scores, moved)
+            for i, row, spans in zip(indices, chances, decoded, strict=True):
+                own = labels[ends[i] : ends[i + 1]]
+                own["soft"] = row[: len(own)]
+                own["best"] = tag_set.tag_ids([span.span for span in spans], len(own))
+
+
+def with_spans(sentences: Sequence[Sentence], tag_ids: np.ndarray, tag_set: TagSet) -> list[Sentence]:
+    """Sentences annotated by tag numbers, theirs end to end."""
+    rows = np.split(tag_ids, np.cumsum([len(sentence.tokens) for sentence in sentences])[:-1])
+    return [
+        sentence._replace(spans=tuple(tag_set.spans(row.tolist())))
+        for sentence, row in zip(sentences, rows, strict=True)
+    ]
+
+
+def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[str, dict]:
+    """Parameters, megabytes of weights (float32), tokens a second and F1 of each model, on annotated text."""
+    n_tokens = sum(len(sentence.tokens) for sentence in sentences)
+    rows = {}
+    for name, model in models.items():
+        budget = default_batch_tokens(model.tagger.device)
+        loader = annotated_loader(model, sentences, batch_tokens=budget)
+        started = time.perf_counter()
+        scores, *_ = evaluate(model, loader, device=model.tagger.device)
+        n_parameters = sum(parameter.numel() for parameter in model.tagger.parameters())
+        rows[name] = {
+            "parameters": n_parameters,
+            "megabytes": round(4 * n_parameters / 1e6, 1),
+            "tokens_per_second": round(n_tokens / (time.perf_counter() - started)),
+            "val_f1": scores.total.f1,
+        }
+    return rows
+
+
+def comparison_table(rows: dict[str, dict]) -> str:
+    """`comparison` for a person."""
+    heading = ("model", "parameters", "MB", "tokens/s", "val F1")
+    cells = [
+        (
+            name,
+            f"{r['parameters']}",
+            f"{r['megabytes']}",
+            f"{r['tokens_per_second']}",
+            f"{100 * r['val_f1']:.2f}",
+        )
+        for name, r in rows.items()
+    ]
+    return table([heading, *cells])

@@ -1,0 +1,44 @@
+"""Bytes that are not UTF-8: their encoding is named."""
+
+import pytest
+
+from ner.data.formats.encodings import likely_encoding
+
+RUSSIAN = "В Москве прошла встреча министров иностранных дел, сообщил представитель ведомства."
+JAPANESE = "東京都で今日会議が開かれ、首相はアメリカの大統領と会談した。"
+TAIWAN = "臺灣的總統今天在臺北出席會議，說明國家經濟的發展。"
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        ("中国队昨天抵达巴黎，出席了法国教育部的会议。", "gb18030"),
+        ("北京", "gb18030"),
+        (TAIWAN, "big5"),
+        (TAIWAN, "gb18030"),
+        (JAPANESE, "shift_jis"),
+        (JAPANESE, "euc_jp"),
+        ("대통령은 오늘 서울에서 열린 회의에 참석했다고 밝혔다.", "euc_kr"),
+        (RUSSIAN, "koi8-r"),
+        (RUSSIAN, "cp1251"),
+        ("Le président a été reçu à l’hôtel de ville, où il a prononcé un discours.", "cp1252"),
+        ("Die Städte München und Köln erhöhen die Gebühren für Müll.", "cp1252"),
+        (JAPANESE, "utf-16"),
+        (RUSSIAN, "utf-32"),
+    ],
+)
+def test_the_encoding_is_named(text, encoding):
+    rows = "".join(f"{character}\tO\n" for character in text if not character.isspace())
+    assert likely_encoding(text.encode(encoding)) == encoding
+    if encoding not in ("koi8-r", "cp1251", "cp1252"):  # whose letters alone in a row tell nothing
+        assert likely_encoding(rows.encode(encoding)) == encoding
+
+
+def test_noise_is_no_encoding():
+    assert likely_encoding(bytes(range(128, 256))) is None
+
+
+@pytest.mark.parametrize("folder", ["military_gbk/train"])
+def test_published_files_are_named(ner_data, folder):
+    paths = sorted((ner_data / folder).iterdir())
+    assert {likely_encoding(path.read_bytes()) for path in paths} == {"gb18030"}

@@ -1,0 +1,119 @@
+"""Label Studio's exports: either count of offsets, told by the entities' texts; what is odd is said."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ner.data.formats import load, read
+from ner.data.formats.labelstudio import read_labelstudio
+from ner.errors import DataError
+
+
+def make_value(text: str, start: int, end: int, label: str = "X", *, utf16: bool = False) -> dict:
+    """A value of the span `text[start:end]`, its offsets counted by Python's own UTF-16."""
+
+    def units(stretch: str) -> int:
+        return len(stretch.encode("utf-16-le")) // 2 if utf16 else len(stretch)
+
+    places = {"start": units(text[:start]), "end": units(text[:end])}
+    return places | {"text": text[start:end], "labels": [label]}
+
+
+def make_task(text: str, *values: dict, **changes) -> dict:
+    results = [
+        {"type": "labels", "from_name": "label", "to_name": "text", "value": value} for value in values
+    ]
+    return {
+        "id": 1,
+        "data": {"text": text},
+        "annotations": [{"result": results, **changes}],
+        "predictions": [],
+    }
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "x.json"
+
+
+def places(source) -> list[list[tuple]]:
+    return [[mark[:3] for mark in text.marks] for text in source.texts]
+
+
+TEXTS = st.text("ab中😀🇩\n\r", min_size=1, max_size=8)
+
+
+@given(TEXTS, st.data(), st.booleans(), st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_offsets_of_either_count_are_code_points_here(tmp_path_factory, text, data, utf16, small):
+    start = data.draw(st.integers(0, len(text) - 1))
+    end = data.draw(st.integers(start + 1, len(text)))
+    text = "😀<" + text  # a second entity tells what is counted
+    start, end = start + 2, end + 2
+    values = [make_value(text, 1, 2, "Y", utf16=utf16), make_value(text, start, end, utf16=utf16)]
+    task = make_task(text, *values)
+    if small:
+        task = {"id": 1, "text": text, "label": values}
+    path = tmp_path_factory.mktemp("labelstudio") / "x.json"
+    path.write_text(json.dumps([task]))
+    assert places(read_labelstudio(path)) == [[(1, 2, "Y"), (start, end, "X")]]
+
+
+def test_tasks_of_many_kinds(path):
+    text = "He lives in Paris"
+    choice = {"type": "choices", "value": {"choices": ["good"]}}
+    tasks = [
+        make_task(text, make_value(text, 12, 17, "LOC")),
+        make_task("none"),
+        make_task("x", was_cancelled=True),
+    ]
+    tasks[0]["annotations"][0]["result"].append(choice)
+    old = {
+        "data": {"review": text, "n": 3},
+        "completions": make_task(text, make_value(text, 0, 2))["annotations"],
+    }
+    path.write_text(json.dumps([*tasks, old], indent=1))
+    document = read(path)
+    assert document.format == "labelstudio"
+    assert [len(sentence.spans) for sentence in document.sentences] == [1, 0, 1]
+    assert document.notes[0].startswith("1 skipped task left out: line ")
+    assert document.notes[1] == "1 result of other kinds passed over: line 2"
+
+
+def test_tasks_without_annotations_are_not_annotated(path):
+    path.write_text(json.dumps([{"data": {"text": "a"}, "annotations": []}]))
+    assert not read(path).annotated
+
+
+TWO = [*make_task("a", make_value("a", 0, 1))["annotations"]] * 2
+ERRORS = [
+    ({"data": {"a": "x", "b": "y"}}, "x.json:1: strings under ['a', 'b'], expected the text under 'text'"),
+    ({"data": {"text": "a"}, "annotations": TWO}, "x.json:1: 2 annotations of one text, expected one"),
+    ({"data": {"text": "a"}, "annotations": 3}, "x.json:1: got a number, expected an array of annotations"),
+    ({"data": {"text": "a"}, "annotations": [{}]}, "x.json:1: got null, expected an array under 'result'"),
+    (make_task("a", {"start": "/p[1]", "end": "/p[1]"}), "x.json:1: got {'start': '/p[1]', 'end': '/p[1]'}"),
+    (
+        make_task("a", {"start": 0, "end": 1, "labels": ["X", "Y"]}),
+        "got labels ['X', 'Y'] for 0-1, expected one",
+    ),
+    (make_task("a", {"start": 0, "end": 1}), "x.json:1: got labels None for 0-1, expected one"),
+    (
+        make_task("ab", make_value("ba", 0, 1)),
+        "x.json:1: X 0-1 'a' in the text, 'b' in the annotation; 1 ent",
+    ),
+    (
+        make_task("😀ab", {"start": 2, "end": 3, "labels": ["X"]}),
+        "x.json:1: X 2-3 may count UTF-16 units or code points, expected the entity's text to tell",
+    ),
+]
+
+
+@pytest.mark.parametrize(("task", "message"), ERRORS, ids=[message for _, message in ERRORS])
+def test_a_wrong_file_is_named_with_its_line(path, task, message):
+    path.write_text(json.dumps([task]), encoding="utf-8")
+    with pytest.raises(DataError) as error:
+        load(path, "labelstudio")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

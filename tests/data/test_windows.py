@@ -1,0 +1,86 @@
+"""Long sentences cut short, against the definition written out."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ner.data.batches import Batches
+from ner.data.examples import encode
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import WordPiece
+from ner.data.windows import Windows, restored
+from ner.tags import ScoredSpan, Span
+
+TOKENIZER = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abc", *(f"##{c}" for c in "abc")])
+LABELS = {"X": 0, "Y": 1}
+CUTS = ("head", "tail", "head_tail")
+
+
+@st.composite
+def sentences(draw):
+    tokens = draw(st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=24))
+    ends = sorted(draw(st.sets(st.integers(0, len(tokens)), max_size=6)))
+    spans = [Span(s, e, draw(st.sampled_from("XY"))) for s, e in zip(ends[::2], ends[1::2], strict=False)]
+    return Sentence(tuple(tokens), tuple(spans))
+
+
+def expected_tokens(tokens, capacity, how) -> list[int]:
+    """Numbers of the tokens whose pieces, one a letter, all lie in the stretches that are read."""
+    n = sum(map(len, tokens))
+    if n <= capacity:
+        return list(range(len(tokens)))
+    head = {"head": capacity, "tail": 0, "head_tail": round(capacity * 128 / 510)}[how]
+    places = set(range(head)) | set(range(n - (capacity - head), n))
+    kept, start = [], 0
+    for number, token in enumerate(tokens):
+        if set(range(start, start + len(token))) <= places:
+            kept.append(number)
+        start += len(token)
+    return kept or [len(tokens) - 1 if how == "tail" else 0]
+
+
+@pytest.mark.parametrize("how", CUTS)
+@settings(max_examples=60, deadline=None)
+@given(st.lists(sentences(), min_size=1, max_size=5), st.integers(8, 30))
+def test_what_is_read_is_what_the_definition_says(how, given, max_len):
+    windows = Windows(max_len, long_text=how)
+    soft = np.random.default_rng(0).random((sum(len(s.tokens) for s in given), 3)).astype(np.float16)
+    loader = Batches(encode(given, TOKENIZER), windows=windows, batch_tokens=64, label_ids=LABELS, soft=soft)
+    firsts = np.cumsum([0, *(len(sentence.tokens) for sentence in given)])
+    n_unread = 0
+    for i, sentence in enumerate(given):
+        kept = expected_tokens(sentence.tokens, max_len - 2, how)
+        batch = loader.collate([i])
+        assert batch.piece_ids.shape[1] == 1
+        pieces = "".join(sentence.tokens[k] for k in kept)[: max_len - 2]
+        ids = batch.piece_ids[0, 0][batch.piece_mask[0, 0]].tolist()
+        assert [TOKENIZER.vocabulary[k].removeprefix("##") for k in ids[1:-1]] == list(pieces)
+        assert batch.mask.sum() == len(kept)
+        starts = np.cumsum([0, *(len(sentence.tokens[k]) for k in kept[:-1])])
+        assert batch.token_piece[0].tolist() == [1 + s for s in starts.tolist()]
+        torch.testing.assert_close(batch.soft[0], torch.from_numpy(soft[firsts[i] + kept].astype(np.float32)))
+        gold = [s for s in sentence.spans if set(range(s.start, s.end)) <= set(kept)]
+        n_unread += len(sentence.spans) - len(gold)
+        rows = [row for row in batch.spans[0].tolist() if row[0] < row[1]]
+        found = [ScoredSpan(start, end, "XY"[label], 1.0) for start, end, label in rows]
+        assert [scored.span for scored in loader.restored(i, found)] == gold
+    assert loader.n_unread == n_unread
+    assert loader.sentences == given
+
+
+def test_a_span_across_what_was_left_out_is_none():
+    kept = np.array([0, 1, 5, 6])
+    found = [ScoredSpan(0, 2, "X", 0.5), ScoredSpan(1, 3, "X", 0.5), ScoredSpan(2, 4, "Y", 0.5)]
+    assert restored(found, kept) == [ScoredSpan(0, 2, "X", 0.5), ScoredSpan(5, 7, "Y", 0.5)]
+
+
+def test_windows_lose_nothing():
+    tokens = tuple("abc" * 30)
+    examples = encode([Sentence(tokens, (Span(0, 90, "X"),))], TOKENIZER)
+    loader = Batches(examples, windows=Windows(12), batch_tokens=64, label_ids=LABELS)
+    assert (loader.kept, loader.n_unread) == (None, 0)
+    assert loader.collate([0]).mask.sum() == 90
+    with pytest.raises(ValueError, match="long_text: got 'middle', expected one of windows, head"):
+        Windows(12, long_text="middle")

@@ -1,0 +1,171 @@
+"""Random sentences through every reader and writer, random bytes into every reader, for `tests.faults`."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from ner.data.formats import FORMATS, WRITERS, Texts, cut, flat, join, load
+from ner.errors import DataError
+from tests.data.formats.test_malformed import SAMPLES, damaged, outcome
+from tests.tools.test_convert import ALPHABET, plain, texts, through
+
+IN_COLUMNS = ALPHABET.replace("\t", "").replace("\n", "")  # what a token can be
+AMBIGUOUS = "may count UTF-16 units or code points"
+MANY = settings(
+    database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+)
+
+
+def draw(strategy: st.SearchStrategy, act: Callable[[object], None], *, n: int, number: int = 0) -> None:
+    """Hands `n` random things to `act`, the same ones for the same number."""
+
+    @seed(number)
+    @settings(MANY, max_examples=n)
+    @given(strategy)
+    def each(drawn: object) -> None:
+        act(drawn)
+
+    each()
+
+
+def sentences(folder: Path, n_wanted: int) -> tuple[int, int, str]:
+    """How many random sentences came through everything with text and offsets exact; of how many; a remark.
+
+    Each file of them goes from every format to every other, on the way its readers and writers allow.
+    """
+    state = {"n": 0, "n_exact": 0, "n_ambiguous": 0}
+
+    def send(source: Texts) -> None:
+        state["n"] += len(source.texts)
+        try:
+            through_texts(folder / "x", source)
+            through_columns(folder / "x", source)
+            state["n_ambiguous"] += from_others(folder / "x", source)
+        except Exception as error:
+            print(f"{type(error).__name__}: {error}\n{source}", file=sys.stderr)
+            return
+        state["n_exact"] += len(source.texts)
+
+    strategy = st.one_of(texts(), texts(IN_COLUMNS, nested=False, min_size=1))
+    for number in count():
+        if state["n"] >= n_wanted:
+            break
+        draw(strategy, send, n=min(500, 1 + (n_wanted - state["n"]) // 3), number=number)
+    remark = f"{state['n_ambiguous']} files refused as Label Studio's offsets could be read in two ways"
+    return state["n_exact"], state["n"], remark
+
+
+def through_texts(path: Path, source: Texts) -> None:
+    """Texts and nested spans: JSON lines, brat, and JSON lines again."""
+    found = source
+    for name in ("jsonl", "brat", "jsonl"):
+        found = through(fresh(path), name, found, name, keep_longest=None)
+        assert plain(found) == plain(source), name
+
+
+def through_columns(path: Path, source: Texts) -> None:
+    """Characters and tags: BIO, BIOES, CoNLL and back to a text; what cannot stand in a column is refused."""
+    wanted = [text for text in flat(source, keep_longest=True).texts if text.text]
+    if not wanted:
+        return
+    document = cut(source._replace(texts=wanted), unit="char")
+    if any(set("\t\n") & set(text.text) for text in wanted):
+        for writer in ("bio", "bioes"):
+            try:
+                WRITERS[writer](fresh(path), document)
+            except DataError:
+                continue
+            raise AssertionError(f"{writer}: a token that cannot stand in a column was written")
+        return
+    for writer, reader in (("bio", "bio"), ("bioes", "bio"), ("bio", "conll")):
+        document = through(fresh(path), writer, document, reader, scheme=writer.upper())
+        assert not document.illegal
+    found = through(fresh(path), "jsonl", join(document, unit="char"), "jsonl")
+    assert plain(found) == plain(source._replace(texts=wanted)), "columns"
+
+
+def from_others(path: Path, source: Texts) -> bool:
+    """What has no writer here: CLUENER, and Label Studio with both its offsets; whether they were refused."""
+    fresh(path).write_text("\n".join(map(json.dumps, as_cluener(source))), encoding="utf-8")
+    assert plain(load(path, "cluener", keep_longest=None)) == plain(source), "cluener"
+    is_refused = False
+    for offset in (len, lambda text: len(text.encode("utf-16-le")) // 2):
+        fresh(path).write_text(json.dumps(as_labelstudio(source, offset)), encoding="utf-8")
+        try:
+            found = load(path, "labelstudio", keep_longest=None)
+        except DataError as error:
+            if AMBIGUOUS not in str(error):
+                raise
+            is_refused = True
+        else:
+            assert plain(found) == plain(source), "labelstudio"
+    return is_refused
+
+
+def fresh(path: Path) -> Path:
+    """The path with nothing there: brat writes a folder, the others a file."""
+    if path.is_dir():
+        for part in path.iterdir():
+            part.unlink()
+        path.rmdir()
+    path.unlink(missing_ok=True)
+    return path
+
+
+def as_cluener(source: Texts) -> Iterator[dict]:
+    for text in source.texts:
+        labels: dict = {}
+        for start, end, label in (mark[:3] for mark in text.marks):
+            labels.setdefault(label, {}).setdefault(text.text[start:end], []).append([start, end - 1])
+        yield {"text": text.text, "label": labels}
+
+
+def as_labelstudio(source: Texts, offset: Callable[[str], int]) -> list[dict]:
+    """Tasks whose offsets are `offset(what stands before)`."""
+    tasks = []
+    for text in source.texts:
+        results = [
+            {
+                "start": offset(text.text[:start]),
+                "end": offset(text.text[:end]),
+                "text": text.text[start:end],
+                "labels": [label],
+            }
+            for start, end, label in (mark[:3] for mark in text.marks)
+        ]
+        results = [{"type": "labels", "value": value} for value in results]
+        tasks.append({"data": {"text": text.text}, "annotations": [{"result": results}]})
+    return tasks
+
+
+def readers(folder: Path, n_each: int) -> tuple[int, int, str]:
+    """How many files of random bytes, or damaged ones, were read or refused in one line; of how many."""
+    state = {"n": 0, "n_well": 0, "n_refused": 0}
+
+    def feed(name: str | None, path: Path, drawn: tuple[bytes, bool]) -> None:
+        data, lenient = drawn
+        state["n"] += 1
+        path.write_bytes(data)
+        try:
+            said = outcome(path, name, keep_longest=lenient, drop_invalid=lenient, by_line=lenient)
+            is_well = "\n" not in said and (not said or said.startswith(str(folder)))
+        except Exception as error:
+            said, is_well = f"{type(error).__name__}: {error}", False
+        if not is_well:
+            print(f"{name}: {said}\n{data!r}", file=sys.stderr)
+        state["n_well"] += is_well
+        state["n_refused"] += bool(said)
+
+    (folder / "y.txt").write_bytes("北京😀\na b".encode())
+    for name in FORMATS:
+        path = folder / ("y.ann" if name == "brat" else "y")
+        data = st.one_of(st.binary(max_size=100), damaged(SAMPLES[name]))
+        for stated in (name, None):
+            draw(st.tuples(data, st.booleans()), partial(feed, stated, path), n=n_each // 2)
+    return state["n_well"], state["n"], f"{state['n_refused']} of them refused"

@@ -1,0 +1,318 @@
+"""Chains against brute force over every tag sequence, and against pytorch-crf where there are too many."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchcrf import CRF
+
+from ner.heads.viterbi import (
+    backward_sums,
+    decode,
+    forward_sums,
+    legal_transitions,
+    logsumexp,
+    span_log_probabilities,
+    viterbi,
+)
+from ner.tags import SCHEMES, Span, TagSet
+
+LABELS = ("LOC", "PER")
+
+
+def make_tag_set(scheme, labels=LABELS):
+    return TagSet.from_labels(labels, scheme)
+
+
+def make_transitions(tag_set, seed=0, scale=1.0):
+    """Random scores of the legal steps, -inf for the others."""
+    n_tags = len(tag_set)
+    random = np.random.default_rng((seed, 1))
+    return legal_transitions(tag_set, scale * random.normal(size=(n_tags + 1, n_tags + 1)))
+
+
+def make_emissions(*shape, seed=0, scale=1.0):
+    return scale * np.random.default_rng((seed, 2)).normal(size=shape)
+
+
+def all_paths(n_tags, n_tokens):
+    """(K ** T, T): every tag sequence, legal or not."""
+    return np.array(list(product(range(n_tags), repeat=n_tokens)))
+
+
+def path_scores(paths, emissions, transitions, *, ended=True):
+    """The score of each path, one by one from the definition; without `ended` the last step is left out."""
+    edge = len(transitions) - 1
+    steps = np.pad(paths, ((0, 0), (1, 1)), constant_values=edge)
+    if not ended:
+        steps = steps[:, :-1]
+    scores = emissions[np.arange(paths.shape[1]), paths].sum(axis=1)
+    return scores + transitions[steps[:, :-1], steps[:, 1:]].sum(axis=1)
+
+
+def probabilities(paths, emissions, transitions):
+    scores = path_scores(paths, emissions, transitions)
+    weights = np.exp(scores - scores.max())
+    return weights / weights.sum()
+
+
+def path_spans(tag_set, paths):
+    return [tag_set.spans(path.tolist()) for path in paths]
+
+
+def span_probability(span, spans, chances):
+    return sum(chance for found, chance in zip(spans, chances, strict=True) if span in found)
+
+
+def pad(emissions, n_tokens, garbage):
+    """Ragged emissions (T, K) -> (B, T, K) with garbage behind each sentence, and the lengths."""
+    padded = np.full((len(emissions), n_tokens, emissions[0].shape[1]), garbage)
+    for row, sentence in enumerate(emissions):
+        padded[row, : len(sentence)] = sentence
+    return padded, np.array([len(sentence) for sentence in emissions])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("garbage", [0.0, 1e30, -1e30, np.nan, np.inf, -np.inf])
+def test_decoding_ragged_sentences_is_brute_force_whatever_padding_holds(scheme, garbage):
+    tag_set = make_tag_set(scheme, ("LOC",))
+    transitions = make_transitions(tag_set, seed=3)
+    sentences = [make_emissions(n, len(tag_set), seed=n, scale=2) for n in (4, 1, 5, 3, 2)]
+    decoded = decode(*pad(sentences, 6, garbage), transitions, tag_set)
+    for emissions, found in zip(sentences, decoded, strict=True):
+        paths = all_paths(len(tag_set), len(emissions))
+        chances = probabilities(paths, emissions, transitions)
+        spans = path_spans(tag_set, paths)
+        assert [scored.span for scored in found] == spans[chances.argmax()]
+        for scored in found:
+            assert scored.score == pytest.approx(span_probability(scored.span, spans, chances), abs=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("n_tokens", [1, 2, 4])
+def test_viterbi_finds_the_best_legal_path(scheme, n_tokens):
+    tag_set = make_tag_set(scheme)
+    paths = all_paths(len(tag_set), n_tokens)
+    emissions = make_emissions(8, n_tokens, len(tag_set), seed=n_tokens)
+    transitions = make_transitions(tag_set, seed=n_tokens)
+    found = viterbi(emissions, np.full(8, n_tokens), transitions)
+    for sentence, path in zip(emissions, found, strict=True):
+        assert path.tolist() == paths[path_scores(paths, sentence, transitions).argmax()].tolist()
+        assert tag_set.illegal_positions(path.tolist()) == []
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_forward_and_backward_sums_are_sums_over_paths(scheme, exact):
+    tag_set, n_tokens = make_tag_set(scheme, ("LOC",)), 4
+    n_tags = len(tag_set)
+    transitions = make_transitions(tag_set)
+    emissions = make_emissions(1, n_tokens, n_tags)
+    alpha = forward_sums(emissions, transitions, exact=exact)[0]
+    beta = backward_sums(emissions, np.array([n_tokens]), transitions, exact=exact)[0]
+    for t in range(n_tokens):
+        ahead, behind = all_paths(n_tags, t + 1), all_paths(n_tags, n_tokens - t)
+        before = path_scores(ahead, emissions[0, : t + 1], transitions, ended=False)
+        # from tag k at token t on: the step into it and its own emission are no part of the sum
+        free = transitions.copy()
+        free[-1] = 0.0
+        after = path_scores(behind, np.vstack([np.zeros(n_tags), emissions[0, t + 1 :]]), free)
+        for k in range(n_tags):
+            with np.errstate(divide="ignore"):
+                assert alpha[t, k] == pytest.approx(np.log(np.exp(before[ahead[:, -1] == k]).sum()))
+                assert beta[t, k] == pytest.approx(np.log(np.exp(after[behind[:, 0] == k]).sum()))
+
+
+def test_backward_sums_of_ragged_sentences_are_those_of_each_alone():
+    tag_set = make_tag_set("BIOES")
+    transitions = make_transitions(tag_set)
+    sentences = [make_emissions(n, len(tag_set), seed=n) for n in (3, 7, 1)]
+    emissions, lengths = pad(sentences, 9, 1e30)
+    together = backward_sums(emissions, lengths, transitions, exact=True)
+    for row, sentence in enumerate(sentences):
+        alone = backward_sums(sentence[None], lengths[row : row + 1], transitions, exact=True)
+        np.testing.assert_allclose(together[row, : len(sentence)], alone[0])
+
+
+def all_spans(tag_set, n_tokens):
+    places = [(start, end) for start in range(n_tokens) for end in range(start + 1, n_tokens + 1)]
+    return [Span(*place, label) for place in places for label in tag_set.labels]
+
+
+def chances_of(spans, emissions, transitions, tag_set, **options):
+    """Of spans of one sentence."""
+    rows, lengths = np.zeros(len(spans), int), np.array([emissions.shape[1]])
+    return np.exp(span_log_probabilities(spans, rows, emissions, lengths, transitions, tag_set, **options))
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("n_tokens", [1, 2, 4])
+def test_a_span_is_as_likely_as_the_paths_that_hold_exactly_it(scheme, n_tokens, exact):
+    tag_set = make_tag_set(scheme, LABELS if n_tokens < 4 else ("LOC",))
+    transitions = make_transitions(tag_set)
+    emissions = make_emissions(1, n_tokens, len(tag_set), seed=n_tokens)
+    paths = all_paths(len(tag_set), n_tokens)
+    of_paths, spans_of_paths = probabilities(paths, emissions[0], transitions), path_spans(tag_set, paths)
+    spans = all_spans(tag_set, n_tokens)
+    expected = [span_probability(span, spans_of_paths, of_paths) for span in spans]
+    found = chances_of(spans, emissions, transitions, tag_set, exact=exact)
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(data=st.data())
+@settings(deadline=None, max_examples=25)
+def test_products_give_what_logarithms_give_wherever_they_are_used(scheme, data):
+    """Up to the spread at which `fits` turns to logarithms, and beyond it by what it chooses."""
+    tag_set = make_tag_set(scheme)
+    seed, n_tokens = data.draw(st.integers(0, 10**6)), data.draw(st.integers(1, 12))
+    transitions = make_transitions(tag_set, seed, data.draw(st.sampled_from([0.0, 1.0, 12.0])))
+    peaks = np.random.default_rng(seed).integers(0, 2, size=(1, n_tokens, len(tag_set)))
+    emissions = data.draw(st.sampled_from([1.0, 40.0, 149.0, 1e3])) * peaks
+    spans = all_spans(tag_set, n_tokens)
+    expected = chances_of(spans, emissions, transitions, tag_set, exact=True)
+    np.testing.assert_allclose(chances_of(spans, emissions, transitions, tag_set), expected, atol=1e-12)
+
+
+def test_spans_of_many_sentences_are_those_of_each_alone():
+    tag_set = make_tag_set("BIOES")
+    transitions = make_transitions(tag_set)
+    sentences = [make_emissions(n, len(tag_set), seed=n, scale=3) for n in (3, 7, 1)]
+    emissions, lengths = pad(sentences, 9, 1e2)
+    owned = [(row, span) for row, n in enumerate(lengths) for span in all_spans(tag_set, n)]
+    rows, spans = np.array([row for row, _ in owned]), [span for _, span in owned]
+    together = span_log_probabilities(spans, rows, emissions, lengths, transitions, tag_set)
+    for row, sentence in enumerate(sentences):
+        alone = chances_of(all_spans(tag_set, lengths[row]), sentence[None], transitions, tag_set)
+        np.testing.assert_allclose(np.exp(together[rows == row]), alone, atol=1e-12)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_spans_that_cover_a_token_sum_to_the_chance_of_their_label_there(scheme):
+    tag_set, n_tokens = make_tag_set(scheme), 9
+    transitions = make_transitions(tag_set)
+    emissions = make_emissions(1, n_tokens, len(tag_set))
+    alpha = forward_sums(emissions, transitions, exact=True)[0]
+    beta = backward_sums(emissions, np.array([n_tokens]), transitions, exact=True)[0]
+    log_z = logsumexp(alpha[-1] + transitions[:-1, -1], axis=0)
+    chances = np.exp(alpha + beta - log_z)
+    np.testing.assert_allclose(chances.sum(axis=1), 1.0)
+    for number, label in enumerate(tag_set.labels):
+        covered = np.zeros(n_tokens)
+        spans = [span for span in all_spans(tag_set, n_tokens) if span.label == label]
+        for span, chance in zip(spans, chances_of(spans, emissions, transitions, tag_set), strict=True):
+            covered[span.start : span.end] += chance
+        np.testing.assert_allclose(covered, chances[:, tag_set.label_ids == number].sum(axis=1))
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(data=st.data())
+@settings(deadline=None, max_examples=25)
+def test_what_is_decoded_is_legal(scheme, data):
+    tag_set = make_tag_set(scheme)
+    n_tokens, seed = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 10**6))
+    scale = data.draw(st.sampled_from([0.0, 1.0, 1e4]))
+    transitions = make_transitions(tag_set, seed, data.draw(st.sampled_from([0.0, 1.0, 100.0])))
+    emissions = make_emissions(3, n_tokens, len(tag_set), seed=seed, scale=scale)
+    lengths = np.random.default_rng(seed).integers(1, n_tokens + 1, size=3)
+    for path in viterbi(emissions, lengths, transitions):
+        assert tag_set.illegal_positions(path.tolist()) == []
+    for spans, length in zip(decode(emissions, lengths, transitions, tag_set), lengths, strict=True):
+        tags = tag_set.tag_ids([scored.span for scored in spans], length)
+        assert tag_set.illegal_positions(tags) == []
+        assert all(0 <= scored.score <= 1 for scored in spans)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_peaked_emissions_are_certain(scheme):
+    """±1e4 nats, as a confident model under float32 may give: neither overflow nor a chance beyond 1."""
+    tag_set = make_tag_set(scheme)
+    gold = [Span(0, 1, "LOC"), Span(2, 5, "PER"), Span(6, 8, "LOC")]
+    emissions = np.full((1, 8, len(tag_set)), -1e4)
+    emissions[0, np.arange(8), tag_set.tag_ids(gold, 8)] = 1e4
+    found = decode(emissions.astype(np.float32), np.array([8]), make_transitions(tag_set), tag_set)[0]
+    assert [scored.span for scored in found] == gold
+    assert [scored.score for scored in found] == pytest.approx([1.0] * 3)
+    assert all(scored.score <= 1 for scored in found)
+
+
+def test_a_peak_that_is_illegal_is_shared_by_its_legal_neighbours():
+    """I-LOC at the very start: the best legal reading wins although illegal ones score 2e4 higher."""
+    tag_set = make_tag_set("BIO", ("LOC",))
+    emissions = np.zeros((1, 2, 3))
+    emissions[0, 0] = [0.0, 0.0, 2e4]
+    emissions[0, 0, tag_set.index["B-LOC"]] = 1.0
+    found = decode(emissions, np.array([2]), legal_transitions(tag_set), tag_set)[0]
+    weights = {"O": {"O": 1, "B-LOC": 1}, "B-LOC": {"O": np.e, "B-LOC": np.e, "I-LOC": np.e}}
+    total = sum(sum(row.values()) for row in weights.values())
+    assert found[0].start == 0
+    ends = {1: 2 * np.e / total, 2: np.e / total}
+    assert found[0].score == pytest.approx(ends[found[0].end])
+
+
+@pytest.mark.parametrize(
+    ("scheme", "n_labels", "n_tokens", "scale"),
+    [
+        *((scheme, n, 30, 1.0) for scheme in ("BIO", "BIOES") for n in (1, 4, 6)),
+        ("BIOES", 6, 30, 1e3),  # 25 tags, peaked
+        ("BIO", 3, 2427, 1.0),  # the longest sentence of MSRA
+    ],
+)
+def test_viterbi_is_that_of_pytorch_crf_with_illegal_steps_forbidden(scheme, n_labels, n_tokens, scale):
+    """Up to 25 tags; an oracle of another make."""
+    tag_set = make_tag_set(scheme, [f"T{i}" for i in range(n_labels)])
+    transitions = make_transitions(tag_set, seed=n_labels)
+    forbidden = torch.tensor(np.maximum(transitions, -1e6))
+    crf = CRF(len(tag_set), batch_first=True).double()
+    crf.transitions.data = forbidden[:-1, :-1]
+    crf.start_transitions.data = forbidden[-1, :-1]
+    crf.end_transitions.data = forbidden[:-1, -1]
+    n_sentences = 20 if n_tokens < 100 else 3
+    emissions = scale * make_emissions(n_sentences, n_tokens, len(tag_set), seed=n_labels)
+    lengths = np.random.default_rng(n_labels).integers(1, n_tokens + 1, size=n_sentences)
+    lengths[:2] = 1, n_tokens
+    mask = torch.arange(n_tokens) < torch.tensor(lengths)[:, None]
+    expected = crf.decode(torch.tensor(emissions), mask)
+    assert [path.tolist() for path in viterbi(emissions, lengths, transitions)] == expected
+
+
+def test_a_chain_of_fifty_thousand_tokens_knows_its_probabilities():
+    """A short text over and over, parted by a sure O: each repetition must come out as the text alone."""
+    tag_set, n_tokens, n_times = make_tag_set("BIO", ("LOC",)), 50, 1000
+    transitions = make_transitions(tag_set)
+    outside = tag_set.index["O"]
+    text = make_emissions(n_tokens, len(tag_set), seed=1)
+    text[[0, -1]] = -1e3
+    text[[0, -1], outside] = 1e3
+    alone = decode(text[None], np.array([n_tokens]), transitions, tag_set)[0]
+    together = decode(
+        np.tile(text, (n_times, 1))[None], np.array([n_tokens * n_times]), transitions, tag_set
+    )[0]
+    assert len(alone) > 3
+    assert [s.span for s in together] == [
+        Span(s.start + n_tokens * i, s.end + n_tokens * i, s.label) for i in range(n_times) for s in alone
+    ]
+    np.testing.assert_allclose([s.score for s in together], [s.score for s in alone] * n_times, atol=1e-6)
+    assert all(0 <= scored.score <= 1 for scored in together)
+
+
+def test_illegal_steps_are_impossible_and_legal_ones_keep_their_scores():
+    tag_set = make_tag_set("BIO")
+    free = legal_transitions(tag_set)
+    assert set(free[tag_set.legal]) == {0.0}
+    assert set(free[~tag_set.legal]) == {-np.inf}
+    scores = make_emissions(len(tag_set) + 1, len(tag_set) + 1)
+    assert (legal_transitions(tag_set, scores)[tag_set.legal] == scores[tag_set.legal]).all()
+
+
+@given(st.lists(st.floats(-700, 700) | st.just(-np.inf), min_size=1, max_size=6))
+@settings(deadline=None, max_examples=50)
+def test_logsumexp(values):
+    x = np.array(values)
+    expected = np.logaddexp.reduce(x)
+    assert logsumexp(x, axis=0) == pytest.approx(expected, abs=1e-12)
+    np.testing.assert_allclose(logsumexp(np.stack([x, x]), axis=1), [expected, expected], atol=1e-12)

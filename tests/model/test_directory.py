@@ -1,0 +1,601 @@
+"""Model directories: what transformers writes opens here, what is written here opens there."""
+
+import json
+import logging
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from ner.data.batch import Batch
+from ner.data.batches import Batches
+from ner.data.examples import encode
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import WordPiece
+from ner.data.windows import Windows
+from ner.data.words import guess_unit_of_vocabulary
+from ner.errors import DataError
+from ner.heads import HEADS
+from ner.heads.crf import CrfHead
+from ner.model.build import build_encoder, build_head, scheme_of
+from ner.model.directory import (
+    MAX_SPARE_ROWS,
+    Model,
+    load,
+    open_encoder,
+    resolve_model_dir,
+    restore_weights,
+    save,
+)
+from ner.model.published_tags import published_tags
+from ner.model.tagger import Tagger
+from ner.tags import Span, TagSet
+from ner.tensors import read_weights, save_weights
+from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.step import Progress, train_epoch
+
+CHARACTERS = "上海市长王小明在北京访问中国银行。abc"
+VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", *CHARACTERS]
+SIZES = {
+    "hidden_size": 16,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 24,
+    "max_position_embeddings": 40,
+}
+ENCODER_OPTIONS = {
+    "bert": {"name": "bert", **SIZES},
+    "electra": {"name": "electra", **SIZES, "embedding_size": 12},
+    "albert": {
+        "name": "albert",
+        **SIZES,
+        "embedding_size": 12,
+        "num_hidden_layers": 4,
+        "num_hidden_groups": 2,
+    },
+    "distilbert": {
+        "name": "distilbert",
+        "dim": 16,
+        "n_layers": 2,
+        "n_heads": 2,
+        "hidden_dim": 24,
+        "max_position_embeddings": 40,
+    },
+    "lstm": {"name": "lstm", "hidden_size": 12, "embedding_size": 8, "bigram_size": 4, "max_bigrams": 9},
+}
+SENTENCES = [
+    Sentence(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
+    Sentence(tuple("中国银行"), (Span(0, 4, "ORG"),)),
+    Sentence(tuple("上海市长访问中国银行上海。" * 2), (Span(0, 2, "LOC"), Span(6, 10, "ORG"))),
+    Sentence(("长",), ()),
+    Sentence(tuple("在b京c上"), (Span(1, 3, "LOC"),)),
+]
+# as transformers spells the encoders that it has
+TYPES = {"bert": "Bert", "electra": "Electra", "albert": "Albert", "distilbert": "DistilBert"}
+EVERY_ENCODER = pytest.mark.parametrize("encoder", ENCODER_OPTIONS)
+PUBLISHED_ENCODERS = pytest.mark.parametrize("encoder", TYPES)
+EVERY_HEAD = pytest.mark.parametrize("head", HEADS)
+
+
+def randomise(module, seed=0):
+    """Fresh biases are 0 and fresh norms 1: a swapped pair would go unnoticed."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    return module.eval()
+
+
+def make_model(encoder="bert", head="softmax", *, scheme="BIO", seed=0, dropout=0.1, max_len=40) -> Model:
+    torch.manual_seed(seed)
+    tokenizer = WordPiece(VOCABULARY)
+    built = build_encoder(ENCODER_OPTIONS[encoder], vocab_size=len(tokenizer))
+    pieces = encode(SENTENCES * 2, tokenizer).pieces
+    if encoder == "lstm":
+        built.prepare(tokenizer, pieces)
+    tag_set = TagSet.from_labels(["LOC", "ORG", "PER"], scheme)
+    tagger = Tagger(built, build_head(head, built.width, tag_set, dropout=dropout))
+    return Model(randomise(tagger, seed), tokenizer, "char", max_len)
+
+
+def make_loader(model, *, max_len=None, batch_tokens=10_000) -> Batches:
+    return Batches(
+        encode(SENTENCES, model.tokenizer),
+        windows=Windows(max_len or model.max_len),
+        batch_tokens=batch_tokens,
+        label_ids=model.label_ids,
+    )
+
+
+def make_batch(model, *, max_len=None) -> Batch:
+    return make_loader(model, max_len=max_len).collate(range(len(SENTENCES)))
+
+
+def scores_of(model, batch) -> torch.Tensor:
+    """(tokens, K): the scores of all real tokens, end to end."""
+    with torch.no_grad():
+        return model.tagger(batch)[0][batch.mask]
+
+
+def logits_of(oracle, batch) -> torch.Tensor:
+    """The same from transformers, one window a sentence."""
+    with torch.no_grad():
+        logits = oracle(batch.piece_ids[:, 0], attention_mask=batch.piece_mask[:, 0].long()).logits
+    rows = torch.arange(len(logits))[:, None].expand_as(batch.token_piece)
+    return logits[rows, batch.token_piece][batch.mask]
+
+
+def write_published(
+    folder, encoder="bert", task="ForTokenClassification", *, container="model.safetensors", **options
+):
+    """A model as transformers writes it, by default a token classifier, with the vocabulary beside it."""
+    transformers = pytest.importorskip("transformers")
+    tags = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+    sizes = {key: value for key, value in ENCODER_OPTIONS[encoder].items() if key != "name"}
+    config = getattr(transformers, f"{TYPES[encoder]}Config")(
+        vocab_size=len(VOCABULARY),
+        id2label=dict(enumerate(tags)),
+        label2id={tag: i for i, tag in enumerate(tags)},
+        **sizes,
+        **options,
+    )
+    oracle = randomise(getattr(transformers, f"{TYPES[encoder]}{task}")(config))
+    oracle.save_pretrained(folder)
+    if container != "model.safetensors":
+        (folder / "model.safetensors").unlink()
+        torch.save(oracle.state_dict(), folder / container)
+    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in VOCABULARY), encoding="utf-8")
+    return oracle
+
+
+def edit_config(folder, **changes):
+    path = folder / "config.json"
+    values = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A directory with a saved softmax model over BERT."""
+    save(tmp_path, make_model())
+    return tmp_path
+
+
+@pytest.fixture
+def warnings_of_transformers():
+    """What transformers warns of, as it does it."""
+    pytest.importorskip("transformers")
+    heard, listener = [], logging.Handler(logging.WARNING)
+    listener.emit = lambda record: heard.append(record.getMessage())
+    logging.getLogger("transformers").addHandler(listener)
+    yield heard
+    logging.getLogger("transformers").removeHandler(listener)
+
+
+@PUBLISHED_ENCODERS
+@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
+def test_a_softmax_model_opens_in_transformers(tmp_path, warnings_of_transformers, encoder, scheme):
+    transformers = pytest.importorskip("transformers")
+    model = make_model(encoder, scheme=scheme)
+    save(tmp_path, model)
+    oracle, info = transformers.AutoModelForTokenClassification.from_pretrained(
+        tmp_path, output_loading_info=True
+    )
+    assert warnings_of_transformers == []
+    assert all(not info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert type(oracle).__name__ == f"{TYPES[encoder]}ForTokenClassification"
+    assert tuple(oracle.config.id2label[i] for i in range(len(model.tag_set))) == model.tag_set.tags
+    batch = make_batch(model)
+    assert (batch.piece_ids.shape[1], bool(batch.piece_mask.all())) == (1, False)
+    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle.eval(), batch), atol=1e-5, rtol=0)
+
+
+def test_the_tokenizer_of_a_saved_model_opens_in_transformers(saved):
+    transformers = pytest.importorskip("transformers")
+    theirs = transformers.AutoTokenizer.from_pretrained(saved)
+    text = "王小明 在北京 AbC"
+    ours = load(saved).tokenizer
+    assert theirs(text)["input_ids"][1:-1] == [i for word in text.split() for i in ours.pieces(word)]
+
+
+@PUBLISHED_ENCODERS
+def test_an_encoder_saved_here_is_the_same_in_transformers(tmp_path, encoder):
+    transformers = pytest.importorskip("transformers")
+    model = make_model(encoder)
+    save(tmp_path, model)
+    oracle = transformers.AutoModel.from_pretrained(tmp_path).eval()
+    batch = make_batch(model)
+    ids, mask = batch.piece_ids[:, 0], batch.piece_mask[:, 0]
+    with torch.no_grad():
+        theirs = oracle(ids, attention_mask=mask.long()).last_hidden_state
+        ours = model.tagger.encoder(ids, mask)
+    torch.testing.assert_close(ours[mask], theirs[mask], atol=1e-5, rtol=0)
+
+
+@PUBLISHED_ENCODERS
+@pytest.mark.parametrize("container", ["model.safetensors", "pytorch_model.bin"])
+def test_a_model_of_transformers_opens_here(tmp_path, encoder, container):
+    oracle = write_published(tmp_path, encoder, container=container)
+    model = load(tmp_path)
+    assert model.tag_set.tags == ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+    assert (model.unit, model.max_len, model.tag_set.scheme) == ("char", 40, "BIO")
+    batch = make_batch(model)
+    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle, batch), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "task", "unused"),
+    [
+        ("electra", "ForPreTraining", "discriminator_predictions.dense (2)"),
+        ("electra", "ForMaskedLM", "generator_predictions.LayerNorm (2)"),
+        ("albert", "ForPreTraining", "predictions.LayerNorm (2)"),
+        ("distilbert", "ForMaskedLM", "vocab_transform (2)"),
+    ],
+)
+@pytest.mark.parametrize("container", ["model.safetensors", "pytorch_model.bin"])
+def test_what_was_published_for_further_training_opens(tmp_path, encoder, task, unused, container):
+    oracle = write_published(tmp_path, encoder, task, container=container)
+    ours, _, report = open_encoder(tmp_path)
+    assert report[0] == f"{len(ours.state_dict())} tensors loaded from {tmp_path}"
+    assert unused in report[1]
+    piece_ids = torch.randint(len(VOCABULARY), (3, 9), generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(9) < torch.tensor([[9], [4], [7]])
+    with torch.no_grad():
+        theirs = oracle.base_model(piece_ids, attention_mask=mask.long()).last_hidden_state
+        torch.testing.assert_close(ours.eval()(piece_ids, mask)[mask], theirs[mask], atol=1e-5, rtol=0)
+
+
+def test_spare_rows_of_a_published_embedding_are_accepted(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    oracle = write_published(tmp_path)
+    oracle.resize_token_embeddings(len(VOCABULARY) + 5, mean_resizing=False)
+    oracle.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert f"the vocabulary has {len(VOCABULARY)} pieces, 5 rows of the embedding are spare" in model.report
+    batch = make_batch(model)
+    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle, batch), atol=1e-5, rtol=0)
+    (tmp_path / "again").mkdir()
+    save(tmp_path / "again", model)
+    again = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "again").eval()
+    torch.testing.assert_close(logits_of(again, batch), logits_of(oracle, batch), atol=1e-5, rtol=0)
+
+
+@EVERY_ENCODER
+@pytest.mark.parametrize(
+    ("head", "scheme"), [(h, s) for h in HEADS for s in ("BIO", "BIOES") if s in HEADS[h].schemes]
+)
+def test_round_trip_under_another_seed(tmp_path, encoder, head, scheme):
+    model = make_model(encoder, head, scheme=scheme, dropout=0.0)
+    save(tmp_path, model)
+    torch.manual_seed(77)
+    again = load(tmp_path)
+    assert again.tagger.state_dict().keys() == model.tagger.state_dict().keys()
+    for name, tensor in model.tagger.state_dict().items():
+        assert torch.equal(again.tagger.state_dict()[name], tensor), name
+    batch = make_batch(model)
+    assert torch.equal(scores_of(model, batch), scores_of(again, batch))
+    random = 5 * torch.randn_like(model.tagger(batch)[0])
+    decoded = [m.tagger.head.decode(random, batch) for m in (model, again)]
+    assert decoded[0] == decoded[1]
+    assert any(decoded[0])
+    assert (again.unit, again.max_len, again.tag_set.tags) == ("char", 40, model.tag_set.tags)
+    assert again.tagger.encoder.config == model.tagger.encoder.config
+    assert again.tagger.head.dropout.p == 0.0
+    assert again.tokenizer.vocabulary == model.tokenizer.vocabulary
+    assert not again.tagger.training
+
+
+@EVERY_ENCODER
+@EVERY_HEAD
+def test_saving_what_was_loaded_gives_the_same_bytes(tmp_path, snapshot, encoder, head):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
+    save(first, make_model(encoder, head))
+    save(second, load(first))
+    assert snapshot(first) == snapshot(second)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "head"), [*((encoder, "crf") for encoder in ENCODER_OPTIONS), ("lstm", "softmax")]
+)
+def test_what_transformers_lacks_names_an_architecture_of_its_own(tmp_path, encoder, head):
+    transformers = pytest.importorskip("transformers")
+    save(tmp_path, make_model(encoder, head))
+    (name,) = json.loads((tmp_path / "config.json").read_text())["architectures"]
+    assert not hasattr(transformers, name)
+
+
+def test_a_head_with_tags_works_in_bioes_unless_asked_otherwise():
+    schemes = {"softmax": "BIOES", "crf": "BIOES", "span": "BIO", "global_pointer": "BIO"}
+    assert {head: scheme_of(head) for head in HEADS} == schemes
+
+
+def test_another_programs_bert_with_pytorch_crf_opens_with_its_crf(tmp_path):
+    """BERT, a classifier and `torchcrf.CRF`, saved with a config that knows nothing of us."""
+    model = make_model("bert", "crf")
+    torch.nn.init.normal_(model.tagger.head.crf.transitions)
+    save(tmp_path, model)
+    edit_config(tmp_path, ner=None)
+    opened = load(tmp_path, unit=model.unit)
+    assert isinstance(opened.tagger.head, CrfHead)
+    for name, tensor in model.tagger.state_dict().items():
+        assert torch.equal(opened.tagger.state_dict()[name], tensor), name
+    assert not [line for line in opened.report if line.startswith("not used")]
+
+
+def test_an_ancestors_directory_opens_as_an_encoder(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    oracle = randomise(
+        transformers.BertForPreTraining(transformers.BertConfig(vocab_size=len(VOCABULARY), **SIZES))
+    )
+    old_names = {
+        name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t
+        for name, t in oracle.state_dict().items()
+    }
+    torch.save(old_names, tmp_path / "pytorch_model.bin")
+    config = {"attention_probs_dropout_prob": 0.1, "hidden_act": "gelu", "type_vocab_size": 2, **SIZES}
+    (tmp_path / "bert_config.json").write_text(json.dumps(config | {"vocab_size": len(VOCABULARY)}))
+    (tmp_path / "vocab.txt").write_text("\n".join(VOCABULARY), encoding="utf-8")
+    encoder, tokenizer, report = open_encoder(tmp_path)
+    assert tokenizer.vocabulary == tuple(VOCABULARY)
+    piece_ids = torch.randint(len(VOCABULARY), (3, 9), generator=torch.Generator().manual_seed(1))
+    mask = torch.arange(9) < torch.tensor([[9], [4], [7]])
+    with torch.no_grad():
+        ours = encoder.eval()(piece_ids, mask)
+        theirs = oracle.bert(piece_ids, attention_mask=mask.long()).last_hidden_state
+    torch.testing.assert_close(ours[mask], theirs[mask], atol=1e-5, rtol=0)
+    assert report[0] == f"{len(encoder.state_dict())} tensors loaded from {tmp_path}"
+    assert report[1].startswith("not used: ")
+    assert "cls.predictions" in report[1]
+    assert "pooler.dense (2)" in report[1]
+    with pytest.raises(DataError, match="no id2label, expected a model trained for tagging"):
+        load(tmp_path)
+
+
+def test_the_report_says_what_was_loaded_and_what_not(tmp_path):
+    write_published(tmp_path)
+    encoder, _, report = open_encoder(tmp_path)
+    n_tensors = len(encoder.state_dict())
+    assert report[0] == f"{n_tensors} tensors loaded from {tmp_path}"
+    assert report[1].startswith("not used: classifier")
+    assert load(tmp_path).report == (f"{n_tensors + 2} tensors loaded from {tmp_path}",)
+
+
+def test_a_tagger_serves_as_an_encoder_for_another_task(saved):
+    encoder, _, report = open_encoder(saved)
+    source = make_model().tagger.encoder.state_dict()
+    assert all(torch.equal(tensor, source[name]) for name, tensor in encoder.state_dict().items())
+    assert "classifier" in report[-1]
+
+
+@pytest.mark.parametrize("change", [-1, MAX_SPARE_ROWS + 1])
+def test_a_vocabulary_that_does_not_fit_the_config(saved, change):
+    edit_config(saved, vocab_size=len(VOCABULARY) + change)
+    expected = f"the vocabulary has {len(VOCABULARY)} pieces, expected {len(VOCABULARY) + change} as its"
+    with pytest.raises(DataError, match=expected):
+        load(saved)
+
+
+@pytest.mark.parametrize("extra", [-2, 3])
+def test_a_vocabulary_that_does_not_fit_the_weights(saved, extra):
+    pieces = [*VOCABULARY, *"零一二三四"][: len(VOCABULARY) + extra]
+    (saved / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    edit_config(saved, vocab_size=len(pieces))
+    with pytest.raises(DataError, match=f"has {len(pieces)} pieces and the embedding {len(VOCABULARY)} rows"):
+        load(saved)
+
+
+def remove(name):
+    return lambda folder: (folder / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "expected"),
+    [
+        (shutil.rmtree, "no such directory; models are not downloaded by name"),
+        (remove("config.json"), "no config, expected one of config.json, bert_config.json"),
+        (remove("vocab.txt"), "no vocab.txt and no tokenizer.json, expected a BERT model directory"),
+        (remove("model.safetensors"), "no weights, expected one of model.safetensors"),
+        (lambda d: edit_config(d, id2label=None), "no id2label, expected a model trained for tagging"),
+        (lambda d: edit_config(d, id2label={"0": "LABEL_0"}), "id2label: .*LABEL_0"),
+        (lambda d: edit_config(d, id2label={"1": "O"}), "id2label"),
+        (lambda d: edit_config(d, model_type="roberta"), "model_type: got 'roberta', expected one of bert"),
+        (lambda d: edit_config(d, num_hidden_layers=3), "of 53 tensors of the encoder missing"),
+        (lambda d: edit_config(d, hidden_size=18), "expected"),
+        (lambda d: edit_config(d, hidden_act="silu"), "hidden_act: got 'silu', expected one of gelu"),
+        (lambda d: edit_config(d, ner={"head": "spam"}), "head: got 'spam', expected one of softmax, crf"),
+        (lambda d: edit_config(d, ner={"unit": "byte"}), "unit 'byte', expected char or word"),
+        (lambda d: edit_config(d, ner={"scheme": "IOB3"}), "id2label: scheme 'IOB3'"),
+        (lambda d: edit_config(d, ner={"scheme": ["BIO"]}), "id2label: "),
+        (lambda d: edit_config(d, ner={"head": "crf"}), "crf.* only a directory trained for tagging"),
+        (lambda d: (d / "config.json").write_text("{"), "config.json:1: not JSON, .*"),
+        (lambda d: (d / "model.safetensors").write_bytes(b"x" * 20), "expected a whole safetensors file"),
+        (lambda d: (d / "vocab.txt").write_text("[PAD]\n[UNK]\n"), "vocab.txt: vocabulary without"),
+    ],
+)
+def test_a_wrong_directory_is_one_line(saved, spoil, expected):
+    spoil(saved)
+    with pytest.raises(DataError, match=expected) as caught:
+        load(saved)
+    assert "\n" not in str(caught.value)
+    assert str(saved) in str(caught.value) or "head" in expected
+
+
+@pytest.mark.parametrize("encoder", ["electra", "albert", "distilbert"])
+def test_a_relative_with_a_wrong_file_is_one_line(tmp_path, encoder):
+    write_published(tmp_path, encoder)
+    whole = read_weights(tmp_path)
+    name = next(name for name in whole if name.startswith(encoder) and "word_embeddings" not in name)
+    short = name.partition(".")[2]
+    for weights, expected in (
+        ({key: tensor for key, tensor in whole.items() if key != name}, f"encoder missing: {short}"),
+        (whole | {name: torch.zeros(3, 5)}, rf"{short}: got shape \(3, 5\), expected"),
+        (
+            {f"bert.{key}": tensor for key, tensor in whole.items()},
+            r"tensors of the encoder missing: .*, \.\.\.",
+        ),
+    ):
+        save_weights(tmp_path / "model.safetensors", weights)
+        for opened in (open_encoder, load):
+            with pytest.raises(DataError, match=rf"\A{tmp_path}: .*{expected}.*\Z"):
+                opened(tmp_path)
+    save_weights(tmp_path / "model.safetensors", whole | {f"{encoder}.extra.weight": torch.zeros(2)})
+    assert "not used: extra (1)" in load(tmp_path).report
+
+
+@pytest.mark.parametrize("encoder", ["electra", "albert", "distilbert"])
+def test_a_tagger_is_restored_from_its_own_directory_alone(tmp_path, encoder):
+    model, other = make_model(encoder), make_model(encoder, seed=1)
+    save(tmp_path, model)
+    restore_weights(tmp_path, other.tagger)
+    for name, tensor in model.tagger.state_dict().items():
+        assert torch.equal(other.tagger.state_dict()[name], tensor), name
+    with pytest.raises(RuntimeError, match="Missing key"):
+        restore_weights(tmp_path, make_model("bert").tagger)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "key"), [("electra", "classifier_dropout"), ("albert", "classifier_dropout_prob")]
+)
+def test_the_dropout_before_the_classifier_has_its_published_name(tmp_path, encoder, key):
+    write_published(tmp_path, encoder, **{key: 0.25})
+    model = load(tmp_path)
+    assert model.tagger.head.dropout.p == 0.25
+    save(tmp_path, model)
+    assert json.loads((tmp_path / "config.json").read_text())[key] == 0.25
+
+
+def test_another_architecture_is_refused_by_name_before_its_vocabulary_is_read(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
+    (tmp_path / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": {}}}')
+    with pytest.raises(DataError, match=r"config\.json: model_type: got 'roberta', expected one of bert"):
+        open_encoder(tmp_path)
+
+
+def test_unknown_names_list_the_known_ones():
+    tag_set = TagSet.from_labels(["LOC"])
+    with pytest.raises(DataError, match="head: got 'x', expected one of softmax, crf"):
+        build_head("x", 4, tag_set, dropout=0.1)
+    with pytest.raises(DataError, match=r"encoder\.name: got 'x', expected one of bert, electra, "):
+        build_encoder({"name": "x"}, vocab_size=5)
+    with pytest.raises(DataError, match="unknown key 'hidden_sise', the nearest known one is 'hidden_size'"):
+        build_encoder({"name": "bert", "hidden_sise": 4}, vocab_size=5)
+
+
+def test_where_a_name_leads(tmp_path, saved):
+    assert resolve_model_dir(saved, "last") == saved
+    experiment = tmp_path / "experiment"
+    (experiment / "last").mkdir(parents=True)
+    assert resolve_model_dir(experiment, "last") == experiment / "last"
+    with pytest.raises(DataError, match=r"no config\.json and no best/, expected a trained experiment"):
+        resolve_model_dir(experiment)
+    with pytest.raises(DataError, match="no such directory"):
+        resolve_model_dir(tmp_path / "nowhere")
+
+
+def test_the_unit_is_stated_or_guessed_or_overruled(saved):
+    assert load(saved, unit="word").unit == "word"
+    edit_config(saved, ner=None)
+    assert load(saved).unit == "char"
+    assert guess_unit_of_vocabulary([*VOCABULARY[:6], *(f"word{i}" for i in range(90)), "上"]) == "word"
+
+
+@EVERY_ENCODER
+@EVERY_HEAD
+@pytest.mark.parametrize("max_len", [40, 12])
+def test_a_split_batch_equals_the_whole(encoder, head, max_len):
+    """What DataParallel does to a batch: slices of it, a forward each, the results end to end."""
+    model = make_model(encoder, head)
+    batch = make_batch(model, max_len=max_len)
+    assert (batch.piece_ids.shape[1] > 1) == (max_len == 12)
+    scores, losses = model.tagger(batch)
+    for sizes in ([2, 2, 1], [4, 1], [1, 1, 1, 1, 1]):
+        tensors = [tensor for tensor in batch if tensor is not None]
+        parts = [Batch(*fields) for fields in zip(*(t.split(sizes) for t in tensors), strict=True)]
+        results = [model.tagger(part) for part in parts]
+        together = torch.cat([part_scores for part_scores, _ in results])
+        torch.testing.assert_close(together[batch.mask], scores[batch.mask], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(torch.cat([part for _, part in results]), losses, atol=1e-4, rtol=1e-5)
+        decoded = [
+            spans
+            for part, (part_scores, _) in zip(parts, results, strict=True)
+            for spans in model.tagger.head.decode(part_scores, part)
+        ]
+        whole = model.tagger.head.decode(scores, batch)
+        assert [[s.span for s in spans] for spans in decoded] == [[s.span for s in spans] for spans in whole]
+
+
+@EVERY_ENCODER
+def test_slices_of_windows_equal_the_whole(encoder):
+    model = make_model(encoder)
+    batch = make_batch(model, max_len=12)
+    whole = scores_of(model, batch)
+    sizes = []
+    model.tagger.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].numel()))
+    for max_cells in (1, 24, 60):
+        model.tagger.max_cells = max_cells
+        torch.testing.assert_close(scores_of(model, batch), whole, atol=1e-5, rtol=1e-5)
+        assert max(sizes) <= max(max_cells, 12)
+        sizes.clear()
+
+
+@EVERY_ENCODER
+@EVERY_HEAD
+def test_a_frozen_encoder_stays_as_it_is(encoder, head):
+    model = make_model(encoder, head)
+    model.tagger.freeze_encoder()
+    before = {name: tensor.clone() for name, tensor in model.tagger.state_dict().items()}
+    groups = parameter_groups(model.tagger, learning_rate=1.0, head_learning_rate=0.1, weight_decay=0.1)
+    train_epoch(
+        model.tagger,
+        make_loader(model, batch_tokens=60),
+        build_optimizer(groups),
+        Progress(),
+        rate=lambda step: 1.0,
+        device=torch.device("cpu"),
+    )
+    after = model.tagger.state_dict()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {f"head.{name}" for name, _ in model.tagger.head.named_parameters()}
+    model.tagger.train()
+    assert (model.tagger.encoder.training, model.tagger.head.training) == (False, True)
+
+
+def test_gold_is_optional():
+    model = make_model()
+    loader = make_loader(model)
+    loader.label_ids = None
+    scores, losses = model.tagger(loader.collate([0, 1]))
+    assert losses is None
+    assert np.isfinite(scores.detach().numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "tags"),
+    [
+        (["O", "B-LOC", "I-LOC"], ["O", "B-LOC", "I-LOC"]),
+        (["B_PER", "I_PER", "O"], ["B-PER", "I-PER", "O"]),
+        (["O", "B-X", "I-X", "L-X", "U-X"], ["O", "B-X", "I-X", "E-X", "S-X"]),
+        (["O", "PER", "LOC"], ["O", "I-PER", "I-LOC"]),
+        (["[PAD]", "O", "B-LOC", "I-LOC", "X"], ["[PAD]", "O", "B-LOC", "I-LOC", "X"]),
+    ],
+)
+def test_published_spellings_of_tags(saved, names, tags):
+    assert published_tags(names) == tags
+    assert published_tags(tags) == tags
+
+
+def test_placeholders_are_no_tags(saved):
+    edit_config(saved, id2label={str(i): f"LABEL_{i}" for i in range(7)})
+    with pytest.raises(
+        DataError, match=r"config\.json: id2label: got the placeholder LABEL_0, expected tags"
+    ):
+        load(saved)
+
+
+def test_others_may_read_the_weights(saved):
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (saved / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask

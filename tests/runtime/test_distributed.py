@@ -1,0 +1,242 @@
+"""Two processes on the CPU train what one does with twice the accumulation, and end together."""
+
+import dataclasses
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
+
+from ner.annotations.spans import score
+from ner.data.batches import Batches
+from ner.data.examples import encode
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import learn_vocabulary
+from ner.data.windows import Windows
+from ner.errors import DataError, TrainingError
+from ner.inference.predict import predict
+from ner.model.build import build_encoder, build_head
+from ner.model.depth import n_layers_of, train_from
+from ner.model.features import build_features
+from ner.model.tagger import Tagger
+from ner.runtime import distributed
+from ner.tags import Span, TagSet
+from ner.training.objectives import Distillation, Likelihood, RDrop
+from ner.training.step import LIKELIHOOD, Progress, n_steps_an_epoch, train_epoch
+from tests.training.test_step import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
+
+# of one token each, so that a chain has no transition to learn from
+SHORT = [Sentence(("京",), (Span(0, 1, "LOC"),)), Sentence(("。",), ())]
+CASES = {
+    "softmax": {},
+    "crf": {"head": "crf", "clip_grad": 0.01},
+    "span": {"head": "span", "encoder": "electra"},
+    "global_pointer": {"head": "global_pointer", "encoder": "distilbert"},
+    "two batches a step": {"accumulation": 2, "encoder": "albert"},
+    "three batches a step": {"accumulation": 3, "head": "crf", "encoder": "lstm"},
+    "two passes": {"objective": RDrop(weight=4.0)},
+    "a layer above the chosen one": {"layers": 1, "accumulation": 2},
+    "layers that join": {"joins": True, "head": "crf", "accumulation": 2},
+    "layers computed again": {"again": True, "accumulation": 2},
+    "a teacher": {"head": "crf", "objective": Distillation(weight=0.7, temperature=2.0)},
+    "bf16": {"precision": "bf16", "accumulation": 2},
+}
+
+
+def make_tagger(head="softmax", encoder="bert", layers="last") -> Tagger:
+    torch.manual_seed(3)
+    tokens = (token for sentence in SENTENCES for token in sentence.tokens)
+    dropouts = (*DROPOUTS[encoder], *(["piece_dropout_prob"] if encoder == "lstm" else []))
+    options = ENCODER_OPTIONS[encoder] | dict.fromkeys(dropouts, 0.0)
+    built = build_encoder(options, vocab_size=len(learn_vocabulary(tokens)))
+    features = build_features(built, layers, "none")
+    return Tagger(built, build_head(head, built.width, TagSet.from_labels(LABEL_IDS), dropout=0.0), features)
+
+
+def make_loader(sentences=(*SENTENCES, *SHORT), *, seed=5, batch_tokens=16) -> Batches:
+    tokens = (token for sentence in SENTENCES for token in sentence.tokens)
+    examples = encode(sentences, learn_vocabulary(tokens))
+    generator, n_tags = np.random.default_rng(0), 2 * len(LABEL_IDS) + 1
+    soft = generator.dirichlet(np.ones(n_tags), size=int(examples.token_ends[-1])).astype(np.float16)
+    options = {"batch_tokens": batch_tokens, "label_ids": LABEL_IDS, "seed": seed, "soft": soft}
+    return Batches(examples, windows=Windows(24), **options)
+
+
+def trained(
+    *,
+    accumulation=1,
+    objective=LIKELIHOOD,
+    clip_grad=0.0,
+    joins=False,
+    again=False,
+    precision="fp32",
+    **parts,
+) -> dict:
+    """What two epochs make of a tagger, here with all processes there are."""
+    tagger, loader, progress, losses = make_tagger(**parts), make_loader(), Progress(), []
+    tagger.precision = precision
+    if again:
+        tagger.encoder.recompute()
+    replicas = distributed.share(tagger, some_unused=joins or parts.get("layers", "last") != "last")
+    optimizer = plain_descent(tagger, 0.1)
+    for _ in range(2):
+        if joins:
+            train_from(tagger, n_layers_of(tagger) - progress.epoch)
+        options = {"accumulation": accumulation, "objective": objective, "clip_grad": clip_grad}
+        how = {"replicas": replicas, "rate": lambda step: 1.0, "device": CPU}
+        train_epoch(tagger, loader, optimizer, progress, **how, **options)
+        losses.append(progress.loss)
+        progress.next_epoch()
+    found, loss = predict(tagger, make_loader(seed=None), device=CPU, shared=True)
+    return {
+        "weights": {name: weight.detach().clone() for name, weight in tagger.state_dict().items()},
+        "progress": dataclasses.asdict(progress),
+        "n_steps": n_steps_an_epoch(loader, accumulation),
+        "losses": [*losses, loss],
+        "found": found,
+    }
+
+
+def fail_to_train() -> str:
+    """A loss that is not finite in the second process alone."""
+    factor = math.nan if distributed.rank() == 1 else 1.0
+    with pytest.raises(TrainingError) as caught:
+        trained(objective=lambda model, batch: Likelihood()(model, batch) * factor)
+    return str(caught.value)
+
+
+def raised(body) -> str:
+    """What leaves `synchronised` around it."""
+    try:
+        with distributed.synchronised():
+            body()
+    except (Exception, SystemExit) as error:
+        return repr(error)
+    return "nothing"
+
+
+def fail(error, *ranks) -> None:
+    if distributed.rank() in ranks:
+        raise error
+
+
+def make_one(folder) -> list[str]:
+    (folder / f"made-{distributed.rank()}").touch()
+    return sorted(path.name for path in folder.glob("made-*"))
+
+
+def talk(folder) -> dict:
+    rank = distributed.rank()
+    return {
+        "total": distributed.total([rank, 0.25, math.nan if rank else 1.0]),
+        "largest": distributed.largest([rank, -rank]),
+        "gather": distributed.gather({"rank": rank}),
+        "of_first": distributed.from_first(lambda: f"of {rank}"),
+        "first_then_others": distributed.first_then_others(lambda: make_one(folder)),
+        "no one": raised(lambda: None),
+        "the second": raised(lambda: fail(DataError("mine"), 1)),
+        "both": raised(lambda: fail(DataError(f"of {rank}"), 0, 1)),
+        "training": raised(lambda: fail(TrainingError("mine"), 0)),
+        "waiting": raised(lambda: fail(DataError("mine"), 0) or distributed.barrier()),
+        "training fails": fail_to_train(),
+    }
+
+
+def work(rank, folder) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    results = {name: trained(**options) for name, options in CASES.items()}
+    results["talk"] = talk(folder)
+    (folder / f"{rank}.pickle").write_bytes(pickle.dumps(results))
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory) -> list[dict]:
+    """What each of two processes has of every case."""
+    folder = tmp_path_factory.mktemp("both")
+    processes.spawn(work, (folder,), nprocs=2)
+    return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
+
+
+def doubled(options: dict) -> dict:
+    return options | {"accumulation": 2 * options.get("accumulation", 1)}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_train_as_one(both, case):
+    n_batches = len(make_loader())
+    assert n_batches % 2, "one process is to be without a batch in the last step"
+    alone, (first, second) = trained(**doubled(CASES[case])), (results[case] for results in both)
+    assert first["progress"] == second["progress"]
+    assert first["losses"] == second["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+    assert first["n_steps"] == alone["n_steps"]
+    assert first["progress"] == alone["progress"]
+    before = make_tagger(**{k: v for k, v in CASES[case].items() if k in ("head", "encoder", "layers")})
+    n_changed = 0
+    for name, weight in alone["weights"].items():
+        assert torch.equal(first["weights"][name], second["weights"][name]), name
+        torch.testing.assert_close(first["weights"][name], weight, rtol=1e-4, atol=1e-5)
+        n_changed += not torch.equal(weight, before.state_dict()[name])
+    assert n_changed > 5
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_entity_is_scored_once(both, case):
+    sentences = [*SENTENCES, *SHORT]
+    gold, lengths = [s.spans for s in sentences], [len(s.tokens) for s in sentences]
+    found = [results[case]["found"] for results in both]
+    assert found[0] == found[1]
+    tagger = make_tagger(**{k: v for k, v in CASES[case].items() if k in ("head", "encoder", "layers")})
+    tagger.load_state_dict(both[0][case]["weights"])
+    tagger.precision = CASES[case].get("precision", "fp32")
+    whole, loss = predict(tagger, make_loader(seed=None), device=CPU)
+    assert found[0] == whole
+    assert both[0][case]["losses"][-1] == pytest.approx(loss, rel=1e-6)
+    scores = score(gold, [[one.span for one in spans] for spans in found[0]], lengths)
+    assert scores.total.n_gold == sum(map(len, gold))
+
+
+def test_what_processes_tell_each_other(both):
+    first, second = (results["talk"] for results in both)
+    for told in (first, second):
+        assert told["total"][:2] == [1.0, 0.5]
+        assert math.isnan(told["total"][2])
+        assert told["largest"] == [1.0, 0.0]
+        assert told["gather"] == [{"rank": 0}, {"rank": 1}]
+        assert told["of_first"] == "of 0"
+    assert first["first_then_others"] == ["made-0"]
+    assert second["first_then_others"] == ["made-0", "made-1"]
+
+
+def test_an_error_of_one_is_the_end_of_both_and_is_told_once(both):
+    first, second = (results["talk"] for results in both)
+    assert (first["no one"], second["no one"]) == ("nothing", "nothing")
+    assert (first["the second"], second["the second"]) == ("SystemExit(2)", "DataError('mine')")
+    assert (first["both"], second["both"]) == ("DataError('of 0')", "SystemExit(2)")
+    assert (first["training"], second["training"]) == ("TrainingError('mine')", "SystemExit(1)")
+    assert (first["waiting"], second["waiting"]) == ("DataError('mine')", "SystemExit(2)")
+    expected = "the loss is nan (epoch 1, batch 2, step 1); a lower learning_rate may help"
+    assert first["training fails"] == second["training fails"] == expected
+
+
+def test_what_one_process_alone_can_do_is_refused(monkeypatch):
+    distributed.expect_one("a search")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with pytest.raises(DataError, match="a search: got torchrun, expected one process"):
+        distributed.expect_one("a search")
+
+
+def test_one_process_has_nothing_to_tell():
+    assert (distributed.world_size(), distributed.rank(), distributed.in_words()) == (1, 0, "")
+    assert distributed.total([1.5]) == distributed.largest([1.5]) == [1.5]
+    assert distributed.gather("mine") == ["mine"]
+    assert distributed.first_then_others(lambda: "made") == distributed.from_first(lambda: "made") == "made"
+    tagger = make_tagger()
+    assert distributed.share(tagger, some_unused=True) is tagger
+    assert raised(lambda: fail(DataError("mine"), 0)) == "DataError('mine')"
+    with distributed.group():
+        assert distributed.world_size() == 1

@@ -1,0 +1,203 @@
+"""Parameter groups and schedules."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from ner.encoders import ENCODERS
+from ner.encoders.albert import AlbertConfig
+from ner.encoders.bert import BertConfig
+from ner.encoders.distilbert import DistilBertConfig
+from ner.encoders.electra import ElectraConfig
+from ner.encoders.lstm import LstmConfig
+from ner.heads import HEADS
+from ner.model.build import build_head
+from ner.model.depth import train_from, unfrozen_depth
+from ner.model.tagger import Tagger
+from ner.tags import TagSet
+from ner.training.optim import SCHEDULES, build_optimizer, parameter_groups, rate_factor, set_rates
+
+SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+CONFIGS = {
+    "bert": BertConfig(**SIZES),
+    "electra": ElectraConfig(**SIZES, embedding_size=4),
+    "albert": AlbertConfig(**SIZES, embedding_size=4),
+    "distilbert": DistilBertConfig(dim=8, n_layers=1, n_heads=2, hidden_dim=8),
+    "lstm": LstmConfig(hidden_size=8, num_hidden_layers=1, embedding_size=4, bigram_size=4, max_bigrams=5),
+}
+
+
+def make_tagger(encoder="bert", head="crf"):
+    built = ENCODERS[encoder](CONFIGS.get(encoder) or ENCODERS[encoder].Config(), vocab_size=11)
+    return Tagger(built, build_head(head, built.width, TagSet.from_labels(["LOC"]), dropout=0.1))
+
+
+def make_groups(tagger, *, learning_rate=1e-3, head_learning_rate=1e-2, weight_decay=0.1):
+    return parameter_groups(
+        tagger,
+        learning_rate=learning_rate,
+        head_learning_rate=head_learning_rate,
+        weight_decay=weight_decay,
+    )
+
+
+def factors(n_steps, warmup, schedule):
+    return [rate_factor(i, n_steps=n_steps, warmup=warmup, schedule=schedule) for i in range(n_steps)]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_every_trainable_parameter_is_in_one_group_and_vectors_do_not_decay(encoder, head, frozen):
+    tagger = make_tagger(encoder, head)
+    if frozen:
+        tagger.freeze_encoder()
+    names = {id(parameter): name for name, parameter in tagger.named_parameters()}
+    seen = []
+    for group in make_groups(tagger):
+        for parameter in group["params"]:
+            seen.append(names[id(parameter)])
+            of_encoder = seen[-1].startswith("encoder.")
+            assert group["peak"] == (1e-3 if of_encoder else 1e-2)
+            assert group["weight_decay"] == (0.1 if parameter.dim() >= 2 else 0.0)
+    trainable = [name for name, parameter in tagger.named_parameters() if parameter.requires_grad]
+    assert sorted(seen) == sorted(trainable)
+    assert any(name.startswith("head.") for name in seen)
+    assert any(name.startswith("encoder.") for name in seen) != frozen
+
+
+def test_a_matrix_decays_by_rate_times_decay_and_a_bias_does_not():
+    """Decoupled: with a gradient of zero nothing else is left of a step."""
+    tagger = make_tagger()
+    for parameter in tagger.parameters():
+        nn.init.constant_(parameter, 2.0)
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer = build_optimizer(make_groups(tagger))
+    set_rates(optimizer, 0.5)
+    optimizer.step()
+    for name, parameter in tagger.named_parameters():
+        peak = 1e-3 if name.startswith("encoder.") else 1e-2
+        expected = 2.0 * (1 - 0.5 * peak * 0.1) if parameter.dim() >= 2 else 2.0
+        torch.testing.assert_close(
+            parameter.detach(), torch.full_like(parameter, expected), rtol=1e-7, atol=0
+        )
+
+
+def test_a_step_before_any_rate_is_set_changes_nothing():
+    tagger = make_tagger()
+    before = [parameter.detach().clone() for parameter in tagger.parameters()]
+    optimizer = build_optimizer(make_groups(tagger))
+    for parameter in tagger.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert all(torch.equal(a, b) for a, b in zip(before, tagger.parameters(), strict=True))
+
+
+def test_a_step_is_that_of_adam_with_decoupled_decay():
+    """The update written out, Loshchilov and Hutter's algorithm 2."""
+    tagger = make_tagger()
+    optimizer = build_optimizer(make_groups(tagger, weight_decay=0.01))
+    parameter = tagger.head.classifier.weight
+    expected, m, v = parameter.detach().clone().double(), 0.0, 0.0
+    for step in range(1, 4):
+        gradient = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(step))
+        parameter.grad = gradient.clone()
+        set_rates(optimizer, 1.0 / step)
+        optimizer.step()
+        rate, gradient = 1e-2 / step, gradient.double()
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        update = (m / (1 - 0.9**step)) / ((v / (1 - 0.999**step)).sqrt() + 1e-6)
+        expected = expected * (1 - rate * 0.01) - rate * update
+    torch.testing.assert_close(parameter.detach().double(), expected, rtol=1e-5, atol=1e-7)
+
+
+DEEP = BertConfig(hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8)
+
+
+def make_deep():
+    tag_set = TagSet.from_labels(["LOC"])
+    return Tagger(ENCODERS["bert"](DEEP, vocab_size=11), build_head("crf", 8, tag_set, dropout=0.1))
+
+
+def test_rates_fall_with_depth_and_transitions_have_their_own():
+    tagger = make_deep()
+    groups = parameter_groups(
+        tagger,
+        learning_rate=1.0,
+        head_learning_rate=7.0,
+        weight_decay=0.1,
+        layer_decay=0.5,
+        transition_learning_rate=9.0,
+    )
+    peaks = {id(parameter): group["peak"] for group in groups for parameter in group["params"]}
+    by_name = {name: peaks[id(parameter)] for name, parameter in tagger.named_parameters()}
+    for name, peak in by_name.items():
+        words = {"embeddings": 0.125, "layer.0": 0.25, "layer.1": 0.5, "layer.2": 1.0, "transitions": 9.0}
+        assert peak == next((rate for word, rate in words.items() if word in name), 7.0), name
+    assert set(by_name.values()) == {0.125, 0.25, 0.5, 1.0, 7.0, 9.0}
+
+
+@pytest.mark.parametrize("depth", range(5))
+def test_what_is_below_the_depth_stays_and_has_no_gradient(depth):
+    tagger = make_deep()
+    train_from(tagger, depth)
+    tagger.encoder(torch.ones(1, 2, dtype=torch.long), torch.ones(1, 2, dtype=torch.bool)).sum()
+    words = ["embeddings", "layer.0", "layer.1", "layer.2"]
+    for name, parameter in tagger.encoder.named_parameters():
+        assert parameter.requires_grad == any(word in name for word in words[depth:])
+    train_from(tagger, 0)
+    assert all(parameter.requires_grad for parameter in tagger.parameters())
+
+
+def test_layers_join_from_the_top():
+    def depths(**options):
+        return [unfrozen_depth(epoch, n_layers=3, **options) for epoch in range(6)]
+
+    assert depths(every=1, frozen=0) == [4, 3, 2, 1, 0, 0]
+    assert depths(every=2, frozen=0) == [4, 4, 3, 3, 2, 2]
+    assert depths(every=1, frozen=2) == [4, 3, 2, 2, 2, 2]
+    assert depths(every=0, frozen=1) == [1] * 6
+
+
+def test_the_linear_schedule_at_known_steps():
+    assert factors(10, 0.2, "linear") == pytest.approx([1 / 3, 2 / 3, *(i / 8 for i in range(8, 0, -1))])
+    assert factors(4, 0.0, "linear") == pytest.approx([1.0, 0.75, 0.5, 0.25])
+
+
+def test_the_cosine_schedule_at_known_steps():
+    half = 0.5**0.5
+    assert factors(5, 0.2, "cosine") == pytest.approx([0.5, 1.0, (1 + half) / 2, 0.5, (1 - half) / 2])
+
+
+def test_the_triangular_schedule_is_that_of_the_paper():
+    """Howard and Ruder's formula, its first step left out because its rate is not that of a rise from 0."""
+    n, share, ratio = 100, 0.1, 32
+    cut = n * share
+    ours = factors(n, share, "triangular")
+    for t in range(10, n):
+        p = 1 - (t - cut) / (cut * (1 / share - 1))
+        assert ours[t] == pytest.approx((1 + p * (ratio - 1)) / ratio)
+
+
+def test_the_constant_schedule_at_known_steps():
+    assert factors(5, 0.4, "constant") == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0, 1.0])
+
+
+@given(
+    n_steps=st.integers(1, 3000),
+    warmup=st.floats(0, 1),
+    schedule=st.sampled_from(sorted(SCHEDULES)),
+)
+@settings(deadline=None, max_examples=40)
+def test_no_step_is_taken_at_rate_0_and_the_rate_rises_then_falls(n_steps, warmup, schedule):
+    rates = factors(n_steps, warmup, schedule)
+    assert all(0 < rate <= 1 for rate in rates)
+    n_warmup = round(warmup * n_steps)
+    assert all(a < b for a, b in pairwise(rates[:n_warmup]))
+    assert all(a >= b for a, b in pairwise(rates[n_warmup:]))
+    if n_warmup < n_steps:
+        assert rates[n_warmup] == 1.0
