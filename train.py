@@ -29,7 +29,7 @@ from ner.model.tagger import Tagger
 from ner.pretraining.plaintext import read_lines
 from ner.runtime import devices, distributed, logs, program, seeds
 from ner.runtime.logs import log
-from ner.scoring.evaluate import missed_gold, unread_gold
+from ner.scoring.evaluate import log_missed_gold, log_unread_gold
 from ner.studies import series
 from ner.training.checkpoint import find_checkpoint
 from ner.training.distillation import SoftLabels, check_pair, comparison, comparison_table, prepare
@@ -133,17 +133,11 @@ def begin(
     soft_labels = None
     if args.teacher:
         soft_labels = distributed.first_then_others(lambda: ask_teacher(args, config, model, examples))
-        examples, report = soft_labels.examples, [*report, soft_labels.log_line]
+        examples = soft_labels.examples
     windows = Windows(config.max_len, long_text=config.long_text)
     budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
     model.tagger.max_cells = max(budget, config.max_len)
-    learnable = model.tagger.head.learnable
-    loading = {
-        "windows": windows,
-        "batch_tokens": budget,
-        "label_ids": model.label_ids,
-        "learnable": learnable,
-    }
+    loading = {"windows": windows, "batch_tokens": budget, "targets": model.tagger.head.targets}
     head_rate = config.head_learning_rate or config.learning_rate
     groups = parameter_groups(
         model.tagger,
@@ -160,7 +154,7 @@ def begin(
         objective=objective,
         optimizer=build_optimizer(groups),
         scaler=build_scaler(device, precision, args.loss_scale),
-        train=Batches(examples, seed=args.seed, soft=soft_labels and soft_labels.soft, **loading),
+        train=Batches(examples, seed=args.seed, soft_tags=soft_labels and soft_labels.soft, **loading),
         val=Batches(encode(val.sentences, model.tokenizer), **loading),
         device=device,
         fixed_scale=args.loss_scale,
@@ -180,10 +174,11 @@ def begin(
         write_resolved(args.model_dir, resolved)
     if distributed.is_first():
         logs.start_log(args.model_dir / "train.log")
-    report += missed_gold(model.tagger.head, val)
-    report += unread_gold(experiment.train, "train") + unread_gold(experiment.val, "val")
     for line in (resolved["command"], *illegal_gold(args.data_dir, train, val), *report):
         log.info(line)
+    log_missed_gold(model.tagger.head, val.sentences)
+    log_unread_gold(experiment.train, "train")
+    log_unread_gold(experiment.val, "val")
     log.info(
         f"{len(train.sentences)} + {len(val.sentences)} sentences, {resolved['n_parameters']} parameters, "
         f"{experiment.steps_an_epoch} steps an epoch of {budget} pieces each, {precision} on {device}"
@@ -217,7 +212,9 @@ def read_annotated(data_dir: Path, split: str) -> sentence.Split:
     """A split that training can use."""
     read = folder.read_split(data_dir, split)
     if not read.annotated:
-        raise DataError(f"{data_dir / split}: no {' or '.join(folder.GOLD)}, expected an annotated split")
+        raise DataError(
+            f"{data_dir / split}: no {' or '.join(folder.GOLD_FILES)}, expected an annotated split"
+        )
     return read
 
 
@@ -321,7 +318,9 @@ def resolve(
 
 def data_hashes(data_dir: Path) -> dict[str, str]:
     """The files that a run is trained and chosen on -> SHA-256."""
-    names = [f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", *folder.GOLD)]
+    names = [
+        f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", *folder.GOLD_FILES)
+    ]
     return {name: files.sha256(data_dir / name) for name in names if (data_dir / name).exists()}
 
 

@@ -141,7 +141,7 @@ class Problem:
 
         def work() -> list:
             emissions = self.emissions.detach().cpu().numpy().astype(np.float64)
-            return viterbi.viterbi(emissions, self.lengths.cpu().numpy(), self.head.transitions())
+            return viterbi.viterbi(emissions, self.lengths.cpu().numpy(), self.head.transition_table())
 
         return repeated(work)
 

@@ -13,7 +13,7 @@ HF fast tokenizer, word_ids  and the first piece of every token by word_ids(), a
 The check: sentences whose piece ids are identical, and of the others those that differ only by tokens that
 transformers drops: white space, zero-width characters.  Here each token has a piece.
 
-Scores of the test split, gold against gold with one entity in ten changed.  This code counts spans, which
+SpanScores of the test split, gold against gold with one entity in ten changed.  This code counts spans, which
 is what its heads give; a second arm makes them from tags first.  The rivals are seqeval's
 classification_report of tags, as it comes and strict.  The check: precision, recall, F1 and support of every
 type and of all.
@@ -31,7 +31,7 @@ import torch
 
 from benchmarks import inputs, report
 from benchmarks.timing import Arm, Measured, interleave, timed
-from ner.annotations.spans import Scores, score
+from ner.annotations.span_scores import SpanScores, score
 from ner.data.examples import Examples, encode
 from ner.data.folder import read_labels
 from ner.data.sentence import Sentence
@@ -169,7 +169,7 @@ def spans_of(rows: Sequence[Sequence[str]]) -> list[list[Span]]:
     return [tag_set.spans([tag_set.index[tag] for tag in tags]) for tags in rows]
 
 
-def our_figures(scores: Scores) -> Figures:
+def our_figures(scores: SpanScores) -> Figures:
     counts = scores.per_type | {"all": scores.total}
     return {label: (c.precision, c.recall, c.f1, c.n_gold) for label, c in counts.items()}
 

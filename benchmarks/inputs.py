@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ner.annotations.spans import SpanInventory
 from ner.data import folder
 from ner.data.batches import Batches
 from ner.data.examples import encode
@@ -146,7 +147,7 @@ def write_model(
     tokenizer = vocabulary()
     encoder = build_encoder({"name": "bert", **sizes}, vocab_size=len(tokenizer))
     tag_set = TagSet.from_labels(folder.read_labels(args.data_dir), "BIO")
-    classifier = build_head(head, encoder.width, tag_set, dropout=0.1)
+    classifier = build_head(head, encoder.width, {"spans": SpanInventory(tag_set)}, {"dropout": 0.1})
     unit = folder.read_unit(args.data_dir, sentences)
     model = Model(Tagger(encoder, classifier), tokenizer, unit, max_len=512)
     if head == "softmax":

@@ -110,7 +110,7 @@ def work(args: argparse.Namespace) -> dict:
         encode(sentences, model.tokenizer),
         windows=Windows(args.length),
         batch_tokens=args.length * rows,
-        label_ids=model.label_ids,
+        targets=model.tagger.head.targets,
     )
     loader.chosen = loader.batch_indices(0)
     seconds, loss = (ours if args.arm == OURS else theirs)(args, model, loader, device)
@@ -137,7 +137,7 @@ def running_text(sentences: list[Sentence], model: Model, length: int, n: int) -
     if not n_parts:
         raise DataError(f"{len(tokens)} tokens of text, expected {length} at least")
     parts = [
-        Sentence(tuple(tokens[i * length : (i + 1) * length]), tuple(of_part.get(i, ())))
+        Sentence.with_spans(tuple(tokens[i * length : (i + 1) * length]), tuple(of_part.get(i, ())))
         for i in range(n_parts)
     ]
     return [parts[i % n_parts] for i in range(n)]

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from benchmarks import inputs, report
 from benchmarks.timing import add_worker, did_work, in_process, peak_memory, say
-from ner.data.batches import Batches, token_budget
+from ner.annotations.spans import SpanInventory
+from ner.data.batches import Batches, Targets, token_budget
 from ner.data.examples import encode
 from ner.data.folder import read_labels, read_split, write_split
 from ner.data.sentence import Sentence
@@ -101,9 +102,15 @@ def ours(args: argparse.Namespace) -> dict:
     read = read_split(args.data_dir, "train")
     examples = encode(read.sentences, load_tokenizer(args.data_dir))
     windows = Windows(180)
-    label_ids = {label: number for number, label in enumerate(read_labels(args.data_dir))}
+    tag_set = TagSet.from_labels(read_labels(args.data_dir))
     budget = token_budget(examples, windows, 32)
-    loader = Batches(examples, windows=windows, batch_tokens=budget, label_ids=label_ids, seed=2019)
+    loader = Batches(
+        examples,
+        windows=windows,
+        batch_tokens=budget,
+        targets=Targets({"spans": SpanInventory(tag_set)}),
+        seed=2019,
+    )
     start = time.perf_counter()
     order = loader.batch_indices(0)
     first_epoch = time.perf_counter() - start

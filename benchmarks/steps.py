@@ -35,7 +35,7 @@ def some_batches(
 ) -> Chosen:
     """`n` batches of an epoch, evenly spaced in length, and before them the middle one once more."""
     loader = Chosen(
-        examples, windows=windows, batch_tokens=batch_tokens, label_ids=model.label_ids, seed=seed
+        examples, windows=windows, batch_tokens=batch_tokens, targets=model.tagger.head.targets, seed=seed
     )
     chosen = evenly_spaced(loader.batch_indices(0), loader.row, n)
     loader.chosen = [chosen[len(chosen) // 2], *chosen]

@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ner.errors import DataError
@@ -60,12 +61,37 @@ def unique_keys(pairs: list[tuple[str, object]]) -> dict:
     return values
 
 
-def _lines(path: Path) -> list[str]:
+def read_lines(path: str | Path) -> list[str]:
     """Lines ended by `\\n` alone (`\\r\\n` understood), the last newline being optional."""
     lines = read_text(path).removeprefix("\ufeff").split("\n")
     if lines[-1] == "":
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Writes UTF-8 lines, each ended by a newline."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def escape(token: str) -> str:
+    r"""A token as `sentences.txt` holds it: white space and U+FEFF as \uXXXX, a backslash doubled.
+
+    U+FEFF at the start of a file would be read as a byte order mark.
+    """
+    if token.isprintable() and "\\" not in token and " " not in token:
+        return token
+    return re.sub(
+        r"[\s\x1c-\x1f\x85\ufeff\\]", lambda m: "\\\\" if m[0] == "\\" else f"\\u{ord(m[0]):04x}", token
+    )
+
+
+def unescape(text: str) -> str:
+    r"""The inverse of `escape`; a backslash that begins no escape is read as a backslash."""
+    if "\\" not in text:
+        return text
+    return re.sub(r"\\(\\|u[0-9a-f]{4})", lambda m: "\\" if m[1] == "\\" else chr(int(m[1][1:], 16)), text)
 
 
 def sha256(path: str | Path) -> str:

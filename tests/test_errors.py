@@ -18,10 +18,11 @@ from ner.model.directory import Model, save
 from ner.model.tagger import Tagger
 from ner.runtime import logs, program
 from ner.tags import Span, TagSet
+from tests.factories import make_inventories
 
 SENTENCES = [
-    Sentence(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
-    Sentence(tuple("小明访问上海"), (Span(0, 2, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(tuple("小明访问上海"), (Span(0, 2, "PER"), Span(4, 6, "LOC"))),
 ]
 SIZES = {
     "hidden_size": 8,
@@ -47,7 +48,9 @@ def place(tmp_path, monkeypatch) -> Path:
     torch.manual_seed(0)
     tokenizer = learn_vocabulary(token for sentence in SENTENCES for token in sentence.tokens)
     encoder = build_encoder(PARAMS["encoder"], vocab_size=len(tokenizer))
-    head = build_head("softmax", encoder.width, TagSet.from_labels(["LOC", "PER"]), dropout=0.1)
+    head = build_head(
+        "softmax", encoder.width, make_inventories(TagSet.from_labels(["LOC", "PER"])), {"dropout": 0.1}
+    )
     save("model", Model(Tagger(encoder, head), tokenizer, "char", 32))
     return tmp_path
 

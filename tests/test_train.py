@@ -19,7 +19,7 @@ import evaluate
 import ner.training.experiment
 import predict
 import train
-from ner.annotations.spans import Counts, Scores
+from ner.annotations.span_scores import Counts, SpanScores
 from ner.data.batches import Batches
 from ner.data.folder import read_split
 from ner.data.tokenizer import learn_vocabulary
@@ -359,7 +359,7 @@ def test_scores_of_an_earlier_best_do_not_stay(data, tmp_path, run_main, monkeyp
 
     def told(*args, **options):
         n_correct = round(1000 * next(plan))
-        return Scores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct)), 1.0, []
+        return SpanScores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct)), 1.0, []
 
     folder = make_experiment(tmp_path, encoder=LSTM, epoch_num=2)
     options = ["--data_dir", data, "--model_dir", folder]
@@ -767,7 +767,7 @@ def test_patience_is_in_points_of_f1(start, monkeypatch):
 
     def evaluate_as_told(*args, **options):
         f1 = next(f1s)
-        return Scores(Counts(n_gold=10_000, n_predicted=10_000, n_correct=round(10_000 * f1))), 1.0, []
+        return SpanScores(Counts(n_gold=10_000, n_predicted=10_000, n_correct=round(10_000 * f1))), 1.0, []
 
     monkeypatch.setattr(ner.training.experiment, "evaluate", evaluate_as_told)
     folder, _ = start(patience=0.02, patience_num=1, min_epoch_num=1)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ner.annotations.spans import SpanInventory
 from ner.config import from_mapping, to_json
 from ner.data.sentence import UNITS
 from ner.data.tokenizer import WordPiece, load_tokenizer
@@ -60,10 +61,6 @@ class Model:
     @property
     def tag_set(self) -> TagSet:
         return self.tagger.head.tag_set
-
-    @property
-    def label_ids(self) -> dict[str, int]:
-        return {label: i for i, label in enumerate(self.tag_set.labels)}
 
 
 def open_encoder(model_dir: str | Path) -> tuple[nn.Module, WordPiece, list[str]]:
@@ -126,7 +123,8 @@ def load(
     width = features.width if features else encoder.width
     facts = _facts(own, where)
     name = own.get("head", "crf" if weights.keys() >= PYTORCH_CRF else "softmax")
-    head = build_head(name, width, tag_set, dropout=dropout, facts=facts, where=where)
+    inventories = {"spans": SpanInventory(tag_set, **facts)}
+    head = build_head(name, width, inventories, {"dropout": dropout}, where=where)
     try:
         load_encoder(head, weights, where=model_dir)
         if features:

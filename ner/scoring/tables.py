@@ -2,8 +2,6 @@
 
 from collections.abc import Sequence
 
-from ner.annotations.spans import Scores
-
 
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned, the first to the left, the others to the right; the first row is the heading."""
@@ -22,16 +20,6 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
     """As `table`, in markdown."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *lines[1:]])
-
-
-def per_type_table(scores: Scores) -> str:
-    """Precision, recall, F1 (percent) and gold entities of each type and of all."""
-    rows = [("type", "precision", "recall", "F1", "gold", "predicted")]
-    counts = [*sorted(scores.per_type.items()), ("all", scores.total)]
-    for label, c in counts:
-        percents = (f"{100 * value:.2f}" for value in (c.precision, c.recall, c.f1))
-        rows.append((label, *percents, str(c.n_gold), str(c.n_predicted)))
-    return table(rows)
 
 
 def duration(seconds: float) -> str:

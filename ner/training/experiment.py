@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ner.annotations.spans import Scores, tag_counts
+from ner.annotations import ANNOTATIONS
 from ner.data.batches import Batches
 from ner.errors import Stopped
 from ner.model.depth import n_layers_of, train_from, unfrozen_depth
@@ -18,9 +18,8 @@ from ner.runtime import distributed
 from ner.runtime.devices import peak_memory
 from ner.runtime.logs import ProgressBar, log
 from ner.runtime.program import StopRequest
-from ner.scoring.evaluate import evaluate
-from ner.scoring.tables import duration, per_type_table
-from ner.tags import Span
+from ner.scoring.evaluate import Evaluation, evaluate
+from ner.scoring.tables import duration, table
 from ner.training.averaging import WeightAverage
 from ner.training.checkpoint import resume, save_checkpoint
 from ner.training.objectives import Objective
@@ -161,18 +160,15 @@ class Experiment:
         seconds = time.perf_counter() - started
         with self._averaged():
             several = {"shared": True} if distributed.world_size() > 1 else {"replicas": self.replicas}
-            scores, val_loss, predicted = evaluate(self.model, self.val, device=self.device, **several)
-        check_finite(val_loss, f"on val, epoch {number}, step {self.progress.step}")
-        is_best = self.patience.update(scores.total.f1, config.patience / 100)
+            result = evaluate(self.model, self.val, device=self.device, **several)
+        scores = result.main
+        check_finite(result.loss, f"on val, epoch {number}, step {self.progress.step}")
+        is_best = self.patience.update(scores.headline, config.patience / 100)
         line = {
             "epoch": number,
             "train_loss": self.progress.loss,
-            "val_loss": val_loss,
-            "val_precision": scores.total.precision,
-            "val_recall": scores.total.recall,
-            "val_f1": scores.total.f1,
-            "val_accuracy": scores.accuracy,
-            "val_accuracy_all_o": scores.accuracy_all_o,
+            "val_loss": result.loss,
+            **{f"val_{key}": value for key, value in result.per_epoch().items()},
             "learning_rate": config.learning_rate * self.rate(self.progress.step - 1),
             "seconds": round(seconds, 2),
             "tokens_per_second": round(self.progress.n_tokens / seconds, 1),
@@ -181,7 +177,7 @@ class Experiment:
         if distributed.is_first():
             add_metrics(self.directory, line)
         whole = time.perf_counter() - started
-        self._report(line, scores, predicted, is_best, time_left=whole * (config.epoch_num - number))
+        self._report(line, result, is_best, time_left=whole * (config.epoch_num - number))
         self.progress.next_epoch()
         self._save(is_best)
         if self.after_epoch:
@@ -234,36 +230,28 @@ class Experiment:
         if self.average:
             self.average.restore(folder)
 
-    def _report(
-        self, line: dict, scores: Scores, predicted: list[list[Span]], is_best: bool, time_left: float
-    ) -> None:
+    def _report(self, line: dict, result: Evaluation, is_best: bool, time_left: float) -> None:
+        scores = result.main
         log.info(
             f"epoch {line['epoch']}/{self.config.epoch_num}"
             f"  loss {line['train_loss']:.4f} (val {line['val_loss']:.4f})"
-            f"  val P {100 * line['val_precision']:.2f} R {100 * line['val_recall']:.2f}"
-            f" F1 {100 * line['val_f1']:.2f}{' (best)' if is_best else ''}"
-            f"  accuracy {100 * line['val_accuracy']:.2f} (all O: {100 * line['val_accuracy_all_o']:.2f})"
+            f"  val {scores.describe()}{' (best)' if is_best else ''}"
             f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
             f"  {duration(line['seconds'])}, {duration(time_left)} left"
             f"{skipped_steps(self.progress, self.scaler)}"
         )
-        if scores.total.f1 == 0:
-            log.info(self._why_nothing(predicted))
+        if scores.headline == 0:
+            self._diagnose(result)
         elif is_best:
-            log.info(per_type_table(scores))
+            log.info(table(scores.table()))
 
-    def _why_nothing(self, predicted: list[list[Span]]) -> str:
-        gold = tag_counts(s.spans for s in self.val.sentences)
-        found = tag_counts(predicted)
-        cause = (
-            "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
-            if found
-            else f"nothing but O is predicted: too few steps so far ({self.progress.step}; a lower "
-            f"batch_size makes more), or learning_rate {self.config.learning_rate:g} is too low for an "
-            "encoder without pretraining (try 1e-4 to 1e-3) or too high for a pretrained one (try 2e-5), "
-            "or tags that do not fit the sentences"
+    def _diagnose(self, result: Evaluation) -> None:
+        """Logs why the headline may be 0."""
+        hint = (
+            f"too few steps so far ({self.progress.step}; a lower batch_size makes more), or learning_rate "
+            f"{self.config.learning_rate:g} is too low for an encoder without pretraining (try 1e-4 to 1e-3) "
+            "or too high for a pretrained one (try 2e-5)"
         )
-        return (
-            f"val F1 is 0. Gold tags: {dict(gold.most_common())}; predicted tags besides O: "
-            f"{dict(found.most_common()) or 'none'}. Likely cause: {cause}"
-        )
+        name = next(iter(result.scores))
+        gold = [sentence.gold[name] for sentence in self.val.sentences]
+        log.info(ANNOTATIONS[name].diagnose(gold, result.predicted(name), hint))

@@ -1,23 +1,25 @@
 """From params.json and a built set to a model ready to be trained."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
+from ner.annotations import ANNOTATIONS
 from ner.data.examples import Examples, encode
-from ner.data.folder import read_labels, read_unit
+from ner.data.folder import read_unit
 from ner.data.sentence import Split
 from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary, load_tokenizer
 from ner.errors import DataError
-from ner.heads.losses import build_loss
-from ner.model.build import build_encoder, build_head, scheme_of
+from ner.heads import HEADS
+from ner.model.build import build_encoder, build_head, head_options, scheme_of
 from ner.model.depth import n_layers_of, train_from, unfrozen_depth
 from ner.model.directory import Model, open_encoder
 from ner.model.features import build_features
 from ner.model.manifest import check_model
 from ner.model.tagger import Tagger
-from ner.tags import TagSet, span_facts
 from ner.training.params import Config
 
 
@@ -50,22 +52,18 @@ def new_model(
         raise DataError(
             f"{where}: max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
         )
-    labels = read_labels(data_dir)
-    if unlisted := sorted(train.labels - set(labels)):
-        raise DataError(f"{data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
-    tag_set = TagSet.from_labels(labels, config.scheme or scheme_of(config.head))
+    name = config.head_name
+    inventories = read_inventories(HEADS[name].annotations, train, data_dir, config.scheme or scheme_of(name))
     try:
         features = build_features(encoder, config.layers, config.context)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
     width = features.width if features else encoder.width
-    facts = span_facts(sentence.spans for sentence in train.sentences)
-    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, facts=facts, where=where)
-    check_learnable(head, train, data_dir / "train", config.head)
-    set_loss(head, config, where)
+    head = build_head(name, width, inventories, head_options(name, asdict(config), where=where), where=where)
+    check_learnable(head, train, data_dir / "train", name)
     check_dropout(encoder, config, where)
     check_rate(head, config, where)
-    report.append(f"new, to be trained: the {config.head} head over {head.describe()}")
+    report.append(f"new, to be trained: the {name} head over {head.describe()}")
     tagger = Tagger(encoder, head, features)
     if features:
         report.append(
@@ -104,24 +102,21 @@ def fresh_encoder(
     return encoder, tokenizer, examples, report
 
 
+def read_inventories(annotations: Sequence[str], train: Split, data_dir: Path, scheme: str) -> dict[str, Any]:
+    """What a head must know of each of its annotations, from the built data set."""
+    inventories = {}
+    for name in annotations:
+        values = [sentence.gold[name] for sentence in train.sentences]
+        inventories[name] = ANNOTATIONS[name].read_inventory(data_dir, values, scheme=scheme)
+    return inventories
+
+
 def recompute(encoder: nn.Module, where: str) -> None:
     """Activation checkpointing; DataError where the encoder keeps all it computes."""
     if not hasattr(encoder, "recompute"):
         name = encoder.file_prefix
         raise DataError(f"{where}: activation_checkpointing: got True, expected false with encoder {name!r}")
     encoder.recompute()
-
-
-def set_loss(head: nn.Module, config: Config, where: str) -> None:
-    """Gives the head the loss that it is to be trained with; DataError where it has but one of its own."""
-    if config.loss == "ce" and not config.label_smoothing:
-        return
-    if not hasattr(head, "criterion"):
-        name, got = (
-            ("loss", config.loss) if config.loss != "ce" else ("label_smoothing", config.label_smoothing)
-        )
-        raise DataError(f"{where}: {name}: got {got!r}, which head {config.head!r} cannot be trained with")
-    head.criterion = build_loss(config.loss, label_smoothing=config.label_smoothing)
 
 
 def check_dropout(encoder: nn.Module, config: Config, where: str) -> None:
@@ -135,7 +130,7 @@ def check_dropout(encoder: nn.Module, config: Config, where: str) -> None:
 def check_learnable(head: nn.Module, train: Split, folder: Path, name: str) -> None:
     """DataError at the first sentence of train whose entities the head could not all find."""
     for line, sentence in enumerate(train.sentences, start=1):
-        if lost := sorted(set(sentence.spans) - set(head.learnable(sentence.spans))):
+        if lost := sorted(set(sentence.spans) - set(head.learnable("spans", sentence.spans))):
             raise DataError(
                 f"{folder / 'entities.jsonl'}:{line}: entities overlap, such as {list(lost[0])}, which head "
                 f"{name!r} cannot learn; expected head 'global_pointer', or a set built with "
@@ -146,9 +141,9 @@ def check_learnable(head: nn.Module, train: Split, folder: Path, name: str) -> N
 def check_rate(head: nn.Module, config: Config, where: str) -> None:
     """DataError where a rate is asked for transitions that the head has not."""
     rate = config.transition_learning_rate
-    if rate and not any("transitions" in name for name, _ in head.named_parameters()):
+    if rate and not head.transition_parameters():
         raise DataError(
-            f"{where}: transition_learning_rate: got {rate}, expected 0 with head {config.head!r}, "
+            f"{where}: transition_learning_rate: got {rate}, expected 0 with head {config.head_name!r}, "
             "which has no transitions"
         )
 

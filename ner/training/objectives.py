@@ -87,7 +87,7 @@ class MultiDropout(Objective):
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         with autocast(batch.piece_ids.device.type, model.precision):
             hidden = model.encode(batch)
-            samples = [model.head.scores(hidden) for _ in range(self.n_samples)]
+            samples = [model.head.scores(hidden, batch.mask) for _ in range(self.n_samples)]
         return sum(model.head.loss(scores, batch).sum() for scores in samples) / self.n_samples
 
 

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import crf, data, infer, inputs, lengths, shares, stream, train
 from benchmarks.steps import our_steps, some_batches
-from ner.annotations.spans import score
+from ner.annotations.span_scores import score
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
@@ -17,19 +17,20 @@ from ner.model.build import build_encoder, build_head
 from ner.model.directory import Model
 from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet, spans_to_tags
+from tests.factories import make_inventories
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefg", "##b"]
 
 
 def make_sentence(text, *spans):
-    return Sentence(tuple(text), tuple(Span(*span) for span in spans))
+    return Sentence.with_spans(tuple(text), tuple(Span(*span) for span in spans))
 
 
 def make_model():
     torch.manual_seed(0)
     tokenizer, tag_set = WordPiece(VOCABULARY), TagSet.from_labels(["LOC", "PER"])
     encoder = build_encoder({"name": "bert", **inputs.SIZES["tiny"]}, vocab_size=len(tokenizer))
-    head = build_head("softmax", encoder.width, tag_set, dropout=0.1)
+    head = build_head("softmax", encoder.width, make_inventories(tag_set), {"dropout": 0.1})
     return Model(Tagger(encoder, head), tokenizer, "char", 512)
 
 
@@ -41,7 +42,7 @@ def make_examples(n=40):
 
 def test_hf_features_label_the_first_piece_of_each_token():
     model = make_model()
-    sentence = Sentence(("a", "ab", "c", "d"), (Span(1, 3, "LOC"),))
+    sentence = Sentence.with_spans(("a", "ab", "c", "d"), (Span(1, 3, "LOC"),))
     [feature] = train.hf_features(encode([sentence], model.tokenizer), model, 16)
     tag, index = model.tag_set.index, model.tokenizer.index
     assert feature["input_ids"] == [index[p] for p in ("[CLS]", "a", "a", "##b", "c", "d", "[SEP]")]
@@ -97,7 +98,7 @@ def test_outside_is_as_frequent_as_asked():
     ("unit", "tokens"), [("char", ("a", "b", "cd", "e")), ("word", ("x", "yz", "w", "v"))]
 )
 def test_tags_of_entities_in_text(unit, tokens):
-    sentence = Sentence(tokens, (Span(1, 3, "LOC"), Span(3, 4, "PER")))
+    sentence = Sentence.with_spans(tokens, (Span(1, 3, "LOC"), Span(3, 4, "PER")))
     gap = 0 if unit == "char" else 1
     starts = [sum(len(t) + gap for t in tokens[:i]) for i in range(len(tokens))]
     entities = [
@@ -112,7 +113,7 @@ def test_tags_that_differ_are_counted():
 
 
 def test_sentences_of_several_pieces_a_token_are_left_out():
-    sentences = [make_sentence("abc"), Sentence(("ab", "c"), ()), make_sentence("g" * 600)]
+    sentences = [make_sentence("abc"), Sentence.with_spans(("ab", "c"), ()), make_sentence("g" * 600)]
     assert infer.same_pieces(sentences, make_model(), None, rivals=False) == sentences[:1]
 
 
@@ -162,7 +163,7 @@ def test_difference_is_of_the_loss_and_the_worst_gradient():
 def test_running_text_keeps_entities_that_stay_whole():
     sentences = [
         make_sentence("abcd", (0, 2, "LOC"), (3, 4, "PER")),
-        Sentence(("ab", "c"), ()),  # a token of two pieces: left out
+        Sentence.with_spans(("ab", "c"), ()),  # a token of two pieces: left out
         make_sentence("efg", (0, 3, "LOC")),
     ]
     parts = lengths.running_text(sentences, make_model(), 3, 3)

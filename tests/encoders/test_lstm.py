@@ -14,6 +14,7 @@ from ner.layers.bilstm import BiLstmLayer
 from ner.model.directory import Model, load, save
 from ner.model.tagger import Tagger
 from ner.tags import TagSet
+from tests.factories import make_inventories
 
 SMALL = LstmConfig(hidden_size=12, num_hidden_layers=2, embedding_size=6, bigram_size=4, max_bigrams=40)
 VOCAB_SIZE = 30
@@ -229,7 +230,9 @@ def test_all_it_learned_survives_a_model_directory(tmp_path):
     lstm = make_lstm(vocab_size=len(tokenizer), max_bigrams=6)
     pieces = np.random.default_rng(0).integers(0, len(tokenizer), size=300)
     lstm.prepare(tokenizer, pieces)
-    head = HEADS["crf"](lstm.width, TagSet.from_labels(["LOC"]), dropout=0.1)
+    head = HEADS["crf"](
+        lstm.width, make_inventories(TagSet.from_labels(["LOC"])), HEADS["crf"].Options(dropout=0.1)
+    )
     save(tmp_path, Model(Tagger(lstm, head), tokenizer, "word", 20))
     torch.manual_seed(99)
     again = load(tmp_path).tagger.encoder

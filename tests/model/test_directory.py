@@ -35,6 +35,7 @@ from ner.tags import Span, TagSet
 from ner.tensors import read_weights, save_weights
 from ner.training.optim import build_optimizer, parameter_groups
 from ner.training.step import Progress, train_epoch
+from tests.factories import make_inventories, slice_batch
 
 CHARACTERS = "上海市长王小明在北京访问中国银行。abc"
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", *CHARACTERS]
@@ -66,11 +67,11 @@ ENCODER_OPTIONS = {
     "lstm": {"name": "lstm", "hidden_size": 12, "embedding_size": 8, "bigram_size": 4, "max_bigrams": 9},
 }
 SENTENCES = [
-    Sentence(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
-    Sentence(tuple("中国银行"), (Span(0, 4, "ORG"),)),
-    Sentence(tuple("上海市长访问中国银行上海。" * 2), (Span(0, 2, "LOC"), Span(6, 10, "ORG"))),
-    Sentence(("长",), ()),
-    Sentence(tuple("在b京c上"), (Span(1, 3, "LOC"),)),
+    Sentence.with_spans(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(tuple("中国银行"), (Span(0, 4, "ORG"),)),
+    Sentence.with_spans(tuple("上海市长访问中国银行上海。" * 2), (Span(0, 2, "LOC"), Span(6, 10, "ORG"))),
+    Sentence.with_spans(("长",), ()),
+    Sentence.with_spans(tuple("在b京c上"), (Span(1, 3, "LOC"),)),
 ]
 # as transformers spells the encoders that it has
 TYPES = {"bert": "Bert", "electra": "Electra", "albert": "Albert", "distilbert": "DistilBert"}
@@ -96,7 +97,7 @@ def make_model(encoder="bert", head="softmax", *, scheme="BIO", seed=0, dropout=
     if encoder == "lstm":
         built.prepare(tokenizer, pieces)
     tag_set = TagSet.from_labels(["LOC", "ORG", "PER"], scheme)
-    tagger = Tagger(built, build_head(head, built.width, tag_set, dropout=dropout))
+    tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": dropout}))
     return Model(randomise(tagger, seed), tokenizer, "char", max_len)
 
 
@@ -105,7 +106,7 @@ def make_loader(model, *, max_len=None, batch_tokens=10_000) -> Batches:
         encode(SENTENCES, model.tokenizer),
         windows=Windows(max_len or model.max_len),
         batch_tokens=batch_tokens,
-        label_ids=model.label_ids,
+        targets=model.tagger.head.targets,
     )
 
 
@@ -477,7 +478,7 @@ def test_another_architecture_is_refused_by_name_before_its_vocabulary_is_read(t
 def test_unknown_names_list_the_known_ones():
     tag_set = TagSet.from_labels(["LOC"])
     with pytest.raises(DataError, match="head: got 'x', expected one of softmax, crf"):
-        build_head("x", 4, tag_set, dropout=0.1)
+        build_head("x", 4, make_inventories(tag_set), {"dropout": 0.1})
     with pytest.raises(DataError, match=r"encoder\.name: got 'x', expected one of bert, electra, "):
         build_encoder({"name": "x"}, vocab_size=5)
     with pytest.raises(DataError, match="unknown key 'hidden_sise', the nearest known one is 'hidden_size'"):
@@ -512,8 +513,8 @@ def test_a_split_batch_equals_the_whole(encoder, head, max_len):
     assert (batch.piece_ids.shape[1] > 1) == (max_len == 12)
     scores, losses = model.tagger(batch)
     for sizes in ([2, 2, 1], [4, 1], [1, 1, 1, 1, 1]):
-        tensors = [tensor for tensor in batch if tensor is not None]
-        parts = [Batch(*fields) for fields in zip(*(t.split(sizes) for t in tensors), strict=True)]
+        ends = np.cumsum(sizes).tolist()
+        parts = [slice_batch(batch, end - size, end) for size, end in zip(sizes, ends, strict=True)]
         results = [model.tagger(part) for part in parts]
         together = torch.cat([part_scores for part_scores, _ in results])
         torch.testing.assert_close(together[batch.mask], scores[batch.mask], atol=1e-5, rtol=1e-5)
@@ -566,7 +567,7 @@ def test_a_frozen_encoder_stays_as_it_is(encoder, head):
 def test_gold_is_optional():
     model = make_model()
     loader = make_loader(model)
-    loader.label_ids = None
+    loader.targets = None
     scores, losses = model.tagger(loader.collate([0, 1]))
     assert losses is None
     assert np.isfinite(scores.detach().numpy()).all()

@@ -160,7 +160,7 @@ class TestCache:
 
 def test_a_built_set_gives_its_train_split(tmp_path, tokenizer):
     for split, word in (("train", "playing"), ("val", "中"), ("test", "国")):
-        write_split(tmp_path / split, [Sentence((word, "a b"), ())])
+        write_split(tmp_path / split, [Sentence.with_spans((word, "a b"), ())])
     assert list(read_tokens(tmp_path, "char")) == [("playing", "a b")]
     text = open_text([tmp_path], tokenizer, "char", tmp_path / "cache")
     assert text.pieces.tolist() == [

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
-from ner.annotations.spans import score
+from ner.annotations.span_scores import score
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
@@ -26,10 +26,11 @@ from ner.runtime import distributed
 from ner.tags import Span, TagSet
 from ner.training.objectives import Distillation, Likelihood, RDrop
 from ner.training.step import LIKELIHOOD, Progress, n_steps_an_epoch, train_epoch
+from tests.factories import make_inventories, make_targets
 from tests.training.test_step import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
 
 # of one token each, so that a chain has no transition to learn from
-SHORT = [Sentence(("京",), (Span(0, 1, "LOC"),)), Sentence(("。",), ())]
+SHORT = [Sentence.with_spans(("京",), (Span(0, 1, "LOC"),)), Sentence.with_spans(("。",), ())]
 CASES = {
     "softmax": {},
     "crf": {"head": "crf", "clip_grad": 0.01},
@@ -53,7 +54,11 @@ def make_tagger(head="softmax", encoder="bert", layers="last") -> Tagger:
     options = ENCODER_OPTIONS[encoder] | dict.fromkeys(dropouts, 0.0)
     built = build_encoder(options, vocab_size=len(learn_vocabulary(tokens)))
     features = build_features(built, layers, "none")
-    return Tagger(built, build_head(head, built.width, TagSet.from_labels(LABEL_IDS), dropout=0.0), features)
+    return Tagger(
+        built,
+        build_head(head, built.width, make_inventories(TagSet.from_labels(LABEL_IDS)), {"dropout": 0.0}),
+        features,
+    )
 
 
 def make_loader(sentences=(*SENTENCES, *SHORT), *, seed=5, batch_tokens=16) -> Batches:
@@ -61,7 +66,12 @@ def make_loader(sentences=(*SENTENCES, *SHORT), *, seed=5, batch_tokens=16) -> B
     examples = encode(sentences, learn_vocabulary(tokens))
     generator, n_tags = np.random.default_rng(0), 2 * len(LABEL_IDS) + 1
     soft = generator.dirichlet(np.ones(n_tags), size=int(examples.token_ends[-1])).astype(np.float16)
-    options = {"batch_tokens": batch_tokens, "label_ids": LABEL_IDS, "seed": seed, "soft": soft}
+    options = {
+        "batch_tokens": batch_tokens,
+        "targets": make_targets(LABEL_IDS),
+        "seed": seed,
+        "soft_tags": soft,
+    }
     return Batches(examples, windows=Windows(24), **options)
 
 

@@ -9,7 +9,7 @@ import torch
 
 import ner.training.experiment
 import train
-from ner.annotations.spans import Counts, Scores
+from ner.annotations.span_scores import Counts, SpanScores
 from ner.errors import TrainingError
 from ner.studies import search
 from ner.training.experiment import Experiment
@@ -57,7 +57,7 @@ def told(monkeypatch):
 
             def evaluate(*args, **options):
                 n_correct = round(1000 * next(plan))
-                return Scores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct)), 1.0, []
+                return SpanScores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct)), 1.0, []
 
             monkeypatch.setattr(ner.training.experiment, "evaluate", evaluate)
             as_it_is(experiment)

@@ -6,19 +6,19 @@ import random
 import statistics
 
 import pytest
+from ner.scoring.prediction_files import write_predictions
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 
-from ner.annotations.spans import score
+from ner.annotations.span_scores import score
 from ner.data.sentence import Sentence
-from ner.scoring.prediction_files import write_predictions
 from ner.studies.significance import bootstrap, count, holm, randomisation
 from ner.tags import Span, spans_to_tags
 from tools import synthesize_results
 
 LENGTH, N_SENTENCES = 8, 60
 GOLD = [
-    Sentence(tuple("甲乙丙丁戊己庚辛"), (Span(i % 4, i % 4 + 2, "LOC"), Span(6, 8, "PER")))
+    Sentence.with_spans(tuple("甲乙丙丁戊己庚辛"), (Span(i % 4, i % 4 + 2, "LOC"), Span(6, 8, "PER")))
     for i in range(N_SENTENCES)
 ]
 

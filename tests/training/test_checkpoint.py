@@ -31,12 +31,15 @@ from ner.training.checkpoint import (
 )
 from ner.training.optim import build_optimizer, parameter_groups
 from ner.training.step import Progress, train_epoch
+from tests.factories import make_inventories
 
 SENTENCES = [
-    Sentence(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
-    Sentence(tuple("小明访问上海"), (Span(0, 2, "PER"), Span(4, 6, "LOC"))),
-    Sentence(tuple("上海市长在北京访问王小明。"), (Span(0, 2, "LOC"), Span(5, 7, "LOC"), Span(9, 12, "PER"))),
-    Sentence(tuple("访问市长"), ()),
+    Sentence.with_spans(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(tuple("小明访问上海"), (Span(0, 2, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(
+        tuple("上海市长在北京访问王小明。"), (Span(0, 2, "LOC"), Span(5, 7, "LOC"), Span(9, 12, "PER"))
+    ),
+    Sentence.with_spans(tuple("访问市长"), ()),
 ]
 ENCODER_OPTIONS = {
     "bert": {
@@ -61,12 +64,14 @@ class Run:
         built = build_encoder(ENCODER_OPTIONS[encoder], vocab_size=len(tokenizer))
         if encoder == "lstm" and seed == 0:
             built.prepare(tokenizer, examples.pieces)
-        head = build_head(head, built.width, TagSet.from_labels(["LOC", "PER"]), dropout=0.2)
+        head = build_head(
+            head, built.width, make_inventories(TagSet.from_labels(["LOC", "PER"])), {"dropout": 0.2}
+        )
         self.directory = directory
         self.model = Model(Tagger(built, head), tokenizer, "char", 32)
         self.model.tagger.precision = precision
         self.loader = Batches(
-            examples, windows=Windows(32), batch_tokens=20, label_ids=self.model.label_ids, seed=3
+            examples, windows=Windows(32), batch_tokens=20, targets=self.model.tagger.head.targets, seed=3
         )
         rates = {"learning_rate": 1e-2, "head_learning_rate": 2e-2, "weight_decay": 0.01}
         self.optimizer = build_optimizer(parameter_groups(self.model.tagger, **rates))
