@@ -18,7 +18,14 @@ from ner.data.tokenizer import WordPiece
 from ner.data.words import guess_unit_of_vocabulary
 from ner.encoders import Bert
 from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention, product_dtype
-from ner.encoders.published import COUNTING_BUFFERS, grouped, load_encoder, published_names, read_config
+from ner.encoders.published import (
+    COUNTING_BUFFERS,
+    grouped,
+    load_encoder,
+    load_tensors,
+    published_names,
+    read_config,
+)
 from ner.errors import DataError
 from ner.layers.attention import key_bias
 from ner.model.directory import open_encoder
@@ -78,6 +85,7 @@ class MaskedLm(nn.Module):
     def __init__(self, encoder: Bert) -> None:
         super().__init__()
         self.encoder = encoder
+        self.features = None  # as of a Tagger: the predictions read the last layer
         self.predictions = Predictions(encoder.config, vocab_size=encoder.vocab_size)
         self.tag_names: tuple[str, ...] = ()
         self.tag_head: nn.Linear | None = None
@@ -217,7 +225,7 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
     tied to the word vectors.
     """
     encoder, tokenizer, report = open_encoder(model_dir)
-    if type(encoder) is not Bert:
+    if not encoder.can_pretrain:
         raise DataError(f"{model_dir}: an encoder of type {encoder.file_prefix!r}, expected 'bert'")
     config, lm = read_config(model_dir), MaskedLm(encoder)
     report = [line for line in report if not line.startswith("not used")]
@@ -225,7 +233,7 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
         weights = published_names(read_weights(model_dir), use_task_id=False)
         head = head_weights(weights, encoder, model_dir)
         if head or not new_head:
-            load_encoder(lm.predictions, head, where=f"{model_dir}: {HEAD_PREFIX}*")
+            load_tensors(lm.predictions.state_dict(), head, where=f"{model_dir}: {HEAD_PREFIX}*")
     except ValueError as error:
         raise DataError(f"{error}; only a directory of a masked language model has them") from None
     if not head:
@@ -265,7 +273,8 @@ def restore_mlm(folder: str | Path, lm: MaskedLm) -> None:
     """Fills a model from a directory that `save_mlm` wrote; ValueError where it is another model's."""
     weights = published_names(read_weights(folder), use_task_id=False)
     load_encoder(lm.encoder, weights, where=folder)
-    load_encoder(lm.predictions, head_weights(weights, lm.encoder, folder), where=folder)
+    head = head_weights(weights, lm.encoder, folder)
+    load_tensors(lm.predictions.state_dict(), head, where=folder)
     restore_tag_head(folder, lm)
 
 
@@ -273,4 +282,4 @@ def restore_tag_head(folder: str | Path, lm: MaskedLm) -> None:
     """Fills the head of the tags, if there is one; ValueError where it is another model's."""
     if lm.tag_head:
         path = Path(folder) / TAG_HEAD_FILE
-        load_encoder(lm.tag_head, read_safetensors(path), where=path)
+        load_tensors(lm.tag_head.state_dict(), read_safetensors(path), where=path)

@@ -1,6 +1,5 @@
 """From params.json and a built set to a model ready to be trained."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 from torch import nn
@@ -13,9 +12,10 @@ from ner.errors import DataError
 from ner.heads.losses import build_loss
 from ner.model.build import build_encoder, build_head, scheme_of
 from ner.model.depth import n_layers_of, train_from, unfrozen_depth
-from ner.model.directory import Model, open_encoder
+from ner.model.directory import open_encoder
 from ner.model.features import build_features
 from ner.model.manifest import check_model
+from ner.model.model import Model
 from ner.model.tagger import Tagger
 from ner.tags import TagSet, span_facts
 from ner.training.params import Config
@@ -44,9 +44,9 @@ def new_model(
     else:
         encoder, tokenizer, examples, report = fresh_encoder(config, train, checkpoint, where)
     if config.activation_checkpointing:
-        recompute(encoder, where)
-    limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
-    if config.max_len > limit:
+        encoder.recompute(where)
+    limit = encoder.max_positions
+    if limit and config.max_len > limit:
         raise DataError(
             f"{where}: max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
         )
@@ -54,10 +54,7 @@ def new_model(
     if unlisted := sorted(train.labels - set(labels)):
         raise DataError(f"{data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
     tag_set = TagSet.from_labels(labels, config.scheme or scheme_of(config.head))
-    try:
-        features = build_features(encoder, config.layers, config.context)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
+    features = build_features(encoder, config.layers, config.context, where=where)
     width = features.width if features else encoder.width
     facts = span_facts(sentence.spans for sentence in train.sentences)
     head = build_head(config.head, width, tag_set, dropout=config.head_dropout, facts=facts, where=where)
@@ -96,20 +93,9 @@ def fresh_encoder(
     encoder = build_encoder(config.encoder, vocab_size=len(tokenizer), where=where)
     examples = encode(train.sentences, tokenizer)
     report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
-    if hasattr(encoder, "prepare") and not checkpoint:
-        try:
-            report += encoder.prepare(tokenizer, examples.pieces)
-        except ValueError as error:  # a file of vectors
-            raise DataError(str(error)) from None
+    if not checkpoint:
+        report += encoder.prepare(tokenizer, examples.pieces)
     return encoder, tokenizer, examples, report
-
-
-def recompute(encoder: nn.Module, where: str) -> None:
-    """Activation checkpointing; DataError where the encoder keeps all it computes."""
-    if not hasattr(encoder, "recompute"):
-        name = encoder.file_prefix
-        raise DataError(f"{where}: activation_checkpointing: got True, expected false with encoder {name!r}")
-    encoder.recompute()
 
 
 def set_loss(head: nn.Module, config: Config, where: str) -> None:
@@ -126,9 +112,8 @@ def set_loss(head: nn.Module, config: Config, where: str) -> None:
 
 def check_dropout(encoder: nn.Module, config: Config, where: str) -> None:
     """DataError where R-Drop has two passes drawn together that no dropout sets apart."""
-    options = asdict(encoder.config) if config.full_finetuning else {}
-    shares = [config.head_dropout, *(value for name, value in options.items() if "dropout" in name)]
-    if config.rdrop and not any(shares):
+    has_dropout = config.head_dropout > 0 or (config.full_finetuning and encoder.has_dropout)
+    if config.rdrop and not has_dropout:
         raise DataError(f"{where}: rdrop: got {config.rdrop}, expected 0 where there is no dropout")
 
 
