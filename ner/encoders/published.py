@@ -1,6 +1,6 @@
 """Published checkpoints: their configs, and the names of their tensors.
 
-Whatever is wrong in a directory from elsewhere ends in a DataError of one line that names the file.
+Every error in a directory from elsewhere is a DataError of one line that names the file.
 (`ner.tensors` reads the weight files, and never runs pickled code.)
 """
 

@@ -33,25 +33,30 @@ MAX_HEADER = 4 * MIB  # bytes of a safetensors file's header; BERT-large's has 5
 
 def check_sizes(folder: Path) -> None:
     """DataError if a file is larger, or has more brackets or lines, than in any published model."""
-    for name, (n_bytes, n_brackets, n_lines) in TEXTS.items():
-        path = folder / name
-        if not path.exists():
-            continue
-        if not path.is_file():
-            raise DataError(f"{path}: got no regular file, expected one")
-        if path.stat().st_size > n_bytes:
-            raise DataError(f"{path}: got {path.stat().st_size:,} bytes, expected {n_bytes:,} at most")
-        text = path.read_bytes()
-        if n_brackets is not None and text.count(b"[") + text.count(b"{") > n_brackets:
-            raise DataError(f"{path}: got more than {n_brackets:,} brackets, expected a model's")
-        if text.count(b"\n") > n_lines:
-            raise DataError(f"{path}: got more than {n_lines:,} lines, expected a model's")
+    for name in TEXTS:
+        _check_text(folder / name)
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
             n_bytes = int.from_bytes(file.read(8), "little")
         if n_bytes > MAX_HEADER:
             expected = f"a whole safetensors file, with {MAX_HEADER:,} at most"
             raise DataError(f"{path}: got a header of {n_bytes:,} bytes, expected {expected}")
+
+
+def _check_text(path: Path) -> None:
+    """DataError if one of `TEXTS` exceeds its limits; no error if there is no such file."""
+    n_bytes, n_brackets, n_lines = TEXTS[path.name]
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise DataError(f"{path}: got no regular file, expected one")
+    if path.stat().st_size > n_bytes:
+        raise DataError(f"{path}: got {path.stat().st_size:,} bytes, expected {n_bytes:,} at most")
+    text = path.read_bytes()
+    if n_brackets is not None and text.count(b"[") + text.count(b"{") > n_brackets:
+        raise DataError(f"{path}: got more than {n_brackets:,} brackets, expected a model's")
+    if text.count(b"\n") > n_lines:
+        raise DataError(f"{path}: got more than {n_lines:,} lines, expected a model's")
 
 
 def write_manifest(folder: Path) -> None:
@@ -64,7 +69,7 @@ def write_manifest(folder: Path) -> None:
 def check_model(folder: Path) -> None:
     """If a model directory has a manifest, checks all its files except the state of its training."""
     if (folder / MANIFEST).exists():
-        check_sizes(folder)
+        _check_text(folder / MANIFEST)  # opening the directory checks the sizes of the others
         check_manifest(folder, without=STATE)
 
 
