@@ -10,7 +10,8 @@ from typing import ClassVar
 
 from ner.config import option, require
 from ner.encoders.base import DROPOUT, SIZE
-from ner.encoders.bert import ACTIVATIONS, Bert, BertConfig, layer_part
+from ner.encoders.bert import Bert, layer_part
+from ner.encoders.bert_config import ACTIVATIONS, BertConfig
 
 # name of a layer's part in `Bert.state_dict()` -> its name in a published file
 PUBLISHED_PARTS = {

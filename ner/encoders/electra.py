@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from ner.config import option
 from ner.encoders.base import SIZE
-from ner.encoders.bert import Bert, BertConfig
+from ner.encoders.bert import Bert
+from ner.encoders.bert_config import BertConfig
 
 
 @dataclass(frozen=True, kw_only=True)
