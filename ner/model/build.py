@@ -1,4 +1,4 @@
-"""Encoders and heads by their names and numbers."""
+"""Builds encoders and heads by their names in the registries."""
 
 from collections.abc import Mapping
 from dataclasses import fields
@@ -6,10 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from ner.config import from_mapping, locate_key
-from ner.encoders import ENCODERS
+from ner.encoders import ENCODERS, Encoder
 from ner.errors import DataError
 from ner.heads import HEADS
 from ner.heads.base import Head, HeadOptions
@@ -69,8 +67,11 @@ def scheme_of(head: str) -> str:
     return "BIOES" if head in HEADS and "BIOES" in HEADS[head].schemes else "BIO"
 
 
-def build_encoder(options: Mapping, *, vocab_size: int, where: str = "params") -> nn.Module:
-    """An encoder with random weights from the `encoder` key of params.json, which `where` names."""
+def build_encoder(options: Mapping, *, vocab_size: int, where: str = "params") -> Encoder:
+    """An encoder with random weights; `options` is the value of the key `encoder` of params.json.
+
+    DataError, beginning with `where` (and with the line, if that is a file), if a name or a value is wrong.
+    """
     options = dict(options)
     name = options.pop("name", None)
     if name not in list(ENCODERS):
