@@ -1,0 +1,242 @@
+"""Fine-tuning of a tagger: epochs, early stopping, and the scores of each epoch."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ner.annotations.spans import Scores, tag_counts
+from ner.data.batches import Batches
+from ner.model.depth import n_layers_of, train_from, unfrozen_depth
+from ner.model.directory import Model, restore_weights, save
+from ner.runtime import distributed
+from ner.runtime.devices import peak_memory
+from ner.runtime.logs import ProgressBar, log
+from ner.scoring.evaluate import evaluate
+from ner.scoring.tables import duration, per_type_table
+from ner.tags import Span
+from ner.training.averaging import WeightAverage
+from ner.training.epoch import epoch_steps, n_steps_an_epoch
+from ner.training.objectives import Objective
+from ner.training.optim import rate_factor
+from ner.training.params import Config
+from ner.training.run import Task
+from ner.training.step import check_finite, describe_skipped
+
+HEADLINE = "val_f1"  # key of metrics.jsonl by which the best epoch is chosen
+
+
+@dataclass
+class Patience:
+    """Early stopping: counts the epochs in a row that do not raise the best headline score by enough.
+
+    As in lemonhu/NER-BERT-pytorch.  Scores are fractions in [0, 1].
+    """
+
+    best_f1: float = -1.0
+    "highest headline score so far, F1 for spans; checkpoints know it by this name"
+    n_without_gain: int = 0
+
+    def update(self, score: float, gain: float) -> bool:
+        """Counts an epoch; True if its score is the best so far.  `gain`: the smallest rise that counts."""
+        is_best = score > self.best_f1
+        gained = score - max(self.best_f1, 0.0)  # a first score of 0 is the best so far, but no gain
+        self.n_without_gain = 0 if gained > 0 and gained >= gain else self.n_without_gain + 1
+        self.best_f1 = max(self.best_f1, score)
+        return is_best
+
+
+@dataclass(kw_only=True)
+class FineTuning(Task):
+    """The fine-tuning of one model, built by `ner.training.train`."""
+
+    counter = "epoch"
+
+    config: Config
+    model: Model
+    objective: Objective
+    train: Batches
+    val: Batches
+    record: Patience = field(default_factory=Patience)
+    average: WeightAverage | None = field(init=False)
+    _steps: Iterator[bool] | None = field(default=None, init=False)
+    "the rest of the epoch under way"
+    _epoch_is_done: bool = field(default=False, init=False)
+    _is_best: bool = field(default=False, init=False)
+    _predicted: list[list[Span]] = field(default_factory=list, init=False)
+    _scores: Scores | None = field(default=None, init=False)
+    _began: float = field(default=0.0, init=False)
+    "when the epoch would have begun if it had never been interrupted"
+    _bars: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
+    _bar: ProgressBar | None = field(default=None, init=False)
+
+    def __post_init__(self):
+        self.average = WeightAverage(self.model.tagger, self.config.ema) if self.config.ema else None
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return n_steps_an_epoch(self.train, self.config.gradient_accumulation_steps)
+
+    def rate(self, step: int) -> float:
+        """Factor of every peak learning rate at an optimiser step."""
+        config = self.config
+        n_steps = self.steps_an_epoch * config.epoch_num
+        return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
+
+    def running(self) -> contextlib.AbstractContextManager:
+        return self._bars
+
+    def is_over(self) -> bool:
+        """True after the last epoch, or if patience has run out."""
+        return self.progress.epoch >= self.config.epoch_num or self._is_out_of_patience()
+
+    def _is_out_of_patience(self) -> bool:
+        config = self.config
+        return (
+            self.record.n_without_gain >= config.patience_num and self.progress.epoch > config.min_epoch_num
+        )
+
+    def take_step(self) -> None:
+        progress = self.progress
+        if self._steps is None:
+            self._begin_epoch()
+        self._epoch_is_done = not next(self._steps, False)
+        if self._epoch_is_done:
+            return
+        self._bar.step(progress.loss)
+        progress.seconds = time.perf_counter() - self._began
+        if self.average:
+            self.average.update(progress.step)
+
+    def _begin_epoch(self) -> None:
+        config, progress = self.config, self.progress
+        if config.unfreeze_every:
+            tagger, epoch = self.model.tagger, progress.epoch
+            n_layers, every = n_layers_of(tagger), config.unfreeze_every
+            train_from(
+                tagger, unfrozen_depth(epoch, n_layers=n_layers, every=every, frozen=config.n_frozen)
+            )
+        self._began = time.perf_counter() - progress.seconds
+        title = f"epoch {progress.epoch + 1}/{config.epoch_num}"
+        self._bar = self._bars.enter_context(ProgressBar(self.steps_an_epoch, title, self.show_progress))
+        self._bar.start(progress.step - progress.epoch * self.steps_an_epoch)
+        self._steps = epoch_steps(
+            self.replicas or self.model.tagger,
+            self.train,
+            self.update,
+            progress,
+            rate=self.rate,
+            accumulation=config.gradient_accumulation_steps,
+            objective=self.objective,
+        )
+
+    def must_evaluate(self) -> bool:
+        """True after an epoch.  A signal after its last step still stops the run before the evaluation."""
+        return self._epoch_is_done
+
+    def evaluate(self) -> dict:
+        self._bars.close()
+        progress, config = self.progress, self.config
+        seconds = time.perf_counter() - self._began
+        shared = distributed.world_size() > 1
+        replicas = None if shared else self.replicas
+        with self._averaged():
+            scores, val_loss, predicted = evaluate(
+                self.model, self.val, device=self.device, replicas=replicas, shared=shared
+            )
+        check_finite(val_loss, f"on val, epoch {progress.epoch + 1}, step {progress.step}")
+        self._scores, self._predicted = scores, predicted
+        line = {
+            "epoch": progress.epoch + 1,
+            "train_loss": progress.loss,
+            "val_loss": val_loss,
+            **val_scores(scores),
+            "learning_rate": config.learning_rate * self.rate(progress.step - 1),
+            "seconds": round(seconds, 2),
+            "tokens_per_second": round(progress.n_tokens / seconds, 1),
+            "peak_memory_mb": round(distributed.largest([peak_memory(self.device)])[0], 1),
+        }
+        self._is_best = self.record.update(line[HEADLINE], config.patience / 100)
+        return line
+
+    def report(self, line: dict) -> None:
+        whole = time.perf_counter() - self._began
+        log.info(
+            f"epoch {line['epoch']}/{self.config.epoch_num}"
+            f"  loss {line['train_loss']:.4f} (val {line['val_loss']:.4f})"
+            f"  val P {100 * line['val_precision']:.2f} R {100 * line['val_recall']:.2f}"
+            f" F1 {100 * line['val_f1']:.2f}{' (best)' if self._is_best else ''}"
+            f"  accuracy {100 * line['val_accuracy']:.2f} (all O: {100 * line['val_accuracy_all_o']:.2f})"
+            f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
+            f"  {duration(line['seconds'])}, {duration(whole * (self.config.epoch_num - line['epoch']))} left"
+            f"{describe_skipped(self.progress, self.update)}"
+        )
+        if line[HEADLINE] == 0:
+            log.info(self._why_nothing())
+        elif self._is_best:
+            log.info(per_type_table(self._scores))
+        self.progress.next_epoch()
+        self._steps = None
+
+    def _why_nothing(self) -> str:
+        gold = tag_counts(s.spans for s in self.val.sentences)
+        found = tag_counts(self._predicted)
+        cause = (
+            "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
+            if found
+            else f"nothing but O is predicted: too few steps so far ({self.progress.step}; a lower "
+            f"batch_size makes more), or learning_rate {self.config.learning_rate:g} is too low for an "
+            "encoder without pretraining (try 1e-4 to 1e-3) or too high for a pretrained one (try 2e-5), "
+            "or tags that do not fit the sentences"
+        )
+        return (
+            f"val F1 is 0. Gold tags: {dict(gold.most_common())}; predicted tags besides O: "
+            f"{dict(found.most_common()) or 'none'}. Likely cause: {cause}"
+        )
+
+    def must_save(self) -> bool:
+        """True after an epoch, and every `save_steps` inside one."""
+        progress, every = self.progress, self.config.save_steps
+        if progress.batch == 0:
+            return True
+        return bool(every) and progress.step % every == 0 and progress.batch < len(self.train)
+
+    def note_best(self) -> bool:
+        return self._is_best
+
+    def _averaged(self) -> contextlib.AbstractContextManager:
+        return self.average.in_place() if self.average else contextlib.nullcontext()
+
+    def write_model(self, folder: Path) -> None:
+        with self._averaged():
+            save(folder, self.model)
+        if self.average:
+            self.average.save(folder)
+
+    def read_model(self, folder: Path) -> None:
+        restore_weights(folder, self.model.tagger)
+        if self.average:
+            self.average.restore(folder)
+
+    def describe_position(self) -> str:
+        if self.progress.epoch >= self.config.epoch_num:
+            return f"all {self.config.epoch_num} epochs are done, nothing is left to do"
+        at = f", batch {self.progress.batch}" if self.progress.batch else ""
+        return f"going on with epoch {self.progress.epoch + 1}{at}"
+
+    def finish(self) -> None:
+        if self.progress.epoch < self.config.epoch_num:
+            log.info(f"stopped early: {self.record.n_without_gain} epochs without gain")
+        log.info(f"best val F1 {100 * self.record.best_f1:.2f}; the model is {self.directory / 'best'}")
+
+
+def val_scores(scores: Scores) -> dict[str, float]:
+    """Scores of an epoch by their keys in metrics.jsonl, fractions; HEADLINE is one of the keys."""
+    return {
+        "val_precision": scores.total.precision,
+        "val_recall": scores.total.recall,
+        "val_f1": scores.total.f1,
+        "val_accuracy": scores.accuracy,
+        "val_accuracy_all_o": scores.accuracy_all_o,
+    }
