@@ -88,12 +88,12 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None) -> None:
-    with distributed.group(), contextlib.ExitStack() as held:
+    with distributed.process_group(), contextlib.ExitStack() as held:
         if args.seeds:
             return run_series(args)
         with distributed.synchronised():
             device, precision = devices.device_and_precision(args)
-            device = distributed.own_device(device)
+            device = distributed.local_device(device)
             config = load_config(args.params, args.set)
             ways = ways_of_running(args, precision)
             objective = build_objective(asdict(config), ways=ways, where=str(args.params))
@@ -187,7 +187,7 @@ def begin(
     log.info(
         f"{len(train.sentences)} + {len(val.sentences)} sentences, {resolved['n_parameters']} parameters, "
         f"{experiment.steps_an_epoch} steps an epoch of {budget} pieces each, {precision} on {device}"
-        f"{distributed.in_words()}"
+        f"{distributed.describe_processes()}"
     )
     return experiment, soft_labels
 
@@ -195,7 +195,7 @@ def begin(
 def share(args: argparse.Namespace, experiment: Experiment) -> None:
     """Makes this process one of several that train, with random numbers of its own."""
     some_unused = experiment.config.unfreeze_every > 0
-    experiment.replicas = distributed.share(experiment.model.tagger, some_unused=some_unused)
+    experiment.replicas = distributed.wrap(experiment.model.tagger, some_unused=some_unused)
     distributed.seed_others(args.seed, experiment.progress.step)
 
 

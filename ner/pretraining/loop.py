@@ -138,7 +138,7 @@ class Pretraining:
 
     def _check_stop(self, is_saved: bool) -> None:
         """After a signal: a checkpoint that is not evaluated, as the run without a break has none here."""
-        number = int(distributed.largest([self.stop.number])[0])
+        number = int(distributed.all_max([self.stop.number])[0])
         if number:
             self._read_losses()
             if not is_saved:
@@ -148,7 +148,7 @@ class Pretraining:
     def _lap(self) -> float:
         """Seconds since it was last asked, which count as part of the run; the slowest process's."""
         now = self.clock()
-        (seconds,), self._lap_began = distributed.largest([now - self._lap_began]), now
+        (seconds,), self._lap_began = distributed.all_max([now - self._lap_began]), now
         self.account.seconds += seconds
         return seconds
 
@@ -169,7 +169,7 @@ class Pretraining:
         Of several processes one that has no batch takes part with one in which there is nothing to guess.
         """
         model, config, account = self.replicas or self.model.lm, self.config, self.account
-        n_batches, n_masked, n_tags, n_pieces = map(int, distributed.total(sizes(group)))
+        n_batches, n_masked, n_tags, n_pieces = map(int, distributed.all_sum(sizes(group)))
         set_rates(self.optimizer, rate)
         self.optimizer.zero_grad(set_to_none=True)
         loss_sums = torch.zeros(2, device=self.device)
@@ -197,7 +197,7 @@ class Pretraining:
     def _read_losses(self) -> float:
         """Adds up the losses of the last steps; the mean since the last evaluation, nats a hidden piece."""
         account = self.account
-        losses = iter(distributed.total([x for _, pair in self._pending for x in pair.tolist()]))
+        losses = iter(distributed.all_sum([x for _, pair in self._pending for x in pair.tolist()]))
         for (where, _), loss, tag_loss in zip(self._pending, losses, losses, strict=True):
             check_finite(loss + tag_loss, where)
             account.interval_loss += loss
@@ -310,7 +310,7 @@ def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> dic
         n_tags += batch.n_tags
     lm.train(was_training)
     names = ("loss", "masked_accuracy", "tag_loss", "tag_accuracy")
-    *totals, n_masked, n_tags = distributed.total([*sums.tolist(), n_masked, n_tags])
+    *totals, n_masked, n_tags = distributed.all_sum([*sums.tolist(), n_masked, n_tags])
     counts = (n_masked, n_masked, n_tags, n_tags)
     return {name: x / max(1, n) for name, x, n in zip(names, totals, counts, strict=True)}
 

@@ -115,7 +115,7 @@ class Experiment:
 
     def _stop_number(self) -> int:
         """That of a signal which any of the processes got, or 0."""
-        return int(distributed.largest([self.stop.number])[0])
+        return int(distributed.all_max([self.stop.number])[0])
 
     def _check_stop(self, number: int) -> None:
         if number:
@@ -176,7 +176,7 @@ class Experiment:
             "learning_rate": config.learning_rate * self.rate(self.progress.step - 1),
             "seconds": round(seconds, 2),
             "tokens_per_second": round(self.progress.n_tokens / seconds, 1),
-            "peak_memory_mb": round(distributed.largest([peak_memory(self.device)])[0], 1),
+            "peak_memory_mb": round(distributed.all_max([peak_memory(self.device)])[0], 1),
         }
         if distributed.is_first():
             add_metrics(self.directory, line)

@@ -93,7 +93,7 @@ def train_epoch(
             loss = objective(model, loader.collate(group[number]).to(device))
             scaler.scale(loss * weight / n_tokens).backward()
             losses[number] += loss.item() if weight else 0.0
-        losses = distributed.total(losses)
+        losses = distributed.all_sum(losses)
         for number, value in enumerate(losses, start=first + 1):
             check_finite(value, f"epoch {progress.epoch + 1}, batch {number}, step {progress.step + 1}")
         if scaler.is_enabled():  # of the steps before: the device has done them
