@@ -83,8 +83,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     with distributed.process_group(), contextlib.ExitStack() as held:
         with distributed.synchronised():
-            device, precision = devices.device_and_precision(args)
-            device = distributed.local_device(device)
+            machine = devices.choose_machine(args)
+            device, precision = distributed.local_device(machine.device), machine.precision
             config = load_pretrain_config(find_params(args), args.set)
             if args.out_dir.exists() and not args.out_dir.is_dir():
                 raise DataError(f"{args.out_dir}: is a file, expected a folder")

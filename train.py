@@ -92,8 +92,8 @@ def main(args: argparse.Namespace, after_epoch: Callable[[], None] | None = None
         if args.seeds:
             return run_series(args)
         with distributed.synchronised():
-            device, precision = devices.device_and_precision(args)
-            device = distributed.local_device(device)
+            machine = devices.choose_machine(args)
+            device, precision = distributed.local_device(machine.device), machine.precision
             config = load_config(args.params, args.set)
             ways = ways_of_running(args, precision)
             objective = build_objective(asdict(config), ways=ways, where=str(args.params))
