@@ -26,7 +26,6 @@ from ner.data.windows import Windows
 from ner.errors import DataError
 from ner.model.directory import Model, load, resolve_model_dir
 from ner.model.tagger import Tagger
-from ner.pretraining.plaintext import read_lines
 from ner.runtime import devices, distributed, logs, program, seeds
 from ner.runtime.logs import log
 from ner.scoring.evaluate import missed_gold, unread_gold
@@ -235,7 +234,7 @@ def ask_teacher(args: argparse.Namespace, config: Config, model: Model, examples
     """What the teacher says of train and of the unlabelled text, asked once for a whole series or search."""
     teacher = load(resolve_model_dir(args.teacher))
     teacher.tagger.to(model.tagger.device).precision = model.tagger.precision
-    lines = (line for _, line in read_lines(args.unlabelled)) if args.unlabelled else ()
+    lines = (line for _, line in files.read_compressed_lines(args.unlabelled)) if args.unlabelled else ()
     temperature = config.distillation_temperature
     try:
         check_pair(teacher, model)
