@@ -48,7 +48,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    device, precision = devices.device_and_precision(args)
+    machine = devices.choose_machine(args)
     logs.start_log()
     split = read_split(args.data_dir, args.split)
     out_dir = args.out_dir or args.model_dir
@@ -65,14 +65,14 @@ def main(args: argparse.Namespace) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
     for line in (*model.report, *missed_gold(model.tagger.head, split)):
         log.info(line)
-    model.tagger.to(device).precision = precision
-    model.tagger.max_cells = args.batch_tokens
-    loader = annotated_loader(model, split.sentences, batch_tokens=args.batch_tokens)
+    model.tagger.to(machine.device).precision = machine.precision
+    model.tagger.max_cells = machine.batch_tokens
+    loader = annotated_loader(model, split.sentences, batch_tokens=machine.batch_tokens)
     for line in unread_gold(loader, args.split):
         log.info(line)
     margins = Margins(model, len(split.sentences))
     options = {"on_batch": margins} if args.audit else {}
-    scores, loss, predicted = evaluate(model, loader, device=device, **options)
+    scores, loss, predicted = evaluate(model, loader, device=machine.device, **options)
     if scores.total.n_gold != split.n_entities or scores.n_sentences != len(split.sentences):
         raise DataError(f"{scores.total.n_gold} entities scored, expected {split.n_entities} as in the file")
     summary = scores.summary() | {"loss": loss}

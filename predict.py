@@ -9,7 +9,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from ner import files
@@ -98,7 +97,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     devices.bound_kernels()
-    device, precision = devices.device_and_precision(args)
+    machine = devices.choose_machine(args)
     logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
@@ -108,13 +107,13 @@ def main(args: argparse.Namespace) -> None:
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise DataError(f"--text: not utf-8, got {text!a}")
     if args.vectors and args.output is not None and args.output.suffix == ".npy":
-        model = open_vectors(args, device, precision)
-        found = read_vectors(args, model, device)
+        model = open_vectors(args, machine)
+        found = read_vectors(args, model, machine)
         n_texts = write_npy(args.output, found, width_of(model.tagger), tokens=args.vectors == "tokens")
         log.info(f"{n_texts} texts written to {args.output}")
         return
     answer = vectors if args.vectors else fill if args.fill_mask else tag
-    answers = answer(args, device, precision)
+    answers = answer(args, machine)
     if args.output is None:
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
         write(answers, sys.stdout)
@@ -124,7 +123,7 @@ def main(args: argparse.Namespace) -> None:
         log.info(f"written to {args.output}")
 
 
-def tag(args: argparse.Namespace, device: torch.device, precision: str) -> Iterator[dict]:
+def tag(args: argparse.Namespace, machine: devices.Machine) -> Iterator[dict]:
     """The entities of every text or sentence."""
     sentences = read_split(args.data_dir, args.split).sentences if args.data_dir else None
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
@@ -134,51 +133,51 @@ def tag(args: argparse.Namespace, device: torch.device, precision: str) -> Itera
             f"long_text {model.long_text}: of a text of more than {model.windows.capacity} pieces the others "
             "are not read; --long_text windows reads all"
         )
-    prepare(model, args, device, precision)
-    options = {"device": device, "batch_tokens": args.batch_tokens}
+    prepare(model, args, machine)
+    options = {"device": machine.device, "batch_tokens": machine.batch_tokens}
     if sentences is not None:
         return tag_sentences(model, sentences, **options)
     return tag_texts(model, read_texts(args), chunk_texts=args.chunk, **options)
 
 
-def prepare(model: Model, args: argparse.Namespace, device: torch.device, precision: str) -> None:
-    model.tagger.to(device).precision = precision
-    model.tagger.max_cells = args.batch_tokens
+def prepare(model: Model, args: argparse.Namespace, machine: devices.Machine) -> None:
+    model.tagger.to(machine.device).precision = machine.precision
+    model.tagger.max_cells = machine.batch_tokens
     if args.compile:
         compile_encoder(model.tagger)
 
 
-def fill(args: argparse.Namespace, device: torch.device, precision: str) -> Iterator[dict]:
+def fill(args: argparse.Namespace, machine: devices.Machine) -> Iterator[dict]:
     """The likeliest pieces for each [MASK] of every text."""
     model = load_mlm(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit or "")
-    model.lm.to(device).precision = precision
+    model.lm.to(machine.device).precision = machine.precision
     return fill_texts(model, read_texts(args))
 
 
-def open_vectors(args: argparse.Namespace, device: torch.device, precision: str) -> Model:
+def open_vectors(args: argparse.Namespace, machine: devices.Machine) -> Model:
     """The encoder of the model directory and what is taken of it."""
     layers = args.layers or "last"
     layers = int(layers) if layers.isdecimal() else layers
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = open_for_vectors(model_dir, layers=layers, unit=args.unit, max_len=args.max_len)
-    prepare(model, args, device, precision)
+    prepare(model, args, machine)
     return model
 
 
-def read_vectors(args: argparse.Namespace, model: Model, device: torch.device) -> Iterator[TextVectors]:
+def read_vectors(args: argparse.Namespace, model: Model, machine: devices.Machine) -> Iterator[TextVectors]:
     return vectors_of(
         model,
         read_texts(args),
         pooling=args.vectors,
-        device=device,
-        batch_tokens=args.batch_tokens,
+        device=machine.device,
+        batch_tokens=machine.batch_tokens,
         chunk_texts=args.chunk,
     )
 
 
-def vectors(args: argparse.Namespace, device: torch.device, precision: str) -> Iterator[dict]:
+def vectors(args: argparse.Namespace, machine: devices.Machine) -> Iterator[dict]:
     """The vector of every text, or those of its tokens."""
-    return map(as_json, read_vectors(args, open_vectors(args, device, precision), device))
+    return map(as_json, read_vectors(args, open_vectors(args, machine), machine))
 
 
 def read_texts(args: argparse.Namespace) -> Iterable[str]:

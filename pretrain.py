@@ -81,10 +81,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    with distributed.group(), contextlib.ExitStack() as held:
+    with distributed.process_group(), contextlib.ExitStack() as held:
         with distributed.synchronised():
-            device, precision = devices.device_and_precision(args)
-            device = distributed.own_device(device)
+            machine = devices.choose_machine(args)
+            device, precision = distributed.local_device(machine.device), machine.precision
             config = load_pretrain_config(find_params(args), args.set)
             if args.out_dir.exists() and not args.out_dir.is_dir():
                 raise DataError(f"{args.out_dir}: is a file, expected a folder")
@@ -93,7 +93,7 @@ def main(args: argparse.Namespace) -> None:
             check_out_dir(args)
             pretraining = begin(args, config, device, precision)
         if distributed.world_size() > 1:
-            pretraining.replicas = distributed.share(pretraining.model.lm, some_unused=False)
+            pretraining.replicas = distributed.wrap(pretraining.model.lm, some_unused=False)
             distributed.seed_others(args.seed, pretraining.progress.step)
         pretraining.run()
 
@@ -160,7 +160,8 @@ def begin(
     log.info(
         f"{text.n_lines} lines, {len(text.pieces) - text.n_lines} pieces of a vocabulary of "
         f"{len(model.tokenizer)}, {len(val.stream.lengths)} lines held out; {resolved['n_parameters']} "
-        f"parameters, {len(train.epoch(0))} batches an epoch, {precision} on {device}{distributed.in_words()}"
+        f"parameters, {len(train.epoch(0))} batches an epoch, {precision} on {device}"
+        f"{distributed.describe_processes()}"
     )
     return pretraining
 

@@ -56,7 +56,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def read_settings(args: argparse.Namespace) -> Settings:
     """The settings that the arguments ask for; all processes call it."""
-    device, precision = devices.device_and_precision(args)
+    machine = devices.choose_machine(args)
     return Settings(
         directory=args.model_dir,
         params=args.model_dir / "params.json",
@@ -67,8 +67,8 @@ def read_settings(args: argparse.Namespace) -> Settings:
         seed=args.seed,
         restore=args.restore_file,
         overwrite=args.overwrite,
-        device=distributed.own_device(device),
-        precision=precision,
+        device=distributed.local_device(machine.device),
+        precision=machine.precision,
         teacher=args.teacher,
         unlabelled=args.unlabelled,
         multi_gpu=args.multi_gpu,
@@ -77,7 +77,7 @@ def read_settings(args: argparse.Namespace) -> Settings:
 
 
 def main(args: argparse.Namespace) -> None:
-    with distributed.group():
+    with distributed.process_group():
         with distributed.synchronised():
             settings = read_settings(args)
         if args.seeds:

@@ -89,14 +89,17 @@ def compare(
     chosen = evenly_spaced(fitting, lambda sentence: len(sentence.tokens), args.sentences)
     chosen = [chosen[i] for i in np.random.default_rng(args.seed).permutation(len(chosen))]
     n_characters = sum(len(token) for sentence in chosen for token in sentence.tokens)
-    arms: dict[str, Arm] = {"ceiling": ceiling(sizes, args.batch_tokens, device)}
+    budget = devices.choose_batch_tokens(args.batch_tokens, device)
+    arms: dict[str, Arm] = {"ceiling": ceiling(sizes, budget, device)}
     truth: tuple[Tags, ...] = ()
     if rivals:
-        arms |= hf_arms(args, model_dir, chosen, device)
-        truth = hf_truth(args, model_dir, chosen, device)
-    arms[OURS] = our_arm(args, model, chosen, device)
+        arms |= hf_arms(model_dir, chosen, device, budget)
+        truth = hf_truth(model_dir, chosen, device, budget)
+    arms[OURS] = our_arm(model, chosen, device, budget)
     if args.compile:
-        arms[COMPILED] = our_arm(args, compiled(inputs.open_model(model_dir, device, "bf16")), chosen, device)
+        arms[COMPILED] = our_arm(
+            compiled(inputs.open_model(model_dir, device, "bf16")), chosen, device, budget
+        )
     measured = interleave(arms, rounds=args.rounds)
     peak = arms["ceiling"].flop / measured.pop("ceiling").median
     per_second = {name: n_characters / m.median for name, m in measured.items()}
@@ -118,7 +121,7 @@ def compare(
         }
         rows.append({column: value for column, value in row.items() if value is not None})
     if truth:
-        exact = our_arm(args, inputs.open_model(model_dir, device, "fp32"), chosen, device)
+        exact = our_arm(inputs.open_model(model_dir, device, "fp32"), chosen, device, budget)
         agreement["this code, fp32"] = same_share(exact()[1], truth[True])
         exactly = report.percent(agreement["this code, fp32"], 3)
         print(f"{size}: in fp32 this code gives {exactly} of the tokens the tag of HF fp32\n")
@@ -171,8 +174,8 @@ def compiled(model: Model) -> Model:
     return model
 
 
-def our_arm(args, model: Model, sentences: list[Sentence], device: torch.device) -> Arm:
-    tag = timed(lambda: list(tag_sentences(model, sentences, device=device, batch_tokens=args.batch_tokens)))
+def our_arm(model: Model, sentences: list[Sentence], device: torch.device, batch_tokens: int) -> Arm:
+    tag = timed(lambda: list(tag_sentences(model, sentences, device=device, batch_tokens=batch_tokens)))
 
     def arm() -> tuple[float, Tags]:
         seconds, answers = tag()
@@ -207,7 +210,9 @@ def hf_model(model_dir: Path, dtype: torch.dtype, device: torch.device) -> torch
     return AutoModelForTokenClassification.from_pretrained(model_dir, dtype=dtype).to(device).eval()
 
 
-def hf_arms(args, model_dir: Path, sentences: list[Sentence], device: torch.device) -> dict[str, Arm]:
+def hf_arms(
+    model_dir: Path, sentences: list[Sentence], device: torch.device, batch_tokens: int
+) -> dict[str, Arm]:
     arms = {
         PIPELINE: pipeline_arm(model_dir, sentences, device, torch.float32, 1),
         f"{PIPELINE} bf16": pipeline_arm(model_dir, sentences, device, torch.bfloat16, 1),
@@ -217,7 +222,9 @@ def hf_arms(args, model_dir: Path, sentences: list[Sentence], device: torch.devi
     names = model.config.id2label
 
     def tag() -> Tags:
-        rows = sorted_loop(args, model, tokenizer, sentences, lambda logits: logits.argmax(-1).tolist())
+        rows = sorted_loop(
+            model, tokenizer, sentences, batch_tokens, lambda logits: logits.argmax(-1).tolist()
+        )
         return [[names[number] for number in row] for row in rows]
 
     return arms | {LOOP: timed(tag)}
@@ -244,12 +251,14 @@ def pipeline_arm(
 
 
 @torch.inference_mode()
-def sorted_loop(args, model, tokenizer, sentences: list[Sentence], read: Callable) -> list:
+def sorted_loop(
+    model, tokenizer, sentences: list[Sentence], batch_tokens: int, read: Callable[[torch.Tensor], Sequence]
+) -> list:
     """What `read` makes of the logits (rows, pieces, tags) of each batch, specials and padding cut off."""
     texts, found = [text_of(sentence) for sentence in sentences], [None] * len(sentences)
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i].tokens), reverse=True)
     while order:
-        rows = max(1, args.batch_tokens // (len(sentences[order[0]].tokens) + 2))
+        rows = max(1, batch_tokens // (len(sentences[order[0]].tokens) + 2))
         batch, order = order[:rows], order[rows:]
         tensors = tokenizer([texts[i] for i in batch], padding=True, return_tensors="pt").to(model.device)
         for i, row in zip(batch, read(model(**tensors).logits), strict=True):
@@ -257,10 +266,13 @@ def sorted_loop(args, model, tokenizer, sentences: list[Sentence], read: Callabl
     return found
 
 
-def hf_truth(args, model_dir: Path, sentences: list[Sentence], device: torch.device) -> tuple[Tags, Tags]:
+def hf_truth(
+    model_dir: Path, sentences: list[Sentence], device: torch.device, batch_tokens: int
+) -> tuple[Tags, Tags]:
     """transformers in fp32: the best tag of each token; the best legal path."""
     model = hf_model(model_dir, torch.float32, device)
-    logits = sorted_loop(args, model, hf_tokenizer(model_dir), sentences, lambda x: x.double().cpu().numpy())
+    tokenizer = hf_tokenizer(model_dir)
+    logits = sorted_loop(model, tokenizer, sentences, batch_tokens, lambda x: x.double().cpu().numpy())
     ours = load(model_dir)
     names, transitions = ours.tag_set.tags, viterbi.legal_transitions(ours.tag_set)
     best = [[names[number] for number in row.argmax(-1)] for row in logits]

@@ -91,13 +91,11 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
 
 
 def start(args: argparse.Namespace) -> torch.device:
-    """Sets seed and threads, and a `batch_tokens` that was not given; the device."""
+    """Sets the seed and torch's threads; returns the device."""
     seeds.set_seed(args.seed)
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = devices.pick_device(args.device)
-    devices.settle_batch_tokens(args, device)
-    return device
+    return devices.pick_device(args.device)
 
 
 def size_name(name: str) -> str:

@@ -54,16 +54,23 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     if did_work(args, work):
         return
-    inputs.start(args)
+    device = inputs.start(args)
     before = report.machine()
     names = [RIVAL, OURS] if inputs.has_rivals("transformers") else [OURS]
     sentences = inputs.read(args, "train")
     with tempfile.TemporaryDirectory() as folder:
-        tables = [table(args, size, sentences, Path(folder) / size, names) for size in args.sizes]
+        budgets = {
+            "training": args.training_tokens,
+            "prediction": devices.choose_batch_tokens(args.batch_tokens, device),
+        }
+        tables = [table(args, size, sentences, Path(folder) / size, names, budgets) for size in args.sizes]
     report.finish(args, before, tables)
 
 
-def table(args, size: str, sentences: list[Sentence], model_dir: Path, names: list[str]) -> dict:
+def table(
+    args, size: str, sentences: list[Sentence], model_dir: Path, names: list[str], budgets: dict[str, int]
+) -> dict:
+    """Measures all lengths of one size; `budgets` are the pieces a batch by kind of work."""
     inputs.write_model(model_dir, inputs.SIZES[size], args, sentences)
     cases = [(what, length, name) for what in WORK for length in args.lengths for name in names]
     measured: dict[tuple, list[dict]] = {case: [] for case in cases}
@@ -72,7 +79,7 @@ def table(args, size: str, sentences: list[Sentence], model_dir: Path, names: li
             values = {"what": what, "length": length, "arm": name, "model_dir": str(model_dir)}
             values |= {"data_dir": str(args.data_dir.resolve()), "n_batches": args.batches}
             values |= {name: getattr(args, name) for name in ("threads", "device", "seed")}
-            values["batch_tokens"] = args.training_tokens if what == "training" else args.batch_tokens
+            values["batch_tokens"] = budgets[what]
             found = in_process("benchmarks.lengths", values)
             measured[what, length, name].append(found)
             say(f"round {number + 1} of {args.rounds}  {what} {length} {name}: {found['seconds']:.2f} s")

@@ -29,6 +29,7 @@ from ner.errors import DataError
 from ner.inference.texts import tag_sentences
 from ner.runtime import devices, program
 
+CPU = torch.device("cpu")
 PRODUCTS, COMPILED, OTHER, OUTSIDE = "matrix products", "compiled", "other operators", "Python and numpy"
 KINDS = {  # the first of which a part stands in the operator's name
     PRODUCTS: ("addmm", "::mm", "bmm", "_linear_pointwise"),
@@ -83,21 +84,21 @@ def main(args: argparse.Namespace) -> None:
 
 def training(args: argparse.Namespace, model_dir: Path, sentences: list) -> Callable[[], None]:
     """Steps of training in bf16, the optimiser's first besides."""
-    model = inputs.open_model(model_dir, torch.device("cpu"), "bf16")
+    model = inputs.open_model(model_dir, CPU, "bf16")
     examples, windows = encode(sentences, model.tokenizer), Windows(args.max_len)
     budget = token_budget(examples, windows, args.batch_size)
     loader = some_batches(examples, model, windows, batch_tokens=budget, n=args.batches, seed=args.seed)
-    return lambda: our_steps(model.tagger, loader, torch.device("cpu"))
+    return lambda: our_steps(model.tagger, loader, CPU)
 
 
 def prediction(
     args: argparse.Namespace, model_dir: Path, sentences: list, prepare: Callable = lambda model: model
 ) -> Callable[[], None]:
     """Sentences to entities in bf16."""
-    model = prepare(inputs.open_model(model_dir, torch.device("cpu"), "bf16"))
+    model = prepare(inputs.open_model(model_dir, CPU, "bf16"))
     fitting = same_pieces(sentences, model, model_dir, rivals=False)
     chosen = evenly_spaced(fitting, lambda sentence: len(sentence.tokens), args.sentences)
-    options = {"device": torch.device("cpu"), "batch_tokens": args.batch_tokens}
+    options = {"device": CPU, "batch_tokens": devices.choose_batch_tokens(args.batch_tokens, CPU)}
     return lambda: list(tag_sentences(model, chosen, **options))
 
 

@@ -34,10 +34,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    device, precision = devices.device_and_precision(args)
+    machine = devices.choose_machine(args)
     split = read_split(args.data_dir, args.split)
     model = load(resolve_model_dir(args.model_dir, args.restore_file))
-    model.tagger.to(device).precision = precision
+    model.tagger.to(machine.device).precision = machine.precision
     max_len = args.max_len or model.max_len
     examples = encode(split.sentences, model.tokenizer)
     long = [split.sentences[i] for i in (examples.n_pieces > max_len - 2).nonzero()[0]]
@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> None:
         raise DataError(
             f"{args.data_dir / args.split}: no sentence over {max_len - 2} pieces, lower --max_len"
         )
-    found = [entities(model, long, Windows(max_len, overlap), device) for overlap in cuts(max_len)]
+    found = [entities(model, long, Windows(max_len, overlap), machine.device) for overlap in cuts(max_len)]
     both, either = found[0] & found[1], found[0] | found[1]
     print(
         f"{len(long)} sentences over {max_len - 2} pieces, {len(found[0])} and {len(found[1])} entities; "

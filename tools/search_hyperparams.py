@@ -81,7 +81,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    distributed.expect_one("a search")
+    distributed.refuse_torchrun("a search")
     logs.start_log()
     params = args.model_dir / "params.json"
     space = parse_space(args.set)

@@ -12,7 +12,7 @@ from ner.data.build import Dataset
 from ner.data.sentence import SPLITS, UNITS, Sentence, Split, escape, unescape
 from ner.data.words import guess_unit_of_tokens
 from ner.errors import DataError
-from ner.files import _lines, read_json
+from ner.files import read_json, read_text_lines
 from ner.tags import Span, TagSet
 
 GOLD = ("tags.txt", "entities.jsonl")  # of a split, one of them
@@ -32,7 +32,7 @@ def read_split(data_dir: str | Path, split: str) -> Split:
         known = [name for name in SPLITS if (Path(data_dir) / name).is_dir()]
         expected = f"one of {', '.join(known)}" if known else "a set made by build_dataset.py"
         raise DataError(f"{folder}: no such split, expected {expected}")
-    tokens = [_read_tokens(path, i, line) for i, line in enumerate(_lines(path), start=1)]
+    tokens = [_read_tokens(path, i, line) for i, line in enumerate(read_text_lines(path), start=1)]
     if not tokens:
         raise DataError(f"{path}: empty, expected one sentence a line")
     gold = [folder / name for name in GOLD if (folder / name).exists()]
@@ -58,7 +58,7 @@ def _read_tokens(path: Path, number: int, line: str) -> tuple[str, ...]:
 
 
 def _gold_lines(path: Path, sentences_path: Path, n_sentences: int) -> list[str]:
-    lines = _lines(path)
+    lines = read_text_lines(path)
     if len(lines) != n_sentences:
         raise DataError(f"{path}: {len(lines)} lines, expected {n_sentences} as in {sentences_path}")
     return lines
@@ -142,7 +142,7 @@ def read_labels(data_dir: str | Path) -> list[str]:
     """Entity types of a built set, sorted, from `<data_dir>/tags.txt`."""
     path = Path(data_dir) / "tags.txt"
     first_seen: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
+    for number, line in enumerate(read_text_lines(path), start=1):
         if line.strip():
             first_seen.setdefault(line.strip(), number)
     labels = list(tag_set_of(first_seen, path).labels)

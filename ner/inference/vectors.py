@@ -19,7 +19,7 @@ from ner.data.sentence import Sentence
 from ner.data.windows import Windows
 from ner.data.words import split_words
 from ner.errors import DataError
-from ner.files import open_binary, whole_file
+from ner.files import whole_file
 from ner.inference.texts import CHUNK_TEXTS, chunks
 from ner.model.directory import Model, open_encoder, unit_and_window
 from ner.model.features import build_features
@@ -121,14 +121,14 @@ def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: b
     Row by row: the number of texts need not be known, nor all of them fit into memory.  Returns it.
     """
     lengths: list[int] = []
-    with whole_file(path, open_binary) as file, GrowingArray(file, np.float32, (width,)) as array:
+    with whole_file(path, binary=True) as file, GrowingArray(file, np.float32, (width,)) as array:
         for item in found:
             rows = item.vectors.reshape(-1, width)
             array.append(rows)
             lengths.append(len(rows))
     beside = path.with_suffix(".lengths.npy")
     if tokens:
-        with whole_file(beside, open_binary) as file:
+        with whole_file(beside, binary=True) as file:
             np.save(file, np.array(lengths, np.int64))
     else:
         beside.unlink(missing_ok=True)  # of another array

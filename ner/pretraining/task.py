@@ -124,7 +124,7 @@ class Pretraining(Task):
         Both losses are divided by their own counts over all processes: hidden pieces, and tags.
         """
         model, config, account = self.replicas or self.model.lm, self.config, self.record
-        n_batches, n_masked, n_tags, n_pieces = map(int, distributed.total(counts(group)))
+        n_batches, n_masked, n_tags, n_pieces = map(int, distributed.all_sum(counts(group)))
         loss_sums = torch.zeros(2, device=self.device)
 
         def loss_of(batch: MaskedBatch) -> Tensor:
@@ -149,7 +149,7 @@ class Pretraining(Task):
     def _lap(self) -> float:
         """Seconds since the last call, of the slowest process; they count as part of the run."""
         now = self.clock()
-        (seconds,), self._lap_began = distributed.largest([now - self._lap_began]), now
+        (seconds,), self._lap_began = distributed.all_max([now - self._lap_began]), now
         self.record.seconds += seconds
         return seconds
 
@@ -157,7 +157,7 @@ class Pretraining(Task):
         """Reads the losses of the last steps; returns the mean since the last evaluation, nats a piece."""
         account = self.record
         if self._pending:
-            losses = iter(distributed.total([x for _, pair in self._pending for x in pair.tolist()]))
+            losses = iter(distributed.all_sum([x for _, pair in self._pending for x in pair.tolist()]))
             for (position, _), loss, tag_loss in zip(self._pending, losses, losses, strict=True):
                 check_finite(loss + tag_loss, position)
                 account.interval_loss += loss
@@ -287,7 +287,7 @@ def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> dic
         n_tags += batch.n_tags
     lm.train(was_training)
     names = ("loss", "masked_accuracy", "tag_loss", "tag_accuracy")
-    *totals, n_masked, n_tags = distributed.total([*sums.tolist(), n_masked, n_tags])
+    *totals, n_masked, n_tags = distributed.all_sum([*sums.tolist(), n_masked, n_tags])
     divisors = (n_masked, n_masked, n_tags, n_tags)
     return {name: x / max(1, n) for name, x, n in zip(names, totals, divisors, strict=True)}
 

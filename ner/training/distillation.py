@@ -19,7 +19,7 @@ from ner.data.examples import Examples, encode
 from ner.data.sentence import Sentence
 from ner.data.windows import Windows
 from ner.data.words import split_words
-from ner.files import open_binary, whole_file
+from ner.files import whole_file
 from ner.heads.flat import FlatHead
 from ner.model.directory import Model, config_of
 from ner.runtime.devices import casts_kept, default_batch_tokens
@@ -139,7 +139,7 @@ def compute_soft_labels(
         pass
     labels = np.empty(shape, kind)
     _fill(labels, teacher, sentences, tag_set, temperature)
-    with whole_file(path, open_binary) as file:
+    with whole_file(path, binary=True) as file:
         np.save(file, labels)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 

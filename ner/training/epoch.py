@@ -72,7 +72,7 @@ def tagging_step(
 
     def check() -> None:
         values = [losses[number].item() if number in own else 0.0 for number in range(len(batches))]
-        values = distributed.total(values)
+        values = distributed.all_sum(values)
         for number, value in enumerate(values, start=progress.batch + 1):
             check_finite(value, f"epoch {progress.epoch + 1}, batch {number}, step {progress.step + 1}")
         count_skipped(progress, update)  # of the steps before: the device has completed them

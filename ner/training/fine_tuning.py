@@ -155,7 +155,7 @@ class FineTuning(Task):
             "learning_rate": config.learning_rate * self.rate(progress.step - 1),
             "seconds": round(seconds, 2),
             "tokens_per_second": round(progress.n_tokens / seconds, 1),
-            "peak_memory_mb": round(distributed.largest([peak_memory(self.device)])[0], 1),
+            "peak_memory_mb": round(distributed.all_max([peak_memory(self.device)])[0], 1),
         }
         self._is_best = self.record.update(line[HEADLINE], config.patience / 100)
         return line

@@ -133,7 +133,7 @@ def run(task: Task, after_evaluation: Callable[[], None] = lambda: None) -> None
 
 def stop_signal(task: Task) -> int:
     """Number of the signal that any process received, or 0."""
-    return int(distributed.largest([task.stop.number])[0])
+    return int(distributed.all_max([task.stop.number])[0])
 
 
 def save(task: Task, *, is_best: bool) -> None:

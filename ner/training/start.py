@@ -94,5 +94,5 @@ def share_model(task: Task, model: nn.Module, *, seed: int, some_unused: bool) -
     `some_unused`: a parameter that may learn can be absent from a step.
     """
     if distributed.world_size() > 1:
-        task.replicas = distributed.share(model, some_unused=some_unused)
+        task.replicas = distributed.wrap(model, some_unused=some_unused)
         distributed.seed_others(seed, task.progress.step)

@@ -224,7 +224,7 @@ def log_facts(task: FineTuning, train: sentence.Split, val: sentence.Split, reso
     log.info(
         f"{len(train.sentences)} + {len(val.sentences)} sentences, {resolved['n_parameters']} parameters, "
         f"{task.steps_an_epoch} steps an epoch of {task.train.batch_tokens} pieces each, "
-        f"{resolved['precision']} on {task.device}{distributed.in_words()}"
+        f"{resolved['precision']} on {task.device}{distributed.describe_processes()}"
     )
 
 
