@@ -8,15 +8,16 @@ import shutil
 import statistics
 from pathlib import Path
 
+import ner.training.experiment
 import pytest
 import torch
+from ner.training.experiment import Experiment, Patience
 from safetensors.torch import load_file, save_file
 from seqeval.metrics import classification_report, f1_score
 from seqeval.scheme import IOB2
 
 import build_dataset
 import evaluate
-import ner.training.experiment
 import predict
 import train
 from ner.annotations.spans import Counts, Scores
@@ -26,7 +27,6 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.model.manifest import write_manifest
 from ner.runtime import program
 from ner.training.averaging import WeightAverage
-from ner.training.experiment import Experiment, Patience
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "sample.bio"
 BERT = {

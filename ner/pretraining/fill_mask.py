@@ -38,7 +38,9 @@ def fill_mask(model: Pretrained, text: str) -> list[list[tuple[str, float]]]:
     piece_ids = torch.tensor([ids], device=device)
     places = (piece_ids[0] == kinds.mask_id).nonzero().flatten()
     scores = model.lm.scores(piece_ids, torch.ones_like(piece_ids, dtype=torch.bool), places).float()
-    probabilities = scores.softmax(-1)[:, : len(tokenizer)]  # embeddings may have more rows than the vocabulary
+    probabilities = scores.softmax(-1)[
+        :, : len(tokenizer)
+    ]  # there may be more embeddings than pieces
     best = probabilities.masked_fill(kinds.special.to(device), -1.0).topk(min(N_BEST, len(kinds.ordinary)))
     return [
         [(tokenizer.vocabulary[i], p) for p, i in zip(row, numbers, strict=True)]
@@ -47,7 +49,7 @@ def fill_mask(model: Pretrained, text: str) -> list[list[tuple[str, float]]]:
 
 
 def fill_texts(model: Pretrained, texts: Iterable[str]) -> Iterator[dict]:
-    """Yields a JSON object for each text: the text, and the likeliest pieces of each mask with their scores."""
+    """Yields a JSON object for each text: the text, and each mask's likeliest pieces with their scores."""
     for text in texts:
         masks = [
             [{"piece": piece, "score": float(f"{score:.6g}")} for piece, score in best]

@@ -97,7 +97,7 @@ class MaskedLm(nn.Module):
         piece_mask  (R, P) bool, True = real, contiguous from 0
         places      (M,) int64, row * P + column; padding is never a place
         labels      (M,) int64, the hidden pieces
-        tags        (R, P) int64, k + 1 for `tag_names[k]`, 0 for a piece without a tag; None: no tag is guessed
+        tags        (R, P) int64, k + 1 for `tag_names[k]`, 0 for a piece without a tag; None: no tags
         """
         if tags is None:
             scores = self.scores(piece_ids, piece_mask, places)
@@ -122,7 +122,7 @@ class MaskedLm(nn.Module):
 
     @torch.no_grad()
     def guess_tags(self, names: Sequence[str]) -> None:
-        """Sets the tags to guess, none if `names` is empty; tags that were known before keep their weights."""
+        """Sets the tags to guess, none if `names` is empty; known tags keep their weights."""
         if tuple(names) == self.tag_names:
             return
         old, rows = self.tag_head, {name: row for row, name in enumerate(self.tag_names)}
@@ -212,7 +212,7 @@ def save_mlm(model_dir: str | Path, model: Pretrained, dtype: torch.dtype = torc
 def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -> Pretrained:
     """Opens a model directory of ours, or a published one for BERT.
 
-    `unit` replaces the model's own unit.  `new_head`: a directory without a prediction head gets a random one.
+    `unit` replaces the model's own unit.  `new_head`: a random head replaces a missing prediction head.
     DataError as for `open_encoder`; for another encoder than BERT; if the prediction head is missing, or is
     not tied to the word vectors.
     """

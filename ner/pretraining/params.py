@@ -28,7 +28,7 @@ class PretrainConfig(Options):
     block_len: int = option(256, low=8, expected="8 pieces or more, two of them special")
     "pieces of a row, special pieces included"
     packing: str = option("blocks", choices=PACKINGS)
-    "blocks: lines end to end with [SEP] between them, cut into rows of block_len; lines: one row for each line"
+    "blocks: lines end to end with [SEP] between them, cut into rows of block_len; lines: one row a line"
     mask_rate: float = option(0.15, above=0, below=1, expected="a share, 0 < rate < 1")
     "share of the pieces that the model guesses"
     masking: str = option("token", choices=MASKING_UNITS)

@@ -95,7 +95,7 @@ class Stream:
 
 
 class Rows(NamedTuple):
-    """Row i is [CLS] and the cells `starts[i]` to `starts[i] + lengths[i]` of a stream, which include [SEP]."""
+    """Row i is [CLS] and the cells `starts[i]` to `starts[i] + lengths[i]` of a stream, [SEP] included."""
 
     starts: np.ndarray
     lengths: np.ndarray
@@ -174,7 +174,7 @@ class MaskedLoader:
     def collate(
         self, rows: Rows, indices: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Pads rows: piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags as in `MaskedBatch`."""
+        """Pads rows: piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags (R, P) int64."""
         starts, lengths = rows.starts[indices], rows.lengths[indices]
         width = min(int(rounded(lengths.max() + 1)), self.block_len)
         cells = np.arange(width - 1)

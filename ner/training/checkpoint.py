@@ -146,7 +146,7 @@ def restore_checkpoint(
     read_model: Callable[[Path], None],
     update: Update,
 ) -> tuple[Progress, Any]:
-    """Goes back to a checkpoint: restores weights, optimiser, scaler and random state, and removes later ones.
+    """Restores weights, optimiser, scaler and random state from a checkpoint, and removes later checkpoints.
 
     `read_model` fills the model from a folder that `write_model` filled.  Returns the progress, and the
     caller's record as a `record_type`.  DataError if the folder is not a checkpoint of this run.

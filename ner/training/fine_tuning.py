@@ -114,9 +114,7 @@ class FineTuning(Task):
         if config.unfreeze_every:
             tagger, epoch = self.model.tagger, progress.epoch
             n_layers, every = n_layers_of(tagger), config.unfreeze_every
-            train_from(
-                tagger, unfrozen_depth(epoch, n_layers=n_layers, every=every, frozen=config.n_frozen)
-            )
+            train_from(tagger, unfrozen_depth(epoch, n_layers=n_layers, every=every, frozen=config.n_frozen))
         self._began = time.perf_counter() - progress.seconds
         title = f"epoch {progress.epoch + 1}/{config.epoch_num}"
         self._bar = self._bars.enter_context(ProgressBar(self.steps_an_epoch, title, self.show_progress))

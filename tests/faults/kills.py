@@ -31,14 +31,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import ner.pretraining.loop
+import ner.training.experiment
 import torch
 from safetensors.torch import load_file
 
 import build_dataset
-import ner.pretraining.loop
 import ner.tensors
 import ner.training.checkpoint
-import ner.training.experiment
 import ner.training.step
 import pretrain
 import train

@@ -4,10 +4,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from ner.pretraining.loop import Pretraining, evaluate, perplexity
 from torch import nn
 
 from ner.errors import TrainingError
-from ner.pretraining.loop import Pretraining, evaluate, perplexity
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import open_text
 from ner.pretraining.rows import MaskedLoader, split_lines

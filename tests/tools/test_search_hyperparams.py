@@ -4,15 +4,15 @@ import json
 import shutil
 from pathlib import Path
 
+import ner.training.experiment
 import pytest
 import torch
+from ner.training.experiment import Experiment
 
-import ner.training.experiment
 import train
 from ner.annotations.spans import Counts, Scores
 from ner.errors import TrainingError
 from ner.studies import search
-from ner.training.experiment import Experiment
 from ner.training.run_dir import only_trainer
 from tests.test_train import build_short, interrupt_at_call
 from tools import search_hyperparams
