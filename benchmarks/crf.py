@@ -185,7 +185,7 @@ def share_of_a_step(args, size: str, sentences: list, device: torch.device) -> d
         return work
 
     arms = {
-        "step": lambda: (our_steps(model.tagger, loader, device), None),
+        "step": lambda: (our_steps(model.tagger, loader), None),
         OURS: timed(alone(model.tagger.head.loss)),
         THEIRS: timed(alone(theirs)),
     }

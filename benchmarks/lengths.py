@@ -158,7 +158,7 @@ def ours(args, model: Model, loader: Chosen, device: torch.device) -> tuple[floa
     with torch.inference_mode():
         loss = float(tagger.eval()(first)[1].sum()) / first.n_tokens
     if args.what == "training":
-        return our_steps(tagger, loader, device), loss
+        return our_steps(tagger, loader), loss
     ends = []
     predict(tagger, loader, device=device, on_batch=lambda *batch: ends.append(clock()))
     return ends[-1] - ends[0], loss

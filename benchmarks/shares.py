@@ -88,7 +88,7 @@ def training(args: argparse.Namespace, model_dir: Path, sentences: list) -> Call
     examples, windows = encode(sentences, model.tokenizer), Windows(args.max_len)
     budget = token_budget(examples, windows, args.batch_size)
     loader = some_batches(examples, model, windows, batch_tokens=budget, n=args.batches, seed=args.seed)
-    return lambda: our_steps(model.tagger, loader, CPU)
+    return lambda: our_steps(model.tagger, loader)
 
 
 def prediction(

@@ -149,7 +149,7 @@ def our_arm(model_dir: Path, loader: Chosen, device: torch.device) -> Arm:
         n_fed=sum(batch.piece_ids.numel() for batch in batches),
         lengths=[n for batch in batches for n in batch.piece_mask.sum(-1).flatten().tolist()],
     )
-    return lambda: (our_steps(inputs.open_model(model_dir, device, "bf16").tagger, loader, device), trained)
+    return lambda: (our_steps(inputs.open_model(model_dir, device, "bf16").tagger, loader), trained)
 
 
 def our_losses(model_dir: Path, batch: Batch, device: torch.device) -> Losses:

@@ -38,9 +38,7 @@ def fill_mask(model: Pretrained, text: str) -> list[list[tuple[str, float]]]:
     piece_ids = torch.tensor([ids], device=device)
     places = (piece_ids[0] == kinds.mask_id).nonzero().flatten()
     scores = model.lm.scores(piece_ids, torch.ones_like(piece_ids, dtype=torch.bool), places).float()
-    probabilities = scores.softmax(-1)[
-        :, : len(tokenizer)
-    ]  # there may be more embeddings than pieces
+    probabilities = scores.softmax(-1)[:, : len(tokenizer)]  # there may be more embeddings than pieces
     best = probabilities.masked_fill(kinds.special.to(device), -1.0).topk(min(N_BEST, len(kinds.ordinary)))
     return [
         [(tokenizer.vocabulary[i], p) for p, i in zip(row, numbers, strict=True)]

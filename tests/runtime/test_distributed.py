@@ -24,8 +24,9 @@ from ner.model.features import build_features
 from ner.model.tagger import Tagger
 from ner.runtime import distributed
 from ner.tags import Span, TagSet
+from ner.training.epoch import LIKELIHOOD, epoch_steps, n_steps_an_epoch
 from ner.training.objectives import Distillation, Likelihood, RDrop
-from ner.training.step import LIKELIHOOD, Progress, n_steps_an_epoch, train_epoch
+from ner.training.step import Progress, Update
 from tests.training.test_step import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
 
 # of one token each, so that a chain has no transition to learn from
@@ -81,13 +82,12 @@ def trained(
     if again:
         tagger.encoder.recompute()
     replicas = distributed.wrap(tagger, some_unused=joins or parts.get("layers", "last") != "last")
-    optimizer = plain_descent(tagger, 0.1)
+    update = Update(plain_descent(tagger, 0.1), clip_grad=clip_grad)
     for _ in range(2):
         if joins:
             train_from(tagger, n_layers_of(tagger) - progress.epoch)
-        options = {"accumulation": accumulation, "objective": objective, "clip_grad": clip_grad}
-        how = {"replicas": replicas, "rate": lambda step: 1.0, "device": CPU}
-        train_epoch(tagger, loader, optimizer, progress, **how, **options)
+        options = {"rate": lambda step: 1.0, "accumulation": accumulation, "objective": objective}
+        list(epoch_steps(replicas, loader, update, progress, **options))
         losses.append(progress.loss)
         progress.next_epoch()
     found, loss = predict(tagger, make_loader(seed=None), device=CPU, shared=True)

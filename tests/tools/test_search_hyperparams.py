@@ -4,17 +4,17 @@ import json
 import shutil
 from pathlib import Path
 
-import ner.training.experiment
 import pytest
 import torch
-from ner.training.experiment import Experiment
 
+import ner.training.fine_tuning
+import ner.training.train
 import train
 from ner.annotations.spans import Counts, Scores
 from ner.errors import TrainingError
 from ner.studies import search
 from ner.training.run_dir import only_trainer
-from tests.test_train import build_short, interrupt_at_call
+from tests.experiments import build_short, interrupt_at_call
 from tools import search_hyperparams
 
 ENCODER = {"name": "lstm", "hidden_size": 8, "num_hidden_layers": 1, "embedding_size": 8}
@@ -52,18 +52,18 @@ def told(monkeypatch):
     """`told({1e-2: [0.5, 0.6]})`: the val F1 of each epoch by learning rate, in place of what is measured."""
 
     def tell(f1s):
-        def run(experiment):
-            plan = iter(f1s[experiment.config.learning_rate][experiment.progress.epoch :])
+        def run(task, after_epoch):
+            plan = iter(f1s[task.config.learning_rate][task.progress.epoch :])
 
             def evaluate(*args, **options):
                 n_correct = round(1000 * next(plan))
                 return Scores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct)), 1.0, []
 
-            monkeypatch.setattr(ner.training.experiment, "evaluate", evaluate)
-            as_it_is(experiment)
+            monkeypatch.setattr(ner.training.fine_tuning, "evaluate", evaluate)
+            as_it_is(task, after_epoch)
 
-        as_it_is = Experiment.run
-        monkeypatch.setattr(Experiment, "run", run)
+        as_it_is = ner.training.train.run
+        monkeypatch.setattr(ner.training.train, "run", run)
 
     return tell
 
@@ -233,13 +233,13 @@ def test_values_that_only_go_together(study, find):
     ],
 )
 def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch, error, says):
-    def run(experiment):
-        if experiment.config.learning_rate == 1e-2:
+    def run(task, after_epoch):
+        if task.config.learning_rate == 1e-2:
             raise error
-        as_it_is(experiment)
+        as_it_is(task, after_epoch)
 
-    as_it_is = Experiment.run
-    monkeypatch.setattr(Experiment, "run", run)
+    as_it_is = ner.training.train.run
+    monkeypatch.setattr(ner.training.train, "run", run)
     ended = find("learning_rate=1e-2,1e-3")
     assert ended.code == 0, ended.err
     assert [trial(study, number)["state"] for number in (1, 2)] == ["failed", "finished"]
