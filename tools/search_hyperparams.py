@@ -30,16 +30,16 @@ from ner.studies.search import (
     Range,
     Space,
     Trial,
+    epoch_scores,
     falls_behind,
-    fits,
     grid,
+    in_space,
     new_directory,
     next_values,
     overrides,
     parse_space,
     read_trials,
     suggest,
-    val_f1s,
     write_trial,
 )
 from ner.studies.series import is_begun
@@ -105,7 +105,7 @@ def search(args: argparse.Namespace, space: Space, shared: dict) -> None:
         known = [trial for trial in trials if trial.values not in turned_down]
         values = next_values(space, [*known, *refused], args.trials)
         if values is None:
-            n_tried = len(refused) + sum(fits(trial.values, space) for trial in known)
+            n_tried = len(refused) + sum(in_space(trial.values, space) for trial in known)
             break
         try:
             run_trial(args, values, trials, shared)
@@ -172,7 +172,7 @@ def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], share
     others = [other for other in trials if other is not known]
 
     def after_epoch() -> None:
-        f1s = val_f1s(directory)
+        f1s = epoch_scores(directory)
         is_due = args.prune_after and args.prune_after <= len(f1s) < config.epoch_num
         if is_due and falls_behind(f1s, others):
             log.info(f"stopped: behind the median of {len(others)} other trials")

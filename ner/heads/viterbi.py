@@ -76,7 +76,7 @@ def is_scalable(emissions: np.ndarray, transitions: np.ndarray) -> bool:
 def make_step(scores: np.ndarray, *, exact: bool) -> Step:
     """Returns the function (N, K) -> (N, K): log of the sum over i of exp(state_i + scores_ij).
 
-    scores (K, K).  `exact`: True sums logarithms, for any chain; False multiplies matrices, for scalable ones.
+    scores (K, K).  `exact`: True sums logarithms, for any chain; False multiplies matrices, if scalable.
     """
     if exact:
         return lambda state: logsumexp(state[..., None] + scores, axis=1)  # (N, K, 1) + (K, K)

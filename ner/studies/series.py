@@ -8,7 +8,7 @@ from pathlib import Path
 from ner.errors import DataError
 from ner.files import read_json
 from ner.runtime.seeds import check_seed
-from ner.studies.results import best_f1, read_epochs
+from ner.studies.results import best_headline, read_epochs
 from ner.studies.significance import mean_and_deviation
 from ner.training.params import Config
 from ner.training.run_dir import check_directory, check_unchanged
@@ -64,7 +64,9 @@ def copy_params(params: Path, directory: Path) -> None:
 
 def summary(directories: Sequence[Path]) -> str:
     """One line: mean and deviation of the best val F1, in percent."""
-    f1s = [100 * best_f1(read_epochs(directory)) for directory in directories]
+    f1s = [100 * best_headline(read_epochs(directory)) for directory in directories]
     mean, deviation = mean_and_deviation(f1s)
-    spread = f", standard deviation {deviation:.2f} (n - 1)" if len(f1s) > 1 else ""
-    return f"best val F1 of {len(f1s)} seed{'s' * (len(f1s) > 1)}: mean {mean:.2f}{spread}"
+    if len(f1s) == 1:
+        return f"best val F1 of 1 seed: mean {mean:.2f}"
+    spread = f"standard deviation {deviation:.2f} (n - 1)"
+    return f"best val F1 of {len(f1s)} seeds: mean {mean:.2f}, {spread}"
