@@ -221,7 +221,7 @@ class Experiment:
                 )
 
     def _averaged(self):
-        return self.average.in_place() if self.average else contextlib.nullcontext()
+        return self.average.applied() if self.average else contextlib.nullcontext()
 
     def _write_model(self, folder: Path) -> None:
         with self._averaged():
