@@ -20,7 +20,7 @@ from ner.errors import DataError
 from ner.runtime import logs, program
 from ner.runtime.logs import log
 from ner.scoring.tables import markdown_table
-from ner.studies.results import LEVEL, Row, Run, check_comparable, compare, counts_of, summarise
+from ner.studies.results import LEVEL, Row, Run, check_comparable, compare, counts_by_run, summarise
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -132,7 +132,7 @@ def tested(row: Row) -> str:
 def explanation(rows: list[Row], systems: dict[str, list[Run]], args: argparse.Namespace) -> str:
     """Says how the figures were computed and what they do not show."""
     parts = ["Percent; val F1 of the best epoch; ± standard deviation over the runs (n - 1)."]
-    if counts := next(filter(None, map(counts_of, systems.values())), None):
+    if counts := next(filter(None, map(counts_by_run, systems.values())), None):
         parts.append(
             f"{args.split}: {len(counts[0])} sentences, {counts[0][:, 2].sum()} gold entities. "
             f"95%: percentile bootstrap of F1 over sentences, {args.resamples} resamples."

@@ -164,12 +164,12 @@ def summarise(system: str, runs: Sequence[Run], n_resamples: int) -> Row:
         precisions, recalls, f1s = zip(*(run.scores for run in runs), strict=True)
         row.precision, row.recall = statistics.mean(precisions), statistics.mean(recalls)
         row.f1, row.f1_deviation = _spread(f1s)
-    if counts := counts_of(runs):
+    if counts := counts_by_run(runs):
         row.f1_low, row.f1_high = bootstrap(counts, n_resamples=n_resamples)
     return row
 
 
-def counts_of(runs: Sequence[Run]) -> list[np.ndarray]:
+def counts_by_run(runs: Sequence[Run]) -> list[np.ndarray]:
     """The counts of each run; empty if a run has no answers."""
     answers = [run.answers for run in runs]
     return [] if None in answers else [one.counts for one in answers]
@@ -187,7 +187,7 @@ def check_comparable(systems: dict[str, Sequence[Run]]) -> None:
         if run.answers.gold != answered[0].answers.gold:
             raise DataError(
                 f"{run.directory}: other sentences or other gold in {run.split}, "
-                f"expected those of {answered[0].directory}"
+                f"expected the same as in {answered[0].directory}"
             )
     for system, runs in systems.items():
         check_one_system(system, runs)
@@ -214,11 +214,11 @@ def compare(rows: Sequence[Row], systems: dict[str, Sequence[Run]], baseline: st
     base = next(row for row in rows if row.system == baseline)
     base.verdict = "baseline"
     others = [row for row in rows if row is not base]
-    theirs, ps = counts_of(systems[baseline]), {}
+    theirs, ps = counts_by_run(systems[baseline]), {}
     for row in others:
         if row.f1 is not None and base.f1 is not None:
             row.difference = row.f1 - base.f1
-        ours = counts_of(systems[row.system])
+        ours = counts_by_run(systems[row.system])
         row.verdict = "not tested"
         if ours and theirs:
             ps[row.system] = randomisation(ours, theirs, n_shuffles=n_shuffles)

@@ -1,4 +1,4 @@
-"""A series: runs that differ by their seed alone, each an ordinary experiment in `<model_dir>/seed-N`."""
+"""A series: runs that differ only in their seed, each an ordinary experiment in `<model_dir>/seed-N`."""
 
 import shutil
 from collections.abc import Sequence
@@ -17,9 +17,9 @@ from ner.training.run_dir import check_directory, check_unchanged
 def plan(
     params: Path, seeds: Sequence[int], config: Config, *, restore: str | None, overwrite: bool
 ) -> list[dict]:
-    """What train.py is asked for each run: model_dir, seed, restore_file, overwrite.
+    """Returns train.py's arguments for each run: model_dir, seed, restore_file, overwrite.
 
-    `params` is the params.json of the series.  DataError where any of the runs cannot begin or go on.
+    `params` is the params.json of the series.  DataError if any run cannot start or continue.
     """
     if restore not in (None, "last"):
         raise DataError(f"--restore_file {restore}: expected last, as there are --seeds")
@@ -33,7 +33,10 @@ def plan(
         directory = params.parent / f"seed-{seed}"
         run = {"model_dir": directory, "seed": seed, "restore_file": restore, "overwrite": overwrite}
         if restore and not is_begun(directory):
-            run |= {"restore_file": None, "overwrite": True}  # there is nothing to go on from, nor to lose
+            run |= {
+                "restore_file": None,
+                "overwrite": True,
+            }  # no checkpoint to continue from, and nothing to lose
         check_directory(directory, overwrite=run["overwrite"], restore=run["restore_file"])
         if run["restore_file"]:
             asked = {"params": asdict(config), "seed": seed}
@@ -45,25 +48,25 @@ def plan(
 
 
 def is_begun(directory: Path) -> bool:
-    """True where a checkpoint stands."""
+    """True if the run has a checkpoint."""
     return any((directory / "checkpoints").glob("step-*"))
 
 
 def check_params(params: Path, directory: Path) -> None:
-    """DataError where a run has a params.json of its own that is not that of the series."""
+    """DataError if the run's params.json exists and differs from the one of the series."""
     own = directory / "params.json"
     if own.exists() and own.read_bytes() != params.read_bytes():
         raise DataError(f"{own}: differs, expected the same as {params}; --overwrite replaces it")
 
 
 def copy_params(params: Path, directory: Path) -> None:
-    """Each run of a series has the file of the series."""
+    """Copies the params.json of the series into the directory of a run."""
     if params.parent != directory:
         shutil.copyfile(params, directory / "params.json")
 
 
 def summary(directories: Sequence[Path]) -> str:
-    """One line: mean and deviation of the best val F1, in percent."""
+    """One line: mean and standard deviation of the best val F1, in percent."""
     f1s = [100 * best_headline(read_epochs(directory)) for directory in directories]
     mean, deviation = mean_and_deviation(f1s)
     if len(f1s) == 1:
