@@ -1,4 +1,4 @@
-"""Training steps of this code over batches that a benchmark chose."""
+"""Training steps of this code over batches that a benchmark chooses."""
 
 from collections.abc import Sequence
 
@@ -17,8 +17,8 @@ from ner.training.step import Progress, Update
 RATE, DECAY, CLIP = 3e-5, 0.01, 2.0
 
 
-class Chosen(Batches):
-    """A loader whose epoch is the batches it was given, once there are any."""
+class FixedBatches(Batches):
+    """A loader whose epochs consist of the batches in `chosen`; if it is empty, of all batches."""
 
     chosen: Sequence[np.ndarray] = ()
 
@@ -26,15 +26,15 @@ class Chosen(Batches):
         return list(self.chosen) or super().batch_indices(epoch)
 
     def row(self, indices: np.ndarray) -> tuple[int, int]:
-        """Windows a sentence and pieces a window of a batch, padding included."""
+        """Windows a sentence and pieces a window of a batch, including padding."""
         return int(self._n_windows[indices].max()), int(self._length[indices].max())
 
 
 def some_batches(
     examples: Examples, model: Model, windows: Windows, *, batch_tokens: int, n: int, seed: int
-) -> Chosen:
-    """`n` batches of an epoch, evenly spaced in length, and before them the middle one once more."""
-    loader = Chosen(
+) -> FixedBatches:
+    """Chooses `n` batches of an epoch, evenly spaced in length, and puts the middle one before them."""
+    loader = FixedBatches(
         examples, windows=windows, batch_tokens=batch_tokens, label_ids=model.label_ids, seed=seed
     )
     chosen = evenly_spaced(loader.batch_indices(0), loader.row, n)
@@ -42,8 +42,8 @@ def some_batches(
     return loader
 
 
-def our_steps(tagger: Tagger, loader: Chosen) -> float:
-    """Seconds of an epoch but for its first step, in which the optimiser asks for its memory."""
+def our_steps(tagger: Tagger, loader: FixedBatches) -> float:
+    """Trains an epoch.  Returns its seconds without the first step, which allocates memory."""
     groups = parameter_groups(tagger, learning_rate=RATE, head_learning_rate=RATE, weight_decay=DECAY)
     update = Update(build_optimizer(groups), clip_grad=CLIP)
     ends = [clock() for _ in epoch_steps(tagger, loader, update, Progress(), rate=lambda step: 1.0)]

@@ -1,4 +1,4 @@
-"""Files: they are read with the line of what is wrong, and written whole or not at all."""
+"""Reading names the line of an error; a file is written completely or not at all."""
 
 import contextlib
 import gzip

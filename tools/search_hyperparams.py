@@ -33,16 +33,16 @@ from ner.studies.search import (
     Range,
     Space,
     Trial,
+    epoch_scores,
     falls_behind,
-    fits,
     grid,
+    in_space,
     new_directory,
     next_values,
     overrides,
     parse_space,
     read_trials,
     suggest,
-    val_f1s,
     write_trial,
 )
 from ner.studies.series import has_checkpoint
@@ -136,7 +136,7 @@ def run_search(search: Search) -> None:
         known = [trial for trial in trials if trial.values not in refused_values]
         values = next_values(search.space, [*known, *refused], search.n_trials)
         if values is None:
-            n_tried = len(refused) + sum(fits(trial.values, search.space) for trial in known)
+            n_tried = len(refused) + sum(in_space(trial.values, search.space) for trial in known)
             break
         try:
             run_trial(search, values, trials)
@@ -201,7 +201,7 @@ def run_trial(search: Search, values: dict, trials: list[Trial]) -> None:
     others = [other for other in trials if other is not known]
 
     def after_epoch() -> None:
-        f1s = val_f1s(directory)
+        f1s = epoch_scores(directory)
         is_due = search.prune_after and search.prune_after <= len(f1s) < config.epoch_num
         if is_due and falls_behind(f1s, others):
             log.info(f"stopped: behind the median of {len(others)} other trials")

@@ -14,7 +14,7 @@ from ner.files import add_file_name
 log = logging.getLogger("ner")
 
 MAX_BUFFERED = 1000  # records; a program that opens no log file keeps the latest ones only
-MIN_STEPS_TO_REPORT, REPORTS_AN_EPOCH = 50, 10  # lines of progress where there is no terminal
+MIN_STEPS_TO_REPORT, REPORTS_AN_EPOCH = 50, 10  # progress lines without a terminal
 
 
 class LogFile(logging.FileHandler):
@@ -117,6 +117,7 @@ class ProgressBar:
             self.bar.update(n_done)
 
     def step(self, loss: float) -> None:
+        """Counts a step and shows its loss."""
         self.n_done += 1
         if self.bar is not None:
             self.bar.update()

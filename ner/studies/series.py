@@ -9,7 +9,7 @@ from ner.files import read_json
 from ner.runtime import distributed, logs
 from ner.runtime.logs import log
 from ner.runtime.seeds import check_seed
-from ner.studies.results import best_f1, read_epochs
+from ner.studies.results import best_headline, read_epochs
 from ner.studies.significance import mean_and_deviation
 from ner.training.params import Config, load_config
 from ner.training.run_dir import check_directory, check_unchanged
@@ -73,7 +73,7 @@ def check_params(params: Path, directory: Path) -> None:
 
 def summary(directories: Sequence[Path]) -> str:
     """One line: mean and standard deviation of the best val F1, in percent."""
-    f1s = [100 * best_f1(read_epochs(directory)) for directory in directories]
+    f1s = [100 * best_headline(read_epochs(directory)) for directory in directories]
     if len(f1s) == 1:
         return f"best val F1 of 1 seed: mean {f1s[0]:.2f}"
     mean, deviation = mean_and_deviation(f1s)

@@ -22,9 +22,8 @@ from ner.training.objectives import Objective
 from ner.training.optim import rate_factor
 from ner.training.params import Config
 from ner.training.run import Task
+from ner.training.run_dir import HEADLINE
 from ner.training.step import check_finite, describe_skipped
-
-HEADLINE = "val_f1"  # key of metrics.jsonl by which the best epoch is chosen
 
 
 @dataclass

@@ -14,6 +14,7 @@ from ner.files import add_file_name, read_json, read_text, whole_file
 
 LOCK = "train.lock"
 METRICS = "metrics.jsonl"
+HEADLINE = "val_f1"  # its key by which epochs and trials are ranked; a fraction
 RESULTS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best", "distillation.json")
 # keys of resolved.json in which two runs must agree to differ in their seed alone
 ALIKE = (

@@ -22,12 +22,13 @@ from ner.runtime import devices, distributed, logs, seeds
 from ner.runtime.logs import log
 from ner.scoring.evaluate import missed_gold, unread_gold
 from ner.training.distillation import SoftLabels, check_pair, comparison, comparison_table, prepare
-from ner.training.fine_tuning import HEADLINE, FineTuning
+from ner.training.fine_tuning import FineTuning
 from ner.training.new_model import new_model
 from ner.training.objectives import Objective, build_objective
 from ner.training.optim import build_optimizer, parameter_groups
 from ner.training.params import Config, load_config
 from ner.training.run import run
+from ner.training.run_dir import HEADLINE
 from ner.training.start import (
     RunSettings,
     begin,

@@ -130,7 +130,7 @@ def test_a_search_goes_on_where_it_stopped(study, find, monkeypatch):
 
 
 def test_a_trial_that_falls_behind_is_stopped(study, find, told, monkeypatch):
-    monkeypatch.setattr(search, "N_RIVALS", 2)
+    monkeypatch.setattr(search, "MIN_RIVALS", 2)
     rates = [1e-2, 2e-2, 3e-2, 4e-2, 5e-2]
     plan = dict(zip(rates, [[0.5, 0.6], [0.5, 0.7], [0.4, 0.9], [0.5, 0.1], [0.3, 0.9]], strict=True))
     told(plan)
