@@ -21,8 +21,9 @@ from ner.data.words import split_words
 from ner.errors import DataError
 from ner.files import whole_file
 from ner.inference.texts import CHUNK_TEXTS, chunks
-from ner.model.directory import Model, open_encoder, unit_and_window
+from ner.model.directory import ModelDirectory
 from ner.model.features import build_features
+from ner.model.model import Model
 from ner.model.tagger import Tagger
 from ner.npy import GrowingArray
 from ner.runtime.devices import autocast
@@ -49,18 +50,16 @@ def open_for_vectors(model_dir: str | Path, *, layers: str | int = "last", **opt
 
     `options` are `unit` and `max_len`, as for `load`.  DataError as there, or for too few layers.
     """
-    encoder, tokenizer, report = open_encoder(model_dir)
-    unit, max_len = unit_and_window(model_dir, encoder, tokenizer, **options)
+    directory = ModelDirectory(model_dir)
+    encoder, tokenizer = directory.encoder, directory.tokenizer
+    unit, max_len = directory.unit_and_window(**options)
     if layers == "mix":
         raise DataError(
             "layers: got 'mix', which is learned in training, expected last, concat4, max4 or a number"
         )
-    try:
-        features = build_features(encoder, layers, "none")
-    except ValueError as error:
-        raise DataError(f"{model_dir}: {error}") from None
+    features = build_features(encoder, layers, "none", where=str(model_dir))
     tagger = Tagger(encoder, nn.Module(), features).eval()
-    return Model(tagger, tokenizer, unit, max_len, tuple(report))
+    return Model(tagger, tokenizer, unit, max_len, tuple(directory.log_lines(directory.report)))
 
 
 def vectors_of(

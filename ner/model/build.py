@@ -1,4 +1,4 @@
-"""Encoders and heads by their names and numbers."""
+"""Builds encoders and heads by their names in the registries."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ner.config import from_mapping, locate_key
-from ner.encoders import ENCODERS
+from ner.encoders import ENCODERS, Encoder
 from ner.errors import DataError
 from ner.heads import HEADS
 from ner.tags import TagSet
@@ -23,7 +23,10 @@ def build_head(
     facts: Mapping[str, Any] | None = None,
     where: str = "params",
 ) -> nn.Module:
-    """A head by its name in `HEADS`, from what of the `facts` it asks for; `where` begins an error's line."""
+    """The head of this name in `HEADS`, built with those of the `facts` that it needs.
+
+    DataError, beginning with `where`, if the name is unknown or the head does not support the scheme.
+    """
     if name not in list(HEADS):
         raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
     schemes = HEADS[name].schemes
@@ -31,17 +34,20 @@ def build_head(
         raise DataError(
             f"{where}: head {name!r}: got scheme {tag_set.scheme}, expected one of {', '.join(schemes)}"
         )
-    asked = {fact: value for fact, value in (facts or {}).items() if fact in HEADS[name].facts}
-    return HEADS[name](width, tag_set, dropout=dropout, **asked)
+    needed = {fact: value for fact, value in (facts or {}).items() if fact in HEADS[name].facts}
+    return HEADS[name](width, tag_set, dropout=dropout, **needed)
 
 
 def scheme_of(head: str) -> str:
-    """The scheme that a head of this name works in unless another is asked for."""
+    """The default scheme of the head of this name."""
     return "BIOES" if head in HEADS and "BIOES" in HEADS[head].schemes else "BIO"
 
 
-def build_encoder(options: Mapping, *, vocab_size: int, where: str = "params") -> nn.Module:
-    """An encoder with random weights from the `encoder` key of params.json, which `where` names."""
+def build_encoder(options: Mapping, *, vocab_size: int, where: str = "params") -> Encoder:
+    """An encoder with random weights; `options` is the value of the key `encoder` of params.json.
+
+    DataError, beginning with `where` (and with the line, if that is a file), if a name or a value is wrong.
+    """
     options = dict(options)
     name = options.pop("name", None)
     if name not in list(ENCODERS):

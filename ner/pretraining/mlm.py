@@ -13,15 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ner.config import to_json
-from ner.data.sentence import UNITS
 from ner.data.tokenizer import WordPiece
-from ner.data.words import guess_unit_of_vocabulary
 from ner.encoders import Bert
-from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention, product_dtype
-from ner.encoders.published import COUNTING_BUFFERS, grouped, load_encoder, published_names, read_config
+from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention
+from ner.encoders.published import grouped, load_encoder, load_tensors, published_names
 from ner.errors import DataError
-from ner.layers.attention import key_bias
-from ner.model.directory import open_encoder
+from ner.model.directory import ModelDirectory
 from ner.runtime.devices import autocast
 from ner.tensors import read_safetensors, read_weights, save_weights
 
@@ -78,6 +75,7 @@ class MaskedLm(nn.Module):
     def __init__(self, encoder: Bert) -> None:
         super().__init__()
         self.encoder = encoder
+        self.features = None  # as of a Tagger: the predictions read the last layer
         self.predictions = Predictions(encoder.config, vocab_size=encoder.vocab_size)
         self.tag_names: tuple[str, ...] = ()
         self.tag_head: nn.Linear | None = None
@@ -115,7 +113,7 @@ class MaskedLm(nn.Module):
     def scores(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
         """Scores of all V pieces of the vocabulary at each place: (M, V) float, in the precision's dtype."""
         with autocast(piece_ids.device.type, self.precision):
-            return self._piece_scores(states_at(self.encoder, piece_ids, piece_mask, places))
+            return self._piece_scores(self.encoder.states_at(piece_ids, piece_mask, places))
 
     def _piece_scores(self, hidden: Tensor) -> Tensor:
         return self.predictions(hidden, self.encoder.embeddings.word_embeddings.weight)
@@ -143,23 +141,6 @@ def _sums(scores: Tensor, labels: Tensor, *, training: bool) -> tuple[Tensor, Te
     """Summed loss of N guesses with scores (N, C), and the number of right ones."""
     loss = F.cross_entropy(scores.float(), labels, reduction="sum")
     return loss, None if training else (scores.argmax(-1) == labels).sum()
-
-
-def states_at(encoder: Bert, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
-    """The states `encoder(piece_ids, piece_mask)` at `places`, (M, H) float; arguments as for `MaskedLm`.
-
-    Attention of the last layer needs all pieces.  What follows it works on one piece at a time, and is done
-    at the places alone; that saves about a tenth of a training step with four layers.
-    """
-    *layers, last = encoder.encoder.layer
-    hidden = encoder.embeddings(piece_ids, None)
-    bias = key_bias(piece_mask, dtype=product_dtype(encoder.embeddings.word_embeddings.weight))
-    for layer in layers:
-        hidden = layer(hidden, bias)
-    mixed = last.attention.self(hidden, bias)
-    mixed, hidden = (states.flatten(0, 1).index_select(0, places) for states in (mixed, hidden))
-    hidden = last.attention.output(mixed, hidden)
-    return last.output(last.intermediate(hidden), hidden)
 
 
 def set_dropout(lm: MaskedLm, share: float) -> None:
@@ -216,34 +197,27 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
     DataError as for `open_encoder`; for another encoder than BERT; if the prediction head is missing, or is
     not tied to the word vectors.
     """
-    encoder, tokenizer, report = open_encoder(model_dir)
-    if type(encoder) is not Bert:
+    directory = ModelDirectory(model_dir)
+    encoder, weights = directory.encoder, directory.weights
+    if not encoder.can_pretrain:
         raise DataError(f"{model_dir}: an encoder of type {encoder.file_prefix!r}, expected 'bert'")
-    config, lm = read_config(model_dir), MaskedLm(encoder)
-    report = [line for line in report if not line.startswith("not used")]
+    lm = MaskedLm(encoder)
+    report = directory.log_lines(directory.report._replace(unused=[]))
     try:
-        weights = published_names(read_weights(model_dir), use_task_id=False)
         head = head_weights(weights, encoder, model_dir)
         if head or not new_head:
-            load_encoder(lm.predictions, head, where=f"{model_dir}: {HEAD_PREFIX}*")
-    except ValueError as error:
+            load_tensors(lm.predictions.state_dict(), head, where=f"{model_dir}: {HEAD_PREFIX}*")
+    except DataError as error:
         raise DataError(f"{error}; only a directory of a masked language model has them") from None
     if not head:
         report.append("new, random until trained: the head that guesses hidden pieces")
-    known = {*encoder.state_dict(), *COUNTING_BUFFERS}
-    unused = [name for name in weights if name not in known and not name.startswith(HEAD_PREFIX)]
+    unused = [name for name in directory.report.unused if not name.startswith(HEAD_PREFIX)]
     report += [f"not used: {grouped(unused)}"] if unused else []
-    ours = config.get("ner", {})
-    unit = unit or ours.get("unit") or guess_unit_of_vocabulary(tokenizer.vocabulary)
-    if unit not in UNITS:
-        raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
-    if ours.get("tag_names"):
-        lm.guess_tags(ours["tag_names"])
-        try:
-            restore_tag_head(model_dir, lm)
-        except ValueError as error:
-            raise DataError(str(error)) from None
-    return Pretrained(lm.eval(), tokenizer, unit, tuple(report))
+    unit, _ = directory.unit_and_window(unit=unit)
+    if directory.own.get("tag_names"):
+        lm.guess_tags(directory.own["tag_names"])
+        restore_tag_head(model_dir, lm)
+    return Pretrained(lm.eval(), directory.tokenizer, unit, tuple(report))
 
 
 def head_weights(weights: Mapping[str, Tensor], encoder: Bert, where: str | Path) -> dict[str, Tensor]:
@@ -253,7 +227,7 @@ def head_weights(weights: Mapping[str, Tensor], encoder: Bert, where: str | Path
     if matrix is not None and not torch.equal(
         matrix.float(), encoder.embeddings.word_embeddings.weight.float()
     ):
-        raise ValueError(
+        raise DataError(
             f"{where}: cls.predictions.decoder.weight differs from the word vectors, expected tied"
         )
     if bias is not None:
@@ -265,7 +239,8 @@ def restore_mlm(folder: str | Path, lm: MaskedLm) -> None:
     """Fills a model from a directory that `save_mlm` wrote; ValueError if it belongs to another model."""
     weights = published_names(read_weights(folder), use_task_id=False)
     load_encoder(lm.encoder, weights, where=folder)
-    load_encoder(lm.predictions, head_weights(weights, lm.encoder, folder), where=folder)
+    head = head_weights(weights, lm.encoder, folder)
+    load_tensors(lm.predictions.state_dict(), head, where=folder)
     restore_tag_head(folder, lm)
 
 
@@ -273,4 +248,4 @@ def restore_tag_head(folder: str | Path, lm: MaskedLm) -> None:
     """Fills the tag head, if there is one; ValueError if the file belongs to another model."""
     if lm.tag_head:
         path = Path(folder) / TAG_HEAD_FILE
-        load_encoder(lm.tag_head, read_safetensors(path), where=path)
+        load_tensors(lm.tag_head.state_dict(), read_safetensors(path), where=path)

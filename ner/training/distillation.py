@@ -21,7 +21,8 @@ from ner.data.windows import Windows
 from ner.data.words import split_words
 from ner.files import whole_file
 from ner.heads.flat import FlatHead
-from ner.model.directory import Model, config_of
+from ner.model.model import Model
+from ner.model.saving import config_of
 from ner.runtime.devices import casts_kept, default_batch_tokens
 from ner.scoring.evaluate import annotated_loader, evaluate
 from ner.scoring.tables import table

@@ -9,7 +9,8 @@ from pathlib import Path
 from ner.annotations.spans import Scores, tag_counts
 from ner.data.batches import Batches
 from ner.model.depth import n_layers_of, train_from, unfrozen_depth
-from ner.model.directory import Model, restore_weights, save
+from ner.model.model import Model
+from ner.model.saving import restore_weights, save
 from ner.runtime import distributed
 from ner.runtime.devices import peak_memory
 from ner.runtime.logs import ProgressBar, log

@@ -16,7 +16,8 @@ from ner.data.batches import Batches, token_budget
 from ner.data.examples import Examples, encode
 from ner.data.windows import Windows
 from ner.errors import DataError
-from ner.model.directory import Model, load, resolve_model_dir
+from ner.model.directory import load, resolve_model_dir
+from ner.model.model import Model
 from ner.model.tagger import Tagger
 from ner.runtime import devices, distributed, logs, seeds
 from ner.runtime.logs import log

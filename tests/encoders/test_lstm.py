@@ -11,7 +11,9 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.encoders.lstm import UNUSED, BigramEmbedding, LockedDropout, Lstm, LstmConfig, read_vectors
 from ner.heads import HEADS
 from ner.layers.bilstm import BiLstmLayer
-from ner.model.directory import Model, load, save
+from ner.model.directory import load
+from ner.model.model import Model
+from ner.model.saving import save
 from ner.model.tagger import Tagger
 from ner.tags import TagSet
 
@@ -272,12 +274,12 @@ def test_forget_gates_begin_open_and_recurrences_orthogonal():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_size": 0}, "hidden_size 0, expected at least 1"),
-        ({"hidden_size": 7}, "hidden_size 7, expected an even number"),
-        ({"max_bigrams": -1}, "max_bigrams -1, expected 0 or more"),
-        ({"piece_dropout_prob": 1}, "piece_dropout_prob 1, expected 0 <= p < 1"),
-        ({"embedding_dropout_prob": 1.0}, "embedding_dropout_prob 1.0, expected 0 <= p < 1"),
-        ({"hidden_dropout_prob": -0.1}, "hidden_dropout_prob -0.1, expected 0 <= p < 1"),
+        ({"hidden_size": 0}, "hidden_size: got 0, expected 1 or more"),
+        ({"hidden_size": 7}, "hidden_size: got 7, expected an even number"),
+        ({"max_bigrams": -1}, "max_bigrams: got -1, expected 0 or more"),
+        ({"piece_dropout_prob": 1}, "piece_dropout_prob: got 1, expected a number below 1"),
+        ({"embedding_dropout_prob": 1.0}, "embedding_dropout_prob: got 1.0, expected a number below 1"),
+        ({"hidden_dropout_prob": -0.1}, "hidden_dropout_prob: got -0.1, expected 0 or more"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, message):

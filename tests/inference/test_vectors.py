@@ -12,7 +12,8 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.errors import DataError
 from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of, width_of
 from ner.model.build import build_encoder
-from ner.model.directory import Model, save
+from ner.model.model import Model
+from ner.model.saving import save
 from ner.model.tagger import Tagger
 from tests.heads.test_heads import make_head
 

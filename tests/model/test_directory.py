@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,17 +21,12 @@ from ner.data.words import guess_unit_of_vocabulary
 from ner.errors import DataError
 from ner.heads import HEADS
 from ner.heads.crf import CrfHead
+from ner.model import directory
 from ner.model.build import build_encoder, build_head, scheme_of
-from ner.model.directory import (
-    MAX_SPARE_ROWS,
-    Model,
-    load,
-    open_encoder,
-    resolve_model_dir,
-    restore_weights,
-    save,
-)
+from ner.model.directory import MAX_SPARE_ROWS, load, open_encoder, resolve_model_dir
+from ner.model.model import Model
 from ner.model.published_tags import published_tags
+from ner.model.saving import restore_weights, save
 from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet
 from ner.tensors import read_weights, save_weights
@@ -594,3 +591,39 @@ def test_others_may_read_the_weights(saved):
     umask = os.umask(0)
     os.umask(umask)
     assert (saved / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_directory_is_read_once(saved, monkeypatch):
+    """Each file is parsed once, for all parts of the model."""
+    parsed = []
+    for module in ("ner.encoders.published", "ner.data.tokenizer", "ner.tensors"):
+        read = sys.modules[module].read_json
+        monkeypatch.setattr(
+            f"{module}.read_json", lambda path, read=read: parsed.append(path.name) or read(path)
+        )
+    read_all = directory.read_weights
+    monkeypatch.setattr(directory, "read_weights", lambda path: parsed.append("weights") or read_all(path))
+    load(saved)
+    assert sorted(parsed) == ["config.json", "tokenizer_config.json", "weights"]
+
+
+def test_opening_does_not_import_the_compiler(saved):
+    """torch._dynamo takes two seconds to import."""
+    code = f"import sys; from ner.model.directory import load; load({str(saved)!r}); " + (
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_more_layers_or_numbers_than_the_weights_hold_are_refused_before_anything_is_built(saved):
+    edit_config(saved, num_hidden_layers=10**9)
+    with pytest.raises(DataError, match=r"config\.json: num_hidden_layers: got 1000000000, the weights have"):
+        load(saved)
+    edit_config(saved, num_hidden_layers=2, hidden_size=1 << 30)
+    with pytest.raises(DataError, match=r"config\.json: an encoder of [0-9,]{20,} numbers, the weights have"):
+        load(saved)
+    edit_config(saved, hidden_size=1 << 40)
+    with pytest.raises(
+        DataError, match=r"config\.json: hidden_size: got 1099511627776, expected 2147483647 or"
+    ):
+        load(saved)

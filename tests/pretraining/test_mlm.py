@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from ner.encoders.electra import ElectraConfig
 from ner.encoders.lstm import LstmConfig
 from ner.errors import DataError
 from ner.model.directory import open_encoder
-from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout, states_at
+from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout
 
 N_ROWS, N_PIECES = 4, 18
 TAGS = ["B-n", "I-n", "B-v"]
@@ -192,7 +193,8 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_refuses_another_encoder(tmp_path, tokenizer, monkeypatch, name):
     encoder = ENCODERS[name](OTHERS[name], vocab_size=len(tokenizer))
-    monkeypatch.setattr("ner.pretraining.mlm.open_encoder", lambda model_dir: (encoder, tokenizer, []))
+    opened = SimpleNamespace(encoder=encoder, tokenizer=tokenizer, weights={})
+    monkeypatch.setattr("ner.pretraining.mlm.ModelDirectory", lambda model_dir: opened)
     with pytest.raises(DataError, match=f"an encoder of type '{name}', expected 'bert'"):
         load_mlm(tmp_path, new_head=True)
 
@@ -206,7 +208,7 @@ def test_the_last_layer_at_the_places_is_the_last_layer(make_model, tokenizer):
     ids, mask, places, _ = make_batch(len(tokenizer))
     with torch.no_grad():
         whole = model.lm.encoder(ids, mask).flatten(0, 1)[places]
-        torch.testing.assert_close(states_at(model.lm.encoder, ids, mask, places), whole)
+        torch.testing.assert_close(model.lm.encoder.states_at(ids, mask, places), whole)
 
 
 def test_padding_has_no_power(make_model, tokenizer):

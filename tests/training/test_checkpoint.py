@@ -19,7 +19,9 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.data.windows import Windows
 from ner.errors import DataError, TrainingError
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import Model, load, restore_weights, save
+from ner.model.directory import load
+from ner.model.model import Model
+from ner.model.saving import restore_weights, save
 from ner.model.tagger import Tagger
 from ner.runtime.logs import log
 from ner.tags import Span, TagSet
