@@ -204,7 +204,7 @@ class FineTuning(Task):
         return self._is_best
 
     def _averaged(self) -> contextlib.AbstractContextManager:
-        return self.average.in_place() if self.average else contextlib.nullcontext()
+        return self.average.applied() if self.average else contextlib.nullcontext()
 
     def write_model(self, folder: Path) -> None:
         with self._averaged():
