@@ -49,7 +49,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    device, precision = devices.device_and_precision(args)
+    machine = devices.choose_machine(args)
     logs.start_log()
     split = read_split(args.data_dir, args.split)
     if not split.annotated:
@@ -68,12 +68,12 @@ def main(args: argparse.Namespace) -> None:
     for line in model.report:
         log.info(line)
     log_missed_gold(head, split.sentences)
-    model.tagger.place(device, precision=precision, max_cells=args.batch_tokens)
-    batches = annotated_batches(model, split.sentences, batch_tokens=args.batch_tokens)
+    model.tagger.place(machine.device, precision=machine.precision, max_cells=machine.batch_tokens)
+    batches = annotated_batches(model, split.sentences, batch_tokens=machine.batch_tokens)
     log_unread_gold(batches, args.split)
     margins = Margins(head, len(split.sentences)) if args.audit else None
     options = {"on_batch": margins} if margins else {}
-    result = evaluate(model, batches, device=device, **options)
+    result = evaluate(model, batches, device=machine.device, **options)
     for name, scores in result.scores.items():
         n_gold = count_gold(split.sentences, name)
         if scores.n_gold != n_gold:

@@ -61,7 +61,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     devices.bound_kernels()
-    device, precision = devices.device_and_precision(args)
+    machine = devices.choose_machine(args)
     logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
@@ -74,10 +74,10 @@ def main(args: argparse.Namespace) -> None:
             f"long_text {model.long_text}: texts of more than {model.windows.capacity} pieces are truncated; "
             "--long_text windows reads all"
         )
-    model.tagger.place(device, precision=precision, max_cells=args.batch_tokens)
+    model.tagger.place(machine.device, precision=machine.precision, max_cells=machine.batch_tokens)
     if args.compile:
         compile_encoder(model.tagger)
-    options = {"device": device, "batch_tokens": args.batch_tokens}
+    options = {"device": machine.device, "batch_tokens": machine.batch_tokens}
     if sentences is None:
         lines = texts.read_texts(args.input, args.text)
         answers = tag_texts(model, lines, chunk_texts=args.chunk, **options)

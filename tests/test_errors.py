@@ -210,7 +210,7 @@ COMMANDS = {
         ["--loss_scale", "128"],
         "--loss_scale 128: expected 0 or more, together with --f",
     ),
-    "--device": (["--device", "abacus"], "--device abacus: not to be had"),
+    "--device": (["--device", "abacus"], "--device abacus: not available"),
     "--threads": (["--threads", "0"], "--threads 0: expected 1 or more"),
     "nothing to restore": (["--restore_file", "last"], "experiment/last: no such checkpoint, expected last"),
     "no such directory": (
@@ -312,7 +312,7 @@ def test_a_model_directory_that_is_none(place, refuse, program, spoil, expected)
         ),
         (nothing, ["--max_len", "33"], "max_len: got 33, expected 8 or more, at most 32 as the encoder has"),
         (nothing, ["--max_len", "3"], "max_len: got 3, expected 8 or more, at most 32 as the encoder has"),
-        (nothing, ["--device", "abacus"], "--device abacus: not to be had"),
+        (nothing, ["--device", "abacus"], "--device abacus: not available"),
     ],
 )
 def test_a_model_that_cannot_tag(place, refuse, program, spoil, argv, expected):

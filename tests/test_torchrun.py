@@ -22,7 +22,7 @@ from ner.data.folder import read_split
 from ner.model.directory import load
 from ner.model.manifest import check_manifest
 from ner.scoring.evaluate import evaluate
-from tests.test_train import build_short
+from tests.experiments import build_short
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "data" / "sample" / "sample.bio"

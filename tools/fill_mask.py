@@ -34,11 +34,11 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     devices.bound_kernels()
-    device, precision = devices.device_and_precision(args)
+    machine = devices.choose_machine(args)
     logs.start_log()
     texts.check_texts(args.input, args.text)
     model = load_mlm(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit or "")
-    model.lm.to(device).precision = precision
+    model.lm.to(machine.device).precision = machine.precision
     answers = fill_texts(model, texts.read_texts(args.input, args.text))
     texts.write_output(args.output, lambda file: WRITERS["jsonl"](answers, file))
 

@@ -52,7 +52,7 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 def main(args: argparse.Namespace) -> None:
     devices.bound_kernels()
-    device, precision = devices.device_and_precision(args)
+    machine = devices.choose_machine(args)
     logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
@@ -60,15 +60,15 @@ def main(args: argparse.Namespace) -> None:
     layers = int(args.layers) if args.layers.isdecimal() else args.layers
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = open_for_vectors(model_dir, layers=layers, unit=args.unit, max_len=args.max_len)
-    model.tagger.place(device, precision=precision, max_cells=args.batch_tokens)
+    model.tagger.place(machine.device, precision=machine.precision, max_cells=machine.batch_tokens)
     if args.compile:
         compile_encoder(model.tagger)
     found = vectors_of(
         model,
         texts.read_texts(args.input, args.text),
         pooling=args.pooling,
-        device=device,
-        batch_tokens=args.batch_tokens,
+        device=machine.device,
+        batch_tokens=machine.batch_tokens,
         chunk_texts=args.chunk,
     )
     if args.output is not None and args.output.suffix == ".npy":

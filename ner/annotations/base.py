@@ -35,8 +35,6 @@ class Scores(Protocol):
 
     headline: float
     "the figure that early stopping, search and results go by, in [0, 1]; larger is better"
-    headline_name: str
-    "its key in `per_epoch` and `summary`"
     n_gold: int
     "gold items that were scored"
 
@@ -62,6 +60,8 @@ class Annotation(ABC):
 
     name: ClassVar[str]
     "key in `Sentence.gold`, in `Batch.gold` and in answers"
+    headline: ClassVar[str]
+    "key in `Scores.per_epoch` of the figure that early stopping, search and results go by"
     files: ClassVar[tuple[str, ...]]
     "names of the files in a split's folder that hold it; a split has one of them"
 

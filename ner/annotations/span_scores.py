@@ -47,8 +47,6 @@ class SpanScores:
     n_tokens_correct: int = 0
     n_tokens_outside: int = 0
 
-    headline_name = "f1"
-
     @property
     def headline(self) -> float:
         return self.total.f1

@@ -11,7 +11,7 @@ import numpy as np
 from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
 from ner.annotations.span_scores import SpanScores, score, tag_counts
 from ner.errors import DataError
-from ner.files import escape, read_lines, whole_file, write_lines
+from ner.files import escape, read_text_lines, whole_file, write_lines
 from ner.tags import (
     ScoredSpan,
     Span,
@@ -45,10 +45,11 @@ class Spans(Annotation):
     """The entities of a sentence, `tuple[Span, ...]` as gold and `list[ScoredSpan]` as predicted."""
 
     name = "spans"
+    headline = "f1"
     files = ("tags.txt", "entities.jsonl")
 
     def read(self, path: Path, tokens: Sequence[Tokens]) -> Read:
-        lines = read_lines(path)
+        lines = read_text_lines(path)
         if len(lines) != len(tokens):
             sentences = path.with_name("sentences.txt")
             raise DataError(f"{path}: {len(lines)} lines, expected {len(tokens)} as in {sentences}")
@@ -223,7 +224,7 @@ def read_labels(data_dir: str | Path) -> list[str]:
     """Entity types of a built data set, sorted, from `<data_dir>/tags.txt`."""
     path = Path(data_dir) / "tags.txt"
     first_seen: dict[str, int] = {}
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(read_text_lines(path), start=1):
         if line.strip():
             first_seen.setdefault(line.strip(), number)
     labels = list(tag_set_of(first_seen, path).labels)

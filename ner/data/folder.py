@@ -11,7 +11,7 @@ from ner.data.build import Dataset
 from ner.data.sentence import SPLITS, UNITS, Sentence, Split
 from ner.data.words import guess_unit_of_tokens
 from ner.errors import DataError
-from ner.files import escape, read_json, read_lines, unescape, write_lines
+from ner.files import escape, read_json, read_text_lines, unescape, write_lines
 from ner.tags import TagSet
 
 GOLD_FILES = tuple(name for annotation in ANNOTATIONS.values() for name in annotation.files)
@@ -30,7 +30,7 @@ def read_split(data_dir: str | Path, split: str) -> Split:
         known = [name for name in SPLITS if (Path(data_dir) / name).is_dir()]
         expected = f"one of {', '.join(known)}" if known else "a set made by build_dataset.py"
         raise DataError(f"{folder}: no such split, expected {expected}")
-    tokens = [_read_tokens(path, i, line) for i, line in enumerate(read_lines(path), start=1)]
+    tokens = [_read_tokens(path, i, line) for i, line in enumerate(read_text_lines(path), start=1)]
     if not tokens:
         raise DataError(f"{path}: empty, expected one sentence a line")
     read = {}

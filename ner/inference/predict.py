@@ -53,6 +53,6 @@ def predict(
                 loss_sum += losses.sum().item()
                 n_tokens += batch.n_tokens
     if shared:
-        loss_sum, n_tokens = distributed.total([loss_sum, n_tokens])
-        found = {i: answer for part in distributed.gather(found) for i, answer in part.items()}
+        loss_sum, n_tokens = distributed.all_sum([loss_sum, n_tokens])
+        found = {i: answer for part in distributed.all_gather(found) for i, answer in part.items()}
     return [found[i] for i in range(len(found))], loss_sum / n_tokens if n_tokens else None

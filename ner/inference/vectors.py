@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ner.data.batches import Batches
 from ner.data.words import split_words
 from ner.errors import DataError
-from ner.files import open_binary, whole_file
+from ner.files import whole_file
 from ner.heads.base import Hidden
 from ner.inference.texts import CHUNK_TEXTS, chunks, unannotated_batches
 from ner.model.directory import ModelDirectory
@@ -106,14 +106,14 @@ def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: b
     The array is written row by row, so texts need not fit into memory.  Returns the number of texts.
     """
     lengths: list[int] = []
-    with whole_file(path, open_binary) as file, GrowingArray(file, np.float32, (width,)) as array:
+    with whole_file(path, binary=True) as file, GrowingArray(file, np.float32, (width,)) as array:
         for item in found:
             rows = item.vectors.reshape(-1, width)
             array.append(rows)
             lengths.append(len(rows))
     lengths_path = path.with_suffix(".lengths.npy")
     if tokens:
-        with whole_file(lengths_path, open_binary) as file:
+        with whole_file(lengths_path, binary=True) as file:
             np.save(file, np.array(lengths, np.int64))
     else:
         lengths_path.unlink(missing_ok=True)  # written with another array

@@ -14,7 +14,7 @@ from ner.files import add_file_name
 log = logging.getLogger("ner")
 
 MAX_BUFFERED = 1000  # records; a program that opens no log file keeps the latest ones only
-MIN_STEPS_TO_REPORT, REPORTS_AN_EPOCH = 50, 10  # lines of progress where there is no terminal
+MIN_STEPS_TO_REPORT, REPORTS_AN_EPOCH = 50, 10  # progress lines without a terminal
 
 
 class LogFile(logging.FileHandler):
@@ -47,17 +47,19 @@ class RecordBuffer(logging.Handler):
 buffer = RecordBuffer()
 
 
-def start_log(path: Path | None = None) -> logging.Logger:
+def start_log(path: Path | None = None, *, quiet: bool = False) -> logging.Logger:
     """Sends messages to standard error, and into `path` if it is given.
 
     Without a path, messages are also kept in memory: `log_to` writes them to a file later.  So a program
     can log while it still checks its arguments, and create its log file only after the last check.
+    `quiet`: until then standard error gets warnings and errors alone, so a refused run prints its error only.
     """
     stop_log()
     log.setLevel(logging.INFO)
     log.propagate = False
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(logging.Formatter("%(message)s"))
+    console.setLevel(logging.WARNING if quiet else logging.NOTSET)
     log.addHandler(console)
     log.addHandler(buffer)
     if path is not None:
@@ -66,12 +68,20 @@ def start_log(path: Path | None = None) -> logging.Logger:
 
 
 def log_to(path: Path) -> None:
-    """Appends the messages since `start_log` to a file, each with its own time, then all that follow."""
+    """Appends the messages since `start_log` to a file, each with its own time, then all that follow.
+
+    Standard error gets the messages that a quiet start kept back.
+    """
     file = LogFile(path)
+    others = [handler for handler in log.handlers if handler is not buffer]
     log.addHandler(file)
     log.removeHandler(buffer)
     while buffer.records:
-        file.handle(buffer.records.popleft())
+        record = buffer.records.popleft()
+        for handler in (file, *(other for other in others if record.levelno < other.level)):
+            handler.handle(record)
+    for handler in others:
+        handler.setLevel(logging.NOTSET)
 
 
 def stop_log() -> None:
@@ -107,6 +117,7 @@ class ProgressBar:
             self.bar.update(n_done)
 
     def step(self, loss: float) -> None:
+        """Counts a step and shows its loss."""
         self.n_done += 1
         if self.bar is not None:
             self.bar.update()

@@ -20,7 +20,7 @@ from ner.data.examples import Examples, encode
 from ner.data.sentence import Sentence
 from ner.data.windows import Windows
 from ner.data.words import split_words
-from ner.files import open_binary, whole_file
+from ner.files import whole_file
 from ner.model.model import Model
 from ner.model.saving import config_of
 from ner.runtime.devices import casts_kept, default_batch_tokens
@@ -138,7 +138,7 @@ def compute_soft_labels(
         pass
     labels = np.empty(shape, kind)
     _fill(labels, teacher, sentences, tag_set, temperature)
-    with whole_file(path, open_binary) as file:
+    with whole_file(path, binary=True) as file:
         np.save(file, labels)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
@@ -185,7 +185,7 @@ def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[
             "parameters": n_parameters,
             "megabytes": round(4 * n_parameters / 1e6, 1),
             "tokens_per_second": round(n_tokens / (time.perf_counter() - started)),
-            f"val_{scores.headline_name}": scores.headline,
+            "val_f1": scores.headline,
         }
     return rows
 

@@ -1,4 +1,4 @@
-"""The checks beside the times, and what the rivals are given: they say so where something differs."""
+"""The checks of the benchmarks report a difference, and the rivals get the same input."""
 
 import json
 
@@ -52,7 +52,7 @@ def test_hf_features_label_the_first_piece_of_each_token():
     assert cut["labels"] == [*feature["labels"][:4], -100]
 
 
-def test_losses_that_differ_are_said_to():
+def test_losses_that_differ_are_reported():
     losses = {train.ANCESTOR: (2.0, 4.0), train.OURS: (2.2, 2.0)}
     assert train.difference(losses, train.OURS) == "1e-01, 5e-01"
     assert train.difference({train.OURS: (1.0, 1.0)}, train.OURS) == "not compared"
@@ -67,7 +67,7 @@ def test_some_batches_of_an_epoch_and_the_middle_one_before():
     assert np.array_equal(first, chosen[1])
     rows = [loader.row(batch) for batch in chosen]
     assert rows == [tuple(loader.collate(batch).piece_ids.shape[1:]) for batch in chosen]
-    assert rows == sorted(set(rows))  # from short to long, and not alike
+    assert rows == sorted(set(rows))  # from short to long, all different
 
 
 def test_steps_train():
@@ -75,7 +75,7 @@ def test_steps_train():
     before = [p.clone() for p in model.tagger.parameters()]
     examples = encode(make_examples(), model.tokenizer)
     loader = some_batches(examples, model, Windows(32), batch_tokens=64, n=2, seed=1)
-    assert our_steps(model.tagger, loader, torch.device("cpu")) > 0
+    assert our_steps(model.tagger, loader) > 0
     assert all((a != b).any() for a, b in zip(before, model.tagger.parameters(), strict=True))
 
 
@@ -118,7 +118,7 @@ def test_sentences_of_several_pieces_a_token_are_left_out():
 
 
 class Encoded(dict):
-    """As transformers' tokenizer returns it."""
+    """Like the result of transformers' tokenizer."""
 
     def word_ids(self, row):
         return self["words"][row]
@@ -130,8 +130,8 @@ def test_pieces_that_differ_are_not_identical():
     words, starts = [[0, 1], [0, 2]], [[0, 1], [0, 1]]
     same = Encoded(input_ids=[[a, b], [a, c]], words=words)
     other = Encoded(input_ids=[[a, a], [a, b]], words=words)
-    said = data.compare_pieces(examples, same, starts)
-    assert said == "1 of 2 sentences identical, 1 more but for tokens it drops"
+    message = data.compare_pieces(examples, same, starts)
+    assert message == "1 of 2 sentences identical, 1 more except for dropped tokens"
     assert data.compare_pieces(examples, other, starts) == "0 of 2 sentences identical"
 
 
@@ -146,7 +146,7 @@ def test_changed_gold_is_nearly_gold():
     assert total.n_predicted < total.n_gold
 
 
-def test_figures_that_differ_are_said_to():
+def test_figures_that_differ_are_reported():
     gold = [[Span(0, 2, "LOC")], [Span(1, 2, "PER")]]
     ours = data.our_figures(score(gold, [gold[0], []], [3, 3]))
     tags = [[spans_to_tags(spans, 3) for spans in rows] for rows in (gold, [gold[0], []])]
@@ -187,7 +187,7 @@ def test_kinds_of_operators(operator, kind):
 
 
 @pytest.mark.parametrize(("answers", "same"), [("ab", True), ("a", False), ("abc", False), ("ba", False)])
-def test_answers_that_are_not_those_of_the_lines_are_seen(answers, same, tmp_path):
+def test_answers_that_do_not_match_the_lines_are_noticed(answers, same, tmp_path):
     text, found = tmp_path / "text", tmp_path / "answers"
     text.write_text("a\nb\n")
     found.write_text("".join(json.dumps({"text": answer}) + "\n" for answer in answers))

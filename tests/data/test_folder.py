@@ -154,7 +154,11 @@ def test_a_split_has_tags_or_entities(tmp_path):
         (b"a b\n", b"O\n", "val/tags.txt:1: 1 tags, expected 2 as in"),
         (b"a b\n", b"O O\nO\n", "val/tags.txt: 2 lines, expected 1 as in"),
         (b"a\nb\n", b"O\nB_PER\n", "val/tags.txt:2: tag 'B_PER', expected O or B-"),
-        (b"a\nb c\n", b"B-X\nI-X M-X\n", "val/tags.txt:2: tag prefixes B, I, M, expected those of BIO"),
+        (
+            b"a\nb c\n",
+            b"B-X\nI-X M-X\n",
+            "val/tags.txt:2: tag prefixes B, I, M, expected the prefixes of BIO",
+        ),
     ],
 )
 def test_a_wrong_split_is_named_with_its_line(tmp_path, sentences, tags, message):

@@ -25,8 +25,9 @@ from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
 from ner.model.tagger import Tagger
 from ner.tags import SCHEMES, Span, TagSet
+from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, train_epoch
+from ner.training.step import Progress, Update
 from tests.factories import make_hidden, make_inventories, slice_batch
 
 LABELS = ("LOC", "PER")
@@ -341,9 +342,8 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
     gold, lengths = [s.spans for s in sentences], [len(s.tokens) for s in sentences]
     for _ in range(12):
         for _ in range(10):
-            train_epoch(
-                tagger, loader, optimizer, progress, rate=lambda step: 1.0, device=device, clip_grad=1.0
-            )
+            update = Update(optimizer, clip_grad=1.0)
+            list(epoch_steps(tagger, loader, update, progress, rate=lambda step: 1.0))
             progress.next_epoch()
         found, loss = predict(tagger, loader, device=device)
         f1 = score(gold, [[s.span for s in answer["spans"]] for answer in found], lengths).total.f1

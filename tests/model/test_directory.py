@@ -30,8 +30,9 @@ from ner.model.saving import restore_weights, save
 from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet
 from ner.tensors import read_weights, save_weights
+from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, train_epoch
+from ner.training.step import Progress, Update
 from tests.factories import make_inventories, slice_batch
 
 CHARACTERS = "上海市长王小明在北京访问中国银行。abc"
@@ -546,14 +547,8 @@ def test_a_frozen_encoder_stays_as_it_is(encoder, head):
     model.tagger.freeze_encoder()
     before = {name: tensor.clone() for name, tensor in model.tagger.state_dict().items()}
     groups = parameter_groups(model.tagger, learning_rate=1.0, head_learning_rate=0.1, weight_decay=0.1)
-    train_epoch(
-        model.tagger,
-        make_loader(model, batch_tokens=60),
-        build_optimizer(groups),
-        Progress(),
-        rate=lambda step: 1.0,
-        device=torch.device("cpu"),
-    )
+    loader, update = make_loader(model, batch_tokens=60), Update(build_optimizer(groups))
+    list(epoch_steps(model.tagger, loader, update, Progress(), rate=lambda step: 1.0))
     after = model.tagger.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {f"head.{name}" for name, _ in model.tagger.head.named_parameters()}

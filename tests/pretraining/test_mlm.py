@@ -33,8 +33,8 @@ def make_batch(n_pieces_of_vocabulary, *, seed=0):
 def make_tags(mask, *, seed=0, share=0.7):
     """A tag for most of the real pieces, for none that is padding."""
     generator = torch.Generator().manual_seed(seed)
-    tags = torch.randint(len(TAGS), mask.shape, generator=generator)
-    return tags.where(mask & (torch.rand(mask.shape, generator=generator) < share), -100)
+    tags = 1 + torch.randint(len(TAGS), mask.shape, generator=generator)
+    return tags.where(mask & (torch.rand(mask.shape, generator=generator) < share), 0)
 
 
 @pytest.fixture
@@ -267,18 +267,18 @@ class TestTags:
         torch.testing.assert_close(guesses.loss, alone.loss)
         assert guesses.n_correct == alone.n_correct
         scores = F.linear(lm.encoder(ids, mask), lm.tag_head.weight, lm.tag_head.bias).flatten(0, 1)
-        tag_loss = F.cross_entropy(scores, tags.flatten(), ignore_index=-100, reduction="sum")
+        tag_loss = F.cross_entropy(scores, tags.flatten() - 1, ignore_index=-1, reduction="sum")
         torch.testing.assert_close(guesses.tag_loss, tag_loss)
-        right = scores.argmax(-1).view_as(tags) == tags
+        right = scores.argmax(-1).view_as(tags) == tags - 1
         assert guesses.n_correct_tags == right.sum()
-        assert 0 < right.sum() < (tags >= 0).sum()
+        assert 0 < right.sum() < (tags > 0).sum()
         (alone.loss + 2 * tag_loss).backward()
         for name, parameter in lm.named_parameters():
             torch.testing.assert_close(found[name], parameter.grad, atol=1e-5, rtol=1e-5, msg=name)
 
     def test_a_batch_without_a_tag(self, make_tagger, tokenizer):
         lm, batch = make_tagger().lm, make_batch(len(tokenizer))
-        guesses = lm(*batch, torch.full_like(batch[0], -100))
+        guesses = lm(*batch, torch.zeros_like(batch[0]))
         assert (guesses.tag_loss.item(), guesses.n_correct_tags.item()) == (0.0, 0)
         torch.testing.assert_close(guesses.loss, lm(*batch).loss)
         (guesses.loss + guesses.tag_loss).backward()

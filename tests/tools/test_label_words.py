@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ner.data.folder import write_split
 from ner.data.sentence import Sentence
-from ner.pretraining.plaintext import OPENERS, read_tagged
+from ner.files import OPENERS
+from ner.pretraining.plaintext import read_tagged
 from tools import label_words
 
 LINES = [

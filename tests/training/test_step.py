@@ -19,8 +19,9 @@ from ner.model.build import build_encoder, build_head
 from ner.model.tagger import Tagger
 from ner.runtime.seeds import random_state, set_random_state
 from ner.tags import Span, TagSet
+from ner.training.epoch import epoch_steps, n_steps_an_epoch
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import MAX_SKIPPED, Progress, n_steps_an_epoch, skipped_steps, train_epoch
+from ner.training.step import MAX_SKIPPED, Progress, Update, describe_skipped
 from tests.factories import make_inventories, make_targets
 
 CPU = torch.device("cpu")
@@ -114,9 +115,21 @@ def adamw(tagger, rate=3e-3) -> torch.optim.Optimizer:
     )
 
 
-def train(tagger, loader, optimizer, progress=None, **options) -> Progress:
+def train(
+    tagger,
+    loader,
+    optimizer,
+    progress=None,
+    *,
+    on_step=lambda progress: None,
+    rate=lambda step: 1.0,
+    **options,
+) -> Progress:
+    """Trains to the end of an epoch; `options` are those of `Update` and of `epoch_steps`."""
     progress = progress or Progress()
-    train_epoch(tagger, loader, optimizer, progress, **{"rate": lambda step: 1.0, "device": CPU, **options})
+    update = {name: options.pop(name) for name in ("scaler", "clip_grad", "fixed_scale") if name in options}
+    for _ in epoch_steps(tagger, loader, Update(optimizer, **update), progress, rate=rate, **options):
+        on_step(progress)
     return progress
 
 
@@ -312,7 +325,10 @@ def test_steps_that_overflow_are_counted_and_bounded(make_tagger, make_loader, c
         train(tagger, loader, optimizer, progress, **options)
         progress.next_epoch()
         assert (progress.step, progress.n_taken) == (n_skipped, 0)
-        assert skipped_steps(progress, scaler) == f"  {n_skipped} steps skipped as fp16 overflowed"
+        assert (
+            describe_skipped(progress, Update(optimizer, scaler))
+            == f"  {n_skipped} steps skipped as fp16 overflowed"
+        )
     with pytest.raises(
         TrainingError, match=r"fp16 overflowed in 20 steps in a row \(epoch 20, batch 1, step 20\)"
     ):

@@ -168,7 +168,7 @@ def test_utf8_read_as_something_else_is_mentioned(read):
         ("bio", "a\tO\nb\tB_PER\n", "x.txt:2: tag 'B_PER', expected O or B-"),
         ("bio", "a\tO\nb\t\n", "x.txt:2: tag '', expected O or B-"),
         ("bio", "a\tO\nb\tB-a b\n", "x.txt:2: tag 'B-a b', expected a tag without white space"),
-        ("bio", "a\tB-X\nb\tI-X\nc\tM-X\n", "x.txt:3: tag prefixes B, I, M, expected those of BIO"),
+        ("bio", "a\tB-X\nb\tI-X\nc\tM-X\n", "x.txt:3: tag prefixes B, I, M, expected the prefixes of BIO"),
         (
             "bio",
             b"a\tO\n\xb1\xb1\tO\n",
