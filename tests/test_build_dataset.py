@@ -203,7 +203,7 @@ ERRORS = [
     (None, [*TRAIN, "--test", "test.txt", "--test_size", "3"], "--test_size 3 and --test test.txt"),
     (None, [*TRAIN, "--test", "nowhere.txt"], "nowhere.txt: no such file"),
     (None, [], "no --train, expected --train FILE or --download msra"),
-    (None, [*TRAIN, "--download", "msra"], "--download msra stands in place of --train and --test"),
+    (None, [*TRAIN, "--download", "msra"], "--download msra replaces --train and --test"),
     (None, [*TRAIN, "--download_url", "http://x"], "--download_url without --download"),
     (_out_is_a_file, TRAIN, "out: is a file, expected a folder for --out_dir out"),
     (_parent_is_a_file, [*TRAIN, "--out_dir", "deep/er/out"], "deep: is a file, expected a folder"),

@@ -96,7 +96,7 @@ def test_a_download_is_built_as_the_files_themselves_are(place, run_main, serve,
 def test_progress_is_reported(place, serve):
     body = zipped(TEXT)
     seen = []
-    download.fetch(SOURCES["msra"], place, url=serve(body), progress=lambda *numbers: seen.append(numbers))
+    download.fetch(SOURCES["msra"], place, url=serve(body), on_progress=lambda *numbers: seen.append(numbers))
     assert seen[-1] == (len(body), len(body))
 
 
@@ -179,7 +179,7 @@ def test_a_server_that_falls_silent(place, monkeypatch, run_main):
 def test_the_address_and_the_hashes_of_msra_are_complete():
     source = SOURCES["msra"]
     assert source.url.startswith("https://raw.githubusercontent.com/zhooufeng/Data/8994cd15")
-    assert set(source.splits.values()) == {member.saved for member in source.members.values()}
+    assert set(source.splits.values()) == {member.saved_as for member in source.members.values()}
     assert all(len(member.sha256) == 64 for member in source.members.values())
 
 

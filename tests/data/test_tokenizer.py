@@ -77,7 +77,7 @@ def assert_as_transformers(tokenizer, oracle, tokens):
 
 
 def test_pieces_of_chinese_characters_are_those_of_transformers(ner_data, tmp_path):
-    sentences = FORMATS["bio"](ner_data / "msra" / "msra_test_bio").sentences
+    sentences = FORMATS["bio"].reader(ner_data / "msra" / "msra_test_bio").sentences
     tokens = sorted({token for sentence in sentences for token in sentence.tokens})
     assert len(tokens) > 3000
     tokenizer = load_tokenizer(ner_data / "bert_base_chinese")
@@ -89,7 +89,7 @@ def test_pieces_of_chinese_characters_are_those_of_transformers(ner_data, tmp_pa
 
 @pytest.mark.parametrize("cased", [False, True])
 def test_pieces_of_english_words_are_those_of_transformers(ner_data, tmp_path, cased):
-    sentences = FORMATS["conll"](ner_data / "conll2003" / "eng.testa").sentences
+    sentences = FORMATS["conll"].reader(ner_data / "conll2003" / "eng.testa").sentences
     words = [word for sentence in sentences for word in sentence.tokens]
     tokenizer = learn_vocabulary(words, 3000, Normalisation(do_lower_case=not cased))
     oracle = make_oracle(tokenizer.vocabulary, tmp_path, do_lower_case=not cased)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.formats import WRITERS, Document, Texts, checked, cut, flat, join, load, read
-from ner.data.formats.texts import AnnotatedText, Mark
+from ner.data.formats import WRITABLE, Document, Reading, Texts, load, read, to_document, to_texts
+from ner.data.formats.texts import AnnotatedText, Mark, check_marks, remove_overlaps
 from ner.data.sentence import Sentence
 from ner.tags import Span
 from tools import convert
@@ -29,8 +29,8 @@ def texts(draw, alphabet: str = ALPHABET, *, nested: bool = True, min_size: int 
         )
         marks = [Mark(a, b, label, line) for a, b, label in draw(st.lists(cuts, max_size=4)) if a < b]
         rows.append(AnnotatedText(Path("x"), line, text, tuple(marks)))
-    source = checked(Texts(Path("x"), rows, [], ""))
-    return source if nested else flat(source, keep_longest=True)
+    source = check_marks(Texts(Path("x"), rows, [], ""))
+    return source if nested else remove_overlaps(source, keep_longest=True)
 
 
 def plain(source: Texts) -> list:
@@ -47,8 +47,8 @@ def new(tmp_path_factory):
 
 
 def through(path: Path, writer: str, target, reader: str, **options):
-    WRITERS[writer](path, target)
-    return load(path, reader, **options)
+    WRITABLE[writer].writer(path, target)
+    return load(path, reader, Reading(**options))
 
 
 @given(texts(), st.permutations(["jsonl", "brat", "jsonl", "brat"]))
@@ -56,18 +56,18 @@ def through(path: Path, writer: str, target, reader: str, **options):
 def test_texts_and_nested_spans_survive_jsonl_and_brat(new, source, formats):
     found = source
     for name in formats:
-        found = through(new(), name, found, name, keep_longest=None)
+        found = through(new(), name, found, name, overlaps="keep")
     assert plain(found) == plain(source)
 
 
 @given(texts(ALPHABET.replace("\t", "").replace("\n", ""), nested=False, min_size=1), st.data())
 @settings(deadline=None, max_examples=60)
 def test_characters_survive_columns(new, source, data):
-    document = cut(source, unit="char")
+    document = to_document(source, unit="char")
     for writer in data.draw(st.permutations(["bio", "bioes", "bio"])):
         document = through(new(), writer, document, "bio", scheme=writer.upper())
         assert document.illegal == []
-    assert plain(join(document, unit="char")) == plain(source)
+    assert plain(to_texts(document, unit="char")) == plain(source)
 
 
 @pytest.mark.parametrize("text", ["\ufeffa", "\ufeff\ufeff", "\r", "\u3000", " ", "\u2028b", "-DOCSTART-"])
@@ -93,8 +93,8 @@ def test_words_survive_texts_where_the_splitter_gives_them(new, rows):
     path = new()
     path.write_text("\n".join(lines), encoding="utf-8")
     document = read(path, "bio")
-    source = join(document, unit="word")
-    back = cut(through(new(), "brat", through(new(), "jsonl", source, "jsonl"), "brat"), unit="word")
+    source = to_texts(document, unit="word")
+    back = to_document(through(new(), "brat", through(new(), "jsonl", source, "jsonl"), "brat"), unit="word")
     others = {
         line for line, sentence in zip(document.first_lines, back.sentences, strict=True) if sentence.tokens
     }

@@ -121,8 +121,8 @@ def test_a_build_without_audit_leaves_no_old_one(place, run_main):
     ("argv", "message"),
     [
         (["--out_dir", "nowhere"], "nowhere/train: no such split, expected a set made by build_dataset.py"),
-        (["--out_dir", "o", "--test", "test.txt"], "--test is of a build; --audit without --train takes"),
-        (["--out_dir", "o", "--seed", "3"], "--seed is of a build; --audit without --train takes"),
+        (["--out_dir", "o", "--test", "test.txt"], "--test needs --train; --audit without --train takes"),
+        (["--out_dir", "o", "--seed", "3"], "--seed needs --train; --audit without --train takes"),
         (["--out_dir", "o", "--train", "none.txt"], "none.txt: no such file"),
         (["--out_dir", "o", "--train", "o/audit.md"], "o/audit.md: would be overwritten by the build"),
     ],

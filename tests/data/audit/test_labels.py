@@ -100,6 +100,6 @@ def test_an_entity_stands_on_the_line_of_its_first_token(tmp_path):
 def test_illegal_tags_stand_where_the_file_has_them(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("a\tB-X\nb\tI-Y\n\na\tI-X\nb\tO\n\na\tB-X\nb\tI-X\n")
-    documents = {"train": FORMATS["bio"](path)}
+    documents = {"train": FORMATS["bio"].reader(path)}
     corpus = corpus_of_build(documents, build(documents, val_size=1))
     assert [(f.places, f.what) for f in illegal_tags(corpus)] == [(["x.txt:2"], "I-Y"), (["x.txt:4"], "I-X")]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.formats import read
+from ner.data.formats import Reading, read
 from ner.data.formats.cluener import read_cluener
 from ner.data.sentence import Sentence
 from ner.errors import DataError
@@ -116,7 +116,7 @@ def test_every_entity_of_cluener_is_read(ner_data, name, n_texts, n_nested):
     assert counts == Counter(
         (mark.label, text.text[mark.start : mark.end]) for text in texts for mark in text.marks or ()
     )
-    document = read(path, "cluener", keep_longest=True)
+    document = read(path, "cluener", reading=Reading(overlaps="keep_longest"))
     assert document.unit == "char"
     assert len(document.left_out) == n_nested
     assert len(document.sentences) == n_texts

@@ -79,7 +79,7 @@ def test_tasks_of_many_kinds(path):
     assert document.format == "labelstudio"
     assert [len(sentence.spans) for sentence in document.sentences] == [1, 0, 1]
     assert document.notes[0].startswith("1 skipped task left out: line ")
-    assert document.notes[1] == "1 result of other kinds passed over: line 2"
+    assert document.notes[1] == "1 result of other kinds ignored: line 2"
 
 
 def test_tasks_without_annotations_are_not_annotated(path):
