@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_refused_or_listed(tmp_path, monkeypatch, run_main)
         ),
         (
             ["--nested", "keep_longest", "--unit", "char"],
-            "error: x.jsonl:1: token '\\n', expected one that can",
+            "error: x.jsonl:1: token '\\n', expected one that fits",
         ),
     ):
         ended = run_main(convert, *argv, *options)
@@ -164,7 +164,7 @@ def test_what_does_not_fit_is_refused_or_listed(tmp_path, monkeypatch, run_main)
         ("a b\tB-X\n", "brat", None),
         ('{"text": "a b"}', "bio", None),
         ('{"text": "a b", "label": [[0, 1, "a b"]]}', "brat", "x:1: label 'a b', expected a label without"),
-        ('{"text": "中 国"}', "bio", "x:1: token ' ', expected one that can stand in a column"),
+        ('{"text": "中 国"}', "bio", "x:1: token ' ', expected one that fits in a column"),
         ("", "jsonl", "x: empty, expected annotated text"),
     ],
 )

@@ -40,7 +40,7 @@ class Corpus:
 
     @property
     def gap(self) -> str:
-        """What stands between two tokens of a text."""
+        """The separator between two tokens of a text."""
         return "" if self.unit == "char" else " "
 
     @property
@@ -81,7 +81,7 @@ class Corpus:
 def corpus_of_build(documents: Mapping[str, Document], dataset: Dataset) -> Corpus:
     """The sentences of a build, with their places in the source files.
 
-    If several files have the same name, the split stands before it: `test x.txt:3`.
+    If several files have the same name, the name of the split comes first: `test x.txt:3`.
     """
     n_files = Counter(document.path.name for document in documents.values())
     prefixes = {

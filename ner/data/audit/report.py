@@ -40,7 +40,7 @@ WORDS = {
         "surface with several labels",
         "surfaces with several labels",
         "Often correct: a country is also its government. The surfaces whose other labels are rarest come "
-        "first, because they are the most likely errors. The places are those of the rarer labels.",
+        "first, because they are the most likely errors. The places show the rarer labels.",
     ),
     "illegal_tags": _Words(
         "illegal tag",
@@ -120,8 +120,8 @@ def as_page(corpus: Corpus, findings: Findings) -> str:
     sizes = ", ".join(f"{name} {len(sentences):,}" for name, sentences in corpus.splits.items())
     parts = [
         "# Audit",
-        f"Sentences: {sizes}. A line number is that of the sentence's first line, or of the entity's first "
-        "line if every token has its own line. audit.json has every finding.",
+        f"Sentences: {sizes}. A place is the first line of a sentence, or of an entity if every token has "
+        "its own line. audit.json lists every finding.",
         _verbatim(summary(corpus, findings)),
     ]
     for name, found in findings.items():

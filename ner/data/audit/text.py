@@ -27,7 +27,7 @@ JOINED_MARKUP = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 MARKS = "<&:∶.["  # every match of MARKUP contains one of these
-# invisible characters whose Unicode category is that of letters or symbols
+# invisible characters in the Unicode categories of letters and symbols
 FILLERS = "\u115f\u1160\u3164\uffa0\u034f\u2800\u17b4\u17b5"
 REPLACEMENT = "\ufffd"
 

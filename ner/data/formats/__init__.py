@@ -12,7 +12,7 @@ from ner.data.formats.texts import Texts, check_marks, remove_overlaps, split_at
 from ner.data.formats.tokens import to_document, to_texts
 from ner.errors import DataError
 
-# `guess_format` takes the first format that a file looks like, so special formats stand before general ones
+# `guess_format` takes the first format that a file looks like, so special formats come before general ones
 FORMATS = {
     "brat": brat.FORMAT,
     "labelstudio": labelstudio.FORMAT,

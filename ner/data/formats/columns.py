@@ -171,7 +171,7 @@ def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
             for token in sentence.tokens:
                 if not _fits_column(token, annotated=sentence.spans is not None):
                     raise DataError(
-                        f"{document.path}:{line}: token {token!r}, expected one that can stand in a column; "
+                        f"{document.path}:{line}: token {token!r}, expected one that fits in a column; "
                         "--split_lines ends sentences at line ends"
                     )
             if sentence.spans is None:

@@ -1,9 +1,8 @@
 """Label Studio: tasks `{"data": {"text"}, "annotations": [{"result": [{"value": ...}]}]}`; also JSON-MIN.
 
-A value is `{"start", "end", "text", "labels": ["LOC"]}`.  In exports of 2021 and before, its offsets are
-those of JavaScript, which count UTF-16 units (https://github.com/HumanSignal/label-studio/issues/1347);
-later they count code points (https://github.com/HumanSignal/label-studio/pull/1559).  The entity's text
-shows which.
+A value is `{"start", "end", "text", "labels": ["LOC"]}`.  In exports of 2021 and before, its offsets count
+UTF-16 units, as in JavaScript (https://github.com/HumanSignal/label-studio/issues/1347); later they count
+code points (https://github.com/HumanSignal/label-studio/pull/1559).  The entity's text shows which.
 """
 
 from collections.abc import Iterator
@@ -131,7 +130,7 @@ def _in_code_points(source: Texts) -> Texts:
                 if len(known_units) != 1:
                     raise DataError(
                         f"{text.path}:{mark.line}: {mark.label} {mark.start}-{mark.end} may count "
-                        "UTF-16 units or code points, expected the entity's text to tell"
+                        "UTF-16 units or code points, expected the entity's text to show which"
                     )
                 units = list(known_units)
             if units == [UTF16_UNITS]:
@@ -141,7 +140,7 @@ def _in_code_points(source: Texts) -> Texts:
         texts.append(text._replace(marks=None if marks is None else tuple(marks)))
     notes = list(source.notes)
     if known_units:
-        notes.append(f"offsets are read as {' or '.join(sorted(known_units))}, as their texts tell")
+        notes.append(f"offsets are read as {' or '.join(sorted(known_units))}, as the entities' texts show")
     return source._replace(texts=texts, notes=notes)
 
 

@@ -91,7 +91,7 @@ def check_marks(source: Texts, *, drop_invalid: bool = False) -> Texts:
                     kept[mark[:3]] = mark
             text = text._replace(marks=tuple(kept[key] for key in sorted(kept)))
         texts.append(text)
-    refuse_invalid(invalid, "elsewhere than the text has it", drop_invalid=drop_invalid)
+    refuse_invalid(invalid, "not matching the text", drop_invalid=drop_invalid)
     notes = list(source.notes)
     if repeated_lines:
         n_repeated = count_noun(len(repeated_lines), "entity", "entities")
@@ -125,7 +125,7 @@ def split_at_line_ends(source: Texts, *, drop_invalid: bool = False) -> Texts:
                 texts.append(text._replace(text=text.text[start:end], marks=moved, text_place=place))
             start += len(line) + 1
         invalid += [InvalidSpan(text.path, mark.line, describe_mark(text.text, mark)) for mark in marks]
-    refuse_invalid(invalid, "going over a line end", drop_invalid=drop_invalid)
+    refuse_invalid(invalid, "crossing a line end", drop_invalid=drop_invalid)
     return source._replace(texts=texts, invalid=(*source.invalid, *invalid))
 
 

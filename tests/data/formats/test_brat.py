@@ -76,7 +76,7 @@ ERRORS = [
     ),
     (
         {"a.txt": "\r\nabc", "a.ann": "T1\tX 1 3\tab\n"},
-        "a.ann:1: X 1-3 '\\na' in the text, 'ab' in the annotation; 1 entity elsewhere than",
+        "a.ann:1: X 1-3 '\\na' in the text, 'ab' in the annotation; 1 entity not matching the text",
     ),
     ({"a.txt": "", "a.ann": ""}, "c: no text, expected texts that are not empty"),
 ]

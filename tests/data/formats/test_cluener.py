@@ -77,7 +77,7 @@ ERRORS = [
     ('{"text": "ab", "label": {"X": {"ab": [[0, true]]}}}', "x.json:1: got [[0, True]] for 'ab', expected"),
     (
         NAME + '{"text": "上海市", "label": {"LOC": {"上海": [[1, 2]], "市": [[0, 0], [2, 2]]}}}',
-        "x.json:2: LOC 1-3 '海市' in the text, '上海' in the annotation; 2 entities elsewhere than",
+        "x.json:2: LOC 1-3 '海市' in the text, '上海' in the annotation; 2 entities not matching the text",
     ),
     ('{"text": "ab", "label": {"X": {"b": [[1, 2]]}}}', "x.json:1: X 1-3 in a text of 2 characters; 1 ent"),
     ('{"text": "ab", "label": {"X": {"": [[1, 0]]}}}', "x.json:1: X 1-1 in a text of 2 characters; 1 entity"),

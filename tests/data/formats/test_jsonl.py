@@ -90,7 +90,7 @@ ERRORS = [
         '{"text": "ab", "label": [[0, 1, "\\ud800"]]}',
         "x.jsonl:1: half of a surrogate pair in label '\\ud800'",
     ),
-    ('{"text": "ab", "label": [[1, 0, "X"]]}', "x.jsonl:1: X 1-0 in a text of 2 characters; 1 entity else"),
+    ('{"text": "ab", "label": [[1, 0, "X"]]}', "x.jsonl:1: X 1-0 in a text of 2 characters; 1 entity not "),
     ('[{"text": "a"} {"text": "b"}]', "x.jsonl:1: not JSON, expected , or ] after an object, nothing"),
     ('[{"text": "a"}\n', "x.jsonl:2: not JSON, expected , or ] after an object, nothing after the last ]"),
     ('[{"text": "a"},\n', "x.jsonl:2: not JSON at column 1, Expecting value"),

@@ -105,7 +105,7 @@ ERRORS = [
     ),
     (
         make_task("😀ab", {"start": 2, "end": 3, "labels": ["X"]}),
-        "x.json:1: X 2-3 may count UTF-16 units or code points, expected the entity's text to tell",
+        "x.json:1: X 2-3 may count UTF-16 units or code points, expected the entity's text to show which",
     ),
 ]
 

@@ -54,7 +54,7 @@ def test_all_that_overlap_are_counted_and_their_lines_named():
 
 def test_lines_become_texts_and_what_goes_over_their_ends_is_refused():
     source = make_texts(("ab\r\n\ncd", [(0, 2, "X"), (5, 6, "Y"), (1, 6, "Z")]))
-    with pytest.raises(DataError, match=r"x:1: Z 1-6 .* 1 entity going over a line end, line 1, expected"):
+    with pytest.raises(DataError, match=r"x:1: Z 1-6 .* 1 entity crossing a line end, line 1, expected"):
         split_at_line_ends(source)
     split = split_at_line_ends(source, drop_invalid=True)
     assert [(text.text, [mark[:3] for mark in text.marks]) for text in split.texts] == [
@@ -66,7 +66,7 @@ def test_lines_become_texts_and_what_goes_over_their_ends_is_refused():
 
 def test_what_is_off_is_left_out_only_when_asked():
     source = make_texts(("ab", [(0, 3, "X"), (0, 3, "X"), (1, 2, "Y"), (1, 2, "Y")]))
-    with pytest.raises(DataError, match="x:1: X 0-3 in a text of 2 characters; 2 entities elsewhere than"):
+    with pytest.raises(DataError, match="x:1: X 0-3 in a text of 2 characters; 2 entities not matching"):
         check_marks(source)
     left = check_marks(source, drop_invalid=True)
     assert ([mark[:3] for mark in left.texts[0].marks], len(left.invalid)) == ([(1, 2, "Y")], 2)
