@@ -1,4 +1,4 @@
-"""Any format to any: what goes there and back is as it was, and what cannot go is refused."""
+"""Conversion between all formats: a round trip changes nothing; what cannot be converted is refused."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ ALPHABET = "aB1 中国．Ａé\u0301👩\u200d🚀\ufe0f\U0002a6d6\r\n\t\u3000\x
 
 @st.composite
 def texts(draw, alphabet: str = ALPHABET, *, nested: bool = True, min_size: int = 0) -> Texts:
-    """A file of annotated texts, all of it checked."""
+    """A file of annotated texts with valid marks."""
     rows = []
     for line, text in enumerate(
         draw(st.lists(st.text(alphabet, min_size=min_size), min_size=1, max_size=4)), 1
@@ -42,7 +42,7 @@ def plain(source: Texts) -> list:
 
 @pytest.fixture(scope="module")
 def new(tmp_path_factory):
-    """`new()`: a path where nothing is."""
+    """`new()`: a path that does not exist."""
     return lambda: tmp_path_factory.mktemp("convert") / "x"
 
 
@@ -88,7 +88,7 @@ def test_odd_first_tokens_survive_columns(new, text, unit):
     )
 )
 @settings(deadline=None, max_examples=60)
-def test_words_survive_texts_where_the_splitter_gives_them(new, rows):
+def test_words_survive_if_the_splitter_finds_them(new, rows):
     lines = ["".join(f"{word}\t{'B-X' if inside else 'O'}\n" for word, inside in row) for row in rows]
     path = new()
     path.write_text("\n".join(lines), encoding="utf-8")
@@ -100,7 +100,7 @@ def test_words_survive_texts_where_the_splitter_gives_them(new, rows):
     }
     assert others == set(document.first_lines)
     for before, after in zip(document.sentences, back.sentences, strict=True):
-        if "cafe\u0301" not in before.tokens:  # which the splitter cuts in two
+        if "cafe\u0301" not in before.tokens:  # the splitter cuts it in two
             assert after == before
 
 
@@ -125,7 +125,7 @@ def test_the_program_converts_cluener_to_everything_and_back(tmp_path, monkeypat
     }
 
 
-def test_what_does_not_fit_is_refused_or_listed(tmp_path, monkeypatch, run_main):
+def test_entities_that_do_not_fit_are_refused_or_listed(tmp_path, monkeypatch, run_main):
     monkeypatch.chdir(tmp_path)
     value = {"text": "New York-based\nBank", "label": [[0, 8, "LOC"], [4, 8, "X"], [15, 19, "ORG"]]}
     Path("x.jsonl").write_text(json.dumps(value))
@@ -168,7 +168,9 @@ def test_what_does_not_fit_is_refused_or_listed(tmp_path, monkeypatch, run_main)
         ("", "jsonl", "x: empty, expected annotated text"),
     ],
 )
-def test_targets_that_cannot_hold_a_text_say_so(tmp_path, monkeypatch, run_main, content, to, message):
+def test_a_target_that_cannot_express_a_text_refuses_it(
+    tmp_path, monkeypatch, run_main, content, to, message
+):
     monkeypatch.chdir(tmp_path)
     Path("x").write_text(content, encoding="utf-8")
     ended = run_main(convert, "x", "--to", to, "--out", "y")

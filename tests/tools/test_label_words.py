@@ -1,3 +1,5 @@
+"""tools/label_words.py: words and flags of every line, in order, and errors of one line."""
+
 import multiprocessing
 import sys
 
@@ -46,7 +48,7 @@ def test_words_and_flags_of_every_line(run_main, text, tmp_path, ending):
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-def test_the_order_is_that_of_the_files(run_main, text, tmp_path, monkeypatch):
+def test_the_files_keep_their_order(run_main, text, tmp_path, monkeypatch):
     pytest.importorskip("jieba")
     monkeypatch.setattr(label_words, "LINES_PER_TASK", 2)
     for split in ("train", "val", "test"):

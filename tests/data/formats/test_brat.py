@@ -1,4 +1,4 @@
-"""brat's pairs: parts, line ends, other annotations, and everything wrong named with its file and line."""
+"""brat's pairs: entities in parts, line ends, other annotations; an error names its file and line."""
 
 import hashlib
 
@@ -49,14 +49,14 @@ def test_a_folder_of_pairs(folder):
     assert lines.left_out == ("b.ann:1: LOC 8-17 'New\\r\\nYork'",)
 
 
-def test_the_fingerprint_is_that_of_all_files(folder):
+def test_the_sha256_covers_all_files(folder):
     path = folder({"a.txt": "ab", "a.ann": "T1\tX 0 1\ta\n"})
     digests = [hashlib.sha256((path / name).read_bytes()).hexdigest() for name in ("a.txt", "a.ann")]
     expected = f"a.txt {digests[0]}\na.ann {digests[1]}\n"
     assert read_brat(path).sha256 == hashlib.sha256(expected.encode()).hexdigest()
 
 
-def test_without_ann_a_text_is_not_annotated(folder):
+def test_a_text_without_ann_is_not_annotated(folder):
     assert not read(folder({"a.txt": "ab"})).annotated
 
 
@@ -83,14 +83,14 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("files", "message"), ERRORS, ids=[message for _, message in ERRORS])
-def test_a_wrong_folder_is_named_with_file_and_line(folder, files, message):
+def test_an_error_names_the_file_and_the_line(folder, files, message):
     with pytest.raises(DataError) as error:
         read(folder(files), "brat")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_every_entity_of_tianchi_is_read_and_is_that_of_its_json(ner_data):
+def test_every_entity_of_tianchi_is_the_same_in_brat_and_in_json(ner_data):
     source = load(ner_data / "tianchi_tcm" / "brat_train", "brat", Reading(overlaps="keep"))
     assert (len(source.texts), sum(len(text.marks) for text in source.texts)) == (1000, 17757)
     assert source.notes == []

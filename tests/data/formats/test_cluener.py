@@ -1,4 +1,4 @@
-"""CLUENER's JSON lines: inclusive ends, surfaces that must agree, everything wrong named with its line."""
+"""CLUENER's JSON lines: inclusive ends, surfaces that must match; an error names its line."""
 
 import json
 from collections import Counter
@@ -29,7 +29,7 @@ def test_ends_are_inclusive_and_every_character_is_a_token(read_text):
     assert (document.unit, document.scheme, document.annotated) == ("char", None, True)
 
 
-def test_one_surface_may_stand_in_several_places(read_text):
+def test_one_surface_may_occur_several_times(read_text):
     line = '{"text": "上海，上海", "label": {"LOC": {"上海": [[3, 4], [0, 1]]}, "PER": {}}}\n\n'
     document = read_text(line + '{"text": "无", "label": {}}')
     assert [sentence.spans for sentence in document.sentences] == [(Span(0, 2, "LOC"), Span(3, 5, "LOC")), ()]
@@ -44,8 +44,8 @@ def test_without_labels_a_file_is_not_annotated(read_text):
 
 @given(st.data())
 @settings(deadline=None, max_examples=100)
-def test_what_is_written_is_read(tmp_path_factory, data):
-    """Entities laid out by hand, between pieces of any text: offsets by construction, not by the reader."""
+def test_random_entities_are_read_exactly(tmp_path_factory, data):
+    """Builds a text around the entities, so that their offsets are known without the reader."""
     pieces = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
     text, labels, spans = "", {}, []
     for label, surface, gap in data.draw(st.lists(st.tuples(st.sampled_from("XY"), pieces, pieces))):
@@ -92,7 +92,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("content", "message"), ERRORS, ids=[message for _, message in ERRORS])
-def test_a_wrong_file_is_named_with_its_line(read_text, content, message):
+def test_an_error_names_the_file_and_the_line(read_text, content, message):
     with pytest.raises(DataError) as error:
         read_text(content, unit="char")
     assert message in str(error.value)

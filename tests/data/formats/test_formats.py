@@ -27,7 +27,7 @@ def as_values(source):
 @pytest.mark.parametrize("target", WRITABLE)
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_sample_is_read_back_after_writing(tmp_path, name, target):
-    """Into its own format and into every other that holds the same."""
+    """Writes it in every format that holds the same, tokens or texts."""
     if WRITABLE[target].holds != FORMATS[name].holds:
         return
     source = load(write_sample(tmp_path, name), name)

@@ -1,4 +1,4 @@
-"""Damaged files of every format: each is read, or refused in one line that names the file."""
+"""Damaged files of every format are read, or refused in one line that names the file."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def write_sample(folder: Path, name: str, data: bytes | None = None) -> Path:
 
 @st.composite
 def damaged(draw, sample: str) -> bytes:
-    """The sample with a few stretches replaced, maybe in another encoding or with bytes of none."""
+    """The sample with a few parts replaced, sometimes in another encoding or with bytes invalid in any."""
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(sample)))
         end = draw(st.integers(start, min(start + 12, len(sample))))
@@ -90,5 +90,5 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path_factory, name, d
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_samples_are_whole(tmp_path, name):
+def test_the_undamaged_samples_are_read(tmp_path, name):
     assert outcome(write_sample(tmp_path, name), name) == ""

@@ -1,4 +1,4 @@
-"""Spans of characters: what does not fit its text or overlaps is counted and named, by brute force."""
+"""Spans of characters: invalid and overlapping ones are counted and listed, compared with brute force."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def make_texts(*texts: tuple[str, list[tuple]]) -> Texts:
 
 @given(st.lists(st.tuples(st.integers(0, 8), st.integers(1, 5), st.sampled_from("XY")), max_size=6))
 @settings(deadline=None, max_examples=200)
-def test_the_longest_are_kept_by_brute_force(rows):
+def test_the_longest_are_kept_as_by_brute_force(rows):
     marks = [(start, start + length, label) for start, length, label in rows]
     document = remove_overlaps(check_marks(make_texts(("a" * 13, marks))), keep_longest=True)
     kept = []
@@ -40,7 +40,7 @@ def test_the_longest_are_kept_by_brute_force(rows):
     assert any("given twice" in note for note in document.notes) == bool(again)
 
 
-def test_all_that_overlap_are_counted_and_their_lines_named():
+def test_overlaps_are_counted_and_their_lines_listed():
     nested = ("abcd", [(0, 3, "X"), (1, 2, "X"), (2, 4, "Y")])
     with pytest.raises(DataError) as error:
         remove_overlaps(make_texts(("ab", []), *[nested] * 12))
@@ -52,7 +52,7 @@ def test_all_that_overlap_are_counted_and_their_lines_named():
     )
 
 
-def test_lines_become_texts_and_what_goes_over_their_ends_is_refused():
+def test_lines_become_texts_and_entities_that_cross_line_ends_are_refused():
     source = make_texts(("ab\r\n\ncd", [(0, 2, "X"), (5, 6, "Y"), (1, 6, "Z")]))
     with pytest.raises(DataError, match=r"x:1: Z 1-6 .* 1 entity crossing a line end, line 1, expected"):
         split_at_line_ends(source)
@@ -64,7 +64,7 @@ def test_lines_become_texts_and_what_goes_over_their_ends_is_refused():
     assert [invalid_span.problem for invalid_span in split.invalid] == ["Z 1-6 'b\\r\\n\\nc'"]
 
 
-def test_what_is_off_is_left_out_only_when_asked():
+def test_invalid_entities_are_dropped_only_on_request():
     source = make_texts(("ab", [(0, 3, "X"), (0, 3, "X"), (1, 2, "Y"), (1, 2, "Y")]))
     with pytest.raises(DataError, match="x:1: X 0-3 in a text of 2 characters; 2 entities not matching"):
         check_marks(source)

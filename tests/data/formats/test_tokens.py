@@ -1,4 +1,4 @@
-"""Spans of characters to spans of tokens: by brute force; and tokens back to text."""
+"""Spans of characters to spans of tokens, compared with brute force; tokens back to text."""
 
 from itertools import product
 from pathlib import Path
@@ -24,7 +24,7 @@ def make_texts(*texts: tuple[str, list[tuple]]) -> Texts:
     return Texts(Path("x"), rows, [], "")
 
 
-def test_words_are_those_of_raw_text():
+def test_texts_are_split_like_raw_text():
     document = to_document(make_texts(("Mr. Smith's U.S. trip", [(4, 9, "PER"), (12, 16, "LOC")])))
     assert document.unit == "word"
     assert document.sentences[0].tokens == ("Mr.", "Smith", "'s", "U.S.", "trip")
@@ -48,13 +48,13 @@ def test_every_span_fits_its_tokens_or_is_refused(text, unit):
                 to_document(make_texts((text, [(start, end, "X")])), unit=unit)
 
 
-def test_spans_may_nest_and_those_that_differ_by_white_space_alone_are_one():
+def test_spans_may_nest_and_spans_that_differ_only_in_white_space_become_one():
     marks = [(0, 4, "ORG"), (0, 2, "LOC"), (0, 3, "LOC"), (3, 4, "LOC")]
     sentence = to_document(make_texts(("ab c", marks)), unit="word").sentences[0]
     assert sentence.spans == (Span(0, 1, "LOC"), Span(0, 2, "ORG"), Span(1, 2, "LOC"))
 
 
-def test_texts_without_a_token_are_left_out_and_named():
+def test_texts_without_a_token_are_left_out_and_listed():
     document = to_document(make_texts(("", []), ("a", []), (" \n", [])), unit="word")
     assert document.first_lines == [2]
     assert document.notes == ["2 texts without a token left out: lines 1, 3"]
@@ -75,7 +75,7 @@ def test_the_unit_is_guessed_from_the_words(text, unit):
     assert guess_unit_of_texts([text]) == unit
 
 
-def test_tokens_become_text_and_it_is_said_where_they_would_be_others():
+def test_joined_tokens_that_would_be_split_otherwise_are_noted():
     sentences = [
         Sentence(("Mr.", "Smith", "'s"), (Span(1, 2, "PER"),)),
         Sentence(("U.S.-based", "x"), (Span(0, 1, "LOC"),)),
