@@ -57,7 +57,7 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     add("--columns", type=int, nargs=2, metavar=("TOKEN", "TAG"), help=columns_help)
     add("--scheme", choices=SCHEMES, help="scheme of the tags (default: guessed from their prefixes)")
     nested_help = (
-        "overlapping spans: keep (default; needs head global_pointer, not possible if tags are written), "
+        "overlapping spans: keep (default; needs head global_pointer; acts as refuse if tags are written), "
         "refuse, or keep_longest (drops and lists the others)"
     )
     add("--nested", choices=["keep", "refuse", "keep_longest"], default="keep", help=nested_help)
