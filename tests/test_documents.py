@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_imports import ORDER
+
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh.md")
 PAGES = [
@@ -95,3 +97,9 @@ def test_both_readmes_have_the_same_commands_links_and_tree():
     assert tree_paths(english) == tree_paths(chinese)
     links = [[link for link in LINK.findall(text) if link not in READMES] for text in (english, chinese)]
     assert links[0] == links[1]
+
+
+def test_the_import_order_of_the_architecture_is_the_one_that_is_checked():
+    section = read("docs/architecture.md").partition("## Import order")[2].partition("\n- ")[0]
+    lines = [line.strip() for line in section.splitlines() if line.startswith("    ")]
+    assert ", ".join(lines).split(", ") == ORDER
