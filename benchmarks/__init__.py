@@ -1,1 +1,1 @@
-"""This code and its rivals on the user's own machine, side by side; see docs/speed.md."""
+"""This code and its rivals on the user's own machine, side by side; see the README under Speed."""
