@@ -89,16 +89,6 @@ def test_so_is_one_after_training_has_ended_badly(tmp_path, capsys):
     assert capsys.readouterr().err.splitlines()[-1].endswith("train.log: No space left on device")
 
 
-def test_a_log_that_cannot_be_written_is_one_line(tmp_path, capsys):
-    (tmp_path / "train.log").symlink_to("/dev/full")
-
-    def main():
-        logs.log.info("a line")
-
-    assert end_of(main, tmp_path, log=tmp_path / "train.log") == 2
-    assert capsys.readouterr().err == f"a line\nerror: {tmp_path / 'train.log'}: No space left on device\n"
-
-
 @pytest.mark.parametrize("error", [MemoryError("no room"), torch.OutOfMemoryError("no room\nfor this")])
 def test_memory_that_ran_out_is_one_line(tmp_path, capsys, error):
     def main():
