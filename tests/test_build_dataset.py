@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import build_dataset
-from ner.data.folder import read_labels, read_split, read_unit
+from ner.annotations.spans import read_labels
+from ner.data.folder import read_split, read_unit
 
 LEMONHU_ROWS_THAT_DIFFER = [937, 994, 1734]
 
