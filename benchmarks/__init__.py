@@ -1,1 +1,1 @@
-"""This code and its rivals on the user's own machine, side by side; see the README under Speed."""
+"""Benchmarks of this code and its rivals, run next to each other on the user's own machine."""

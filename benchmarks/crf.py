@@ -1,16 +1,17 @@
-"""Speed of the CRF: loss with gradient, and decoding, against torchcrf; its share of a training step.
+"""Speed of the CRF against torchcrf: loss with gradient, decoding, and the share of a training step.
 
     python -m benchmarks.crf --threads 2 --out crf.json
 
-torchcrf's module itself is the rival, with its own parameters, on the same emissions, mask and tags, in
-fp32 as it comes; this code reads the same parameters.  Every sentence fills at least half of the longest.
-The checks: the relative difference of the loss, the largest of any gradient relative to the largest
-number in it, and the share of sentences with the identical best path.
-Decoding is Viterbi; what the head gives besides, spans of legal tags each with its probability, has a row of
-its own.
+The rival is torchcrf's module with its own parameters, in fp32, on the same emissions, mask and tags; this
+code reads the same parameters.  Every sentence has at least half the tokens of the longest.
+The checks: the relative difference of the loss, the largest difference of any gradient relative to its
+largest number, and the share of sentences with the identical best path.
+Decoding is Viterbi.  A third row measures the whole decoding of the head: spans of legal tags, each with its
+probability.
 
-The share of a training step is measured on batches of train with every size asked for: the loss and its
-gradient of the emissions alone, over the whole step (forward, backward, clipping, AdamW; bf16).
+The share of a training step is measured on batches of train, for every size of `--sizes`: the time of the
+loss and its gradient by the emissions, divided by the time of the whole step (forward, backward, clipping,
+AdamW; bf16).
 """
 
 import argparse
@@ -40,15 +41,15 @@ from ner.tags import TagSet
 
 OURS, THEIRS, SCORED = "this code", "torchcrf", "this code, with probabilities"
 SHAPES = [(32, 128, 7), (64, 48, 7), (8, 256, 25)]
-OUTSIDE_LEAD = 3.0  # of the score of `O`, so that most tokens are outside entities as in text
+OUTSIDE_LEAD = 3.0  # added to the score of `O`, so that most tokens are outside entities, as in text
 QUICK_SHAPES = [(4, 12, 7), (2, 16, 25)]
-REPEATS = 20  # of a call that takes milliseconds
+REPEATS = 20  # calls in one timing, since a call takes milliseconds
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = inputs.argument_parser(__doc__, sizes=["tiny"], batches=2)
     inputs.add_sizes(parser)
-    parser.add_argument("--batches", type=int, default=4, help="of training, for the share of a step")
+    parser.add_argument("--batches", type=int, default=4, help="training batches, for the share of a step")
     return inputs.parse(parser, argv)
 
 
@@ -65,7 +66,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def compare(args: argparse.Namespace, shape: tuple[int, int, int], device: torch.device) -> list[dict]:
-    """Rows of one shape (sentences, tokens, tags): loss and gradient, decoding, decoding to entities."""
+    """The rows of one shape (sentences, tokens, tags): loss and gradient, decoding, decoding to entities."""
     problem = Problem(*shape, device)
     losses = interleave({THEIRS: problem.their_loss(), OURS: problem.our_loss()}, rounds=args.rounds)
     arms = {THEIRS: problem.their_paths(), OURS: problem.our_paths()}
@@ -76,12 +77,12 @@ def compare(args: argparse.Namespace, shape: tuple[int, int, int], device: torch
     return [
         row("loss and gradient", shape, losses, OURS, f"off by {loss_off:.0e}, {gradient_off:.0e}"),
         row("decoding", shape, paths, OURS, f"{report.percent(same)} of paths identical"),
-        row("the same and probabilities of entities", shape, paths, SCORED, ""),
+        row("decoding with probabilities of entities", shape, paths, SCORED, ""),
     ]
 
 
 def row(what: str, shape: tuple, measured: dict[str, Measured], ours: str, check: str) -> dict:
-    """What is shown, and what was measured."""
+    """One row: the cells that are shown, and the measured seconds."""
     theirs, own = measured[THEIRS].median, measured[ours].median
     shown = {
         "CRF": f"{what}, {shape[0]} x {shape[1]}, {shape[2]} tags",
@@ -95,13 +96,13 @@ def row(what: str, shape: tuple, measured: dict[str, Measured], ours: str, check
 
 
 def difference(ours: list[Tensor], theirs: list[Tensor]) -> tuple[float, float]:
-    """Of the loss, and the largest of any gradient, both relative."""
+    """Relative difference of the loss, and the largest of any gradient."""
     off = [float((a - b).abs().max() / b.abs().max()) for a, b in zip(ours, theirs, strict=True)]
     return off[0], max(off[1:])
 
 
 class Problem:
-    """Random emissions, in favour of `O`, of sentences of random lengths, and a CRF that both sides read."""
+    """Random emissions that favour `O`, random lengths, and a CRF whose parameters both sides read."""
 
     def __init__(self, n_sentences: int, n_tokens: int, n_tags: int, device: torch.device):
         self.tag_set = TagSet.from_labels([f"L{number}" for number in range(n_tags // 2)], "BIO")
@@ -137,11 +138,11 @@ class Problem:
         return repeated(work)
 
     def our_paths(self) -> Arm:
-        """Without constraints, as torchcrf knows none."""
+        """Viterbi without constraints, because torchcrf has none."""
 
         def work() -> list:
             emissions = self.emissions.detach().cpu().numpy().astype(np.float64)
-            return viterbi.viterbi(emissions, self.lengths.cpu().numpy(), self.head.transitions())
+            return viterbi.viterbi(emissions, self.lengths.cpu().numpy(), self.head.transition_table())
 
         return repeated(work)
 
@@ -158,12 +159,12 @@ class Problem:
 
 
 def repeated(work: Callable) -> Arm:
-    """An arm that does the work REPEATS times and returns what the last gave."""
+    """An arm that repeats the work REPEATS times and returns the last result."""
     return timed(lambda: [work() for _ in range(REPEATS)][-1])
 
 
 def share_of_a_step(args, size: str, sentences: list, device: torch.device) -> dict:
-    """Seconds of whole steps, and of the CRF's part in them, over the same batches."""
+    """Measures whole steps, and the CRF's part of them, over the same batches."""
     with tempfile.TemporaryDirectory() as folder:
         model = inputs.write_model(Path(folder) / size, inputs.SIZES[size], args, sentences, head="crf")
     model.tagger.to(device).precision = "bf16"
@@ -185,7 +186,7 @@ def share_of_a_step(args, size: str, sentences: list, device: torch.device) -> d
         return work
 
     arms = {
-        "step": lambda: (our_steps(model.tagger, loader, device), None),
+        "step": lambda: (our_steps(model.tagger, loader), None),
         OURS: timed(alone(model.tagger.head.loss)),
         THEIRS: timed(alone(theirs)),
     }

@@ -1,21 +1,21 @@
-"""Speed around the model: features against the HF tokenizer, scores against seqeval.
+"""Speed of the code around the model: features against the HF tokenizer, scores against seqeval.
 
     python -m benchmarks.data --data_dir data/msra --threads 2 --out data.json
 
 Features of the train and val splits (45,000 sentences of MSRA), from tokens in memory to piece ids and the
-first piece of every token.  This code is `ner.data.examples.encode` with a tokenizer that has seen nothing.
+first piece of every token.  This code is `ner.data.examples.encode` with a tokenizer whose cache is empty.
 The rivals:
 
 HF fast tokenizer            called once on all sentences as lists of tokens (is_split_into_words), piece ids
-                             only, in as many threads as torch has (TOKENIZERS_PARALLELISM, RAYON_NUM_THREADS)
-HF fast tokenizer, word_ids  and the first piece of every token by word_ids(), as labels need it
+                             only, with as many threads as torch (TOKENIZERS_PARALLELISM, RAYON_NUM_THREADS)
+HF fast tokenizer, word_ids  also finds the first piece of every token by word_ids(), as labels need it
 
-The check: sentences whose piece ids are identical, and of the others those that differ only by tokens that
-transformers drops: white space, zero-width characters.  Here each token has a piece.
+The check: the number of sentences with identical piece ids, and how many others differ only by tokens that
+transformers drops: white space, zero-width characters.  In this code each token has a piece.
 
-Scores of the test split, gold against gold with one entity in ten changed.  This code counts spans, which
-is what its heads give; a second arm makes them from tags first.  The rivals are seqeval's
-classification_report of tags, as it comes and strict.  The check: precision, recall, F1 and support of every
+Scores of the test split: gold against gold in which one entity in ten is changed.  This code counts spans,
+the output of its heads; a second arm first makes them from tags.  The rivals are seqeval's
+classification_report of tags, by default and strict.  The check: precision, recall, F1 and support of every
 type and of all.
 """
 
@@ -31,7 +31,7 @@ import torch
 
 from benchmarks import inputs, report
 from benchmarks.timing import Arm, Measured, interleave, timed
-from ner.annotations.spans import Scores, score
+from ner.annotations.span_scores import SpanScores, score
 from ner.data.examples import Examples, encode
 from ner.data.folder import read_labels
 from ner.data.sentence import Sentence
@@ -47,13 +47,13 @@ Figures = dict[str, tuple[float, float, float, int]]  # by type: precision, reca
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = inputs.argument_parser(__doc__, sentences=50)
-    parser.add_argument("--sentences", type=int, help="of each split at most (default: all)")
+    parser.add_argument("--sentences", type=int, help="at most so many of each split (default: all)")
     return inputs.parse(parser, argv)
 
 
 def main(args: argparse.Namespace) -> None:
     inputs.start(args)
-    # read when the first text is tokenised
+    # tokenizers reads them when it tokenises the first text
     os.environ |= {"TOKENIZERS_PARALLELISM": "true", "RAYON_NUM_THREADS": str(torch.get_num_threads())}
     before = report.machine()
     rivals = inputs.has_rivals("transformers")
@@ -114,7 +114,7 @@ def first_pieces(word_ids: Sequence[int]) -> list[int]:
 
 
 def compare_pieces(examples: Examples, theirs: Any, starts: Sequence[list[int]]) -> str:
-    """How many sentences have the same pieces and first pieces, or would if no token were dropped."""
+    """Counts sentences with the same pieces, and sentences that differ only by dropped tokens."""
     same, dropped, ends = 0, 0, examples.piece_ends
     for row, (ids, firsts) in enumerate(zip(theirs["input_ids"], starts, strict=True)):
         own = examples.pieces[ends[row] : ends[row + 1]]
@@ -125,7 +125,7 @@ def compare_pieces(examples: Examples, theirs: Any, starts: Sequence[list[int]])
             by_token = np.split(own, own_firsts[1:])
             kept = [by_token[token] for token in sorted(set(theirs.word_ids(row)))]
             dropped += np.concatenate([own[:0], *kept]).tolist() == ids
-    others = f", {dropped:,} more but for tokens it drops" if dropped else ""
+    others = f", {dropped:,} more except for dropped tokens" if dropped else ""
     return f"{same:,} of {len(starts):,} sentences identical{others}"
 
 
@@ -150,7 +150,7 @@ def compare_scores(args: argparse.Namespace, sentences: list[Sentence]) -> dict:
 
 
 def changed(gold: Sequence[Sequence[Span]], labels: Sequence[str], seed: int) -> list[list[Span]]:
-    """Gold of which one entity in ten is lost, shortened or bears another label."""
+    """Gold in which one entity in ten is lost, shortened or has another label."""
     random = np.random.default_rng(seed)
 
     def one(span: Span) -> list[Span]:
@@ -169,7 +169,7 @@ def spans_of(rows: Sequence[Sequence[str]]) -> list[list[Span]]:
     return [tag_set.spans([tag_set.index[tag] for tag in tags]) for tags in rows]
 
 
-def our_figures(scores: Scores) -> Figures:
+def our_figures(scores: SpanScores) -> Figures:
     counts = scores.per_type | {"all": scores.total}
     return {label: (c.precision, c.recall, c.f1, c.n_gold) for label, c in counts.items()}
 

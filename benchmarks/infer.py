@@ -1,27 +1,27 @@
-"""Speed of prediction: characters a second from texts to entities, by the engine and by its rivals.
+"""Speed of prediction: characters a second from texts to entities, of this code and its rivals.
 
     python -m benchmarks.infer --data_dir data/msra --threads 2 --compile --out infer.json
 
 All arms tag the same `--sentences` of the test split, evenly spaced in length, with the same weights and
-threads, and every arm has seen all of them once before it is timed.  The rivals:
+threads.  Every arm tags all of them once before it is timed.  The rivals:
 
-HF pipeline            transformers' token-classification pipeline as it comes: fp32, one text at a time
+HF pipeline            transformers' token-classification pipeline by default: fp32, one text at a time
 HF pipeline bf16       the same with weights in bf16
 HF pipeline bf16, 32   the same with batch_size=32, texts in the file's order
 HF sorted loop bf16    the model with weights in bf16, texts sorted by length, batches under the same budget
-                       of pieces as here (`--batch_tokens`), the fast tokenizer, argmax: what a careful
-                       user writes
+                       of pieces as this code (`--batch_tokens`), the fast tokenizer, argmax: the loop that a
+                       careful user writes
 
-This code is `ner.inference.texts.tag_sentences`, which is what predict.py runs: bf16 autocast, legal tags by
-Viterbi, a probability for each entity.  The rivals take the best tag of each token and give no
-probabilities of entities.  With `--compile` there is an arm whose encoder goes through torch.compile, one
-graph for all shapes (predict.py --compile); what that takes is in its first pass.
+This code is `ner.inference.texts.tag_sentences`, as in predict.py: bf16 autocast, legal tags by Viterbi, a
+probability for each entity.  The rivals take the best tag of each token and give no probabilities of
+entities.  `--compile` adds an arm whose encoder goes through torch.compile, one graph for all shapes
+(predict.py --compile); its first pass includes the compilation.
 
-Sentences are left out, and counted, that are longer than a window or have tokens of several pieces or of
-pieces that transformers' tokenizer does not give; the others go to the rivals with a space after each token,
-so that both sides read the same pieces.
-The check: the share of tokens with the tag of transformers' model in fp32, for this code that of the best
-legal path through its scores.
+Left out, and counted, are sentences that are longer than a window, and sentences with a token of several
+pieces or of a piece that transformers' tokenizer does not give.  The rivals get a space after each token, so
+that both sides read the same pieces.
+The check: the share of tokens with the same tag as transformers' model in fp32.  This code is compared with
+the best legal path through that model's scores.
 """
 
 import argparse
@@ -34,7 +34,8 @@ import numpy as np
 import torch
 
 from benchmarks import inputs, report
-from benchmarks.timing import Arm, ceiling, evenly_spaced, forward_flop, interleave, timed
+from benchmarks.rivals import hf_model, hf_tokenizer
+from benchmarks.timing import Arm, Measured, ceiling, evenly_spaced, forward_flop, interleave, timed
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.errors import DataError
@@ -46,7 +47,7 @@ from ner.runtime import devices, program
 from ner.tags import Span, spans_to_tags
 
 OURS, COMPILED = "this code, bf16", "this code, bf16, compiled"
-LEGAL = (OURS, COMPILED)  # decoded to legal tags
+LEGAL = (OURS, COMPILED)  # arms that decode to legal tags
 PIPELINE, LOOP = "HF pipeline", "HF sorted loop bf16"
 Tags = list[list[str]]
 
@@ -54,9 +55,11 @@ Tags = list[list[str]]
 def parse_args(argv=None) -> argparse.Namespace:
     parser = inputs.argument_parser(__doc__, sizes=["tiny"], sentences=24)
     inputs.add_sizes(parser)
-    parser.add_argument("--sentences", type=int, default=512, help="of the test split (default: 512)")
+    parser.add_argument(
+        "--sentences", type=int, default=512, help="sentences of the test split (default: 512)"
+    )
     devices.add_batch_tokens(parser)
-    parser.add_argument("--compile", action="store_true", help="show this code with torch.compile as well")
+    parser.add_argument("--compile", action="store_true", help="also measure this code with torch.compile")
     return inputs.parse(parser, argv)
 
 
@@ -81,7 +84,7 @@ def compare(
     *,
     rivals: bool,
 ) -> dict:
-    """The table of one size."""
+    """Measures all arms with one size of the encoder."""
     sizes = inputs.SIZES[size]
     inputs.write_model(model_dir, sizes, args, sentences)
     model = inputs.open_model(model_dir, device, "bf16")
@@ -89,36 +92,25 @@ def compare(
     chosen = evenly_spaced(fitting, lambda sentence: len(sentence.tokens), args.sentences)
     chosen = [chosen[i] for i in np.random.default_rng(args.seed).permutation(len(chosen))]
     n_characters = sum(len(token) for sentence in chosen for token in sentence.tokens)
-    arms: dict[str, Arm] = {"ceiling": ceiling(sizes, args.batch_tokens, device)}
+    budget = devices.choose_batch_tokens(args.batch_tokens, device)
+    arms: dict[str, Arm] = {"ceiling": ceiling(sizes, budget, device)}
     truth: tuple[Tags, ...] = ()
     if rivals:
-        arms |= hf_arms(args, model_dir, chosen, device)
-        truth = hf_truth(args, model_dir, chosen, device)
-    arms[OURS] = our_arm(args, model, chosen, device)
+        arms |= hf_arms(model_dir, chosen, device, budget)
+        truth = hf_truth(model_dir, chosen, device, budget)
+    arms[OURS] = our_arm(model, chosen, device, budget)
     if args.compile:
-        arms[COMPILED] = our_arm(args, compiled(inputs.open_model(model_dir, device, "bf16")), chosen, device)
+        arms[COMPILED] = our_arm(
+            compiled(inputs.open_model(model_dir, device, "bf16")), chosen, device, budget
+        )
     measured = interleave(arms, rounds=args.rounds)
     peak = arms["ceiling"].flop / measured.pop("ceiling").median
     per_second = {name: n_characters / m.median for name, m in measured.items()}
     flop = forward_flop(sizes, [(1, len(sentence.tokens) + 2) for sentence in chosen])
-    agreement = {
-        name: same_share(measured[name].result, truth[name in LEGAL]) for name in per_second if truth
-    }
-    rows = []
-    for name, speed in per_second.items():
-        ratio = flop / measured[name].median / peak
-        row = {
-            "prediction": name,
-            "characters/s": f"{speed:,.0f}",
-            "first pass": f"{measured[name].first:.1f} s",
-            "real products, of the bf16 ceiling": report.percent(ratio),
-            "this code is faster by": report.times(per_second[OURS] / speed),
-            "compiled by": report.times(per_second[COMPILED] / speed) if args.compile else None,
-            "tags as HF fp32": report.percent(agreement[name], 2) if truth else None,
-        }
-        rows.append({column: value for column, value in row.items() if value is not None})
+    agreement = {name: same_share(m.result, truth[name in LEGAL]) for name, m in measured.items() if truth}
+    rows = [row(name, measured, per_second, agreement, flop / peak) for name in measured]
     if truth:
-        exact = our_arm(args, inputs.open_model(model_dir, device, "fp32"), chosen, device)
+        exact = our_arm(inputs.open_model(model_dir, device, "fp32"), chosen, device, budget)
         agreement["this code, fp32"] = same_share(exact()[1], truth[True])
         exactly = report.percent(agreement["this code, fp32"], 3)
         print(f"{size}: in fp32 this code gives {exactly} of the tokens the tag of HF fp32\n")
@@ -133,14 +125,37 @@ def compare(
     }
 
 
+def row(
+    name: str,
+    measured: dict[str, Measured],
+    per_second: dict[str, float],
+    agreement: dict[str, float],
+    least_seconds: float,
+) -> dict:
+    """The table's row of one arm; `least_seconds` is the time of its real products at the ceiling."""
+    speed = per_second[name]
+    cells = {
+        "prediction": name,
+        "characters/s": f"{speed:,.0f}",
+        "first pass": f"{measured[name].first:.1f} s",
+        "real products, of the bf16 ceiling": report.percent(least_seconds / measured[name].median),
+        "this code is faster by": report.times(per_second[OURS] / speed),
+    }
+    if COMPILED in per_second:
+        cells["compiled by"] = report.times(per_second[COMPILED] / speed)
+    if agreement:
+        cells["tags as HF fp32"] = report.percent(agreement[name], 2)
+    return cells
+
+
 def same_pieces(
     sentences: Sequence[Sentence], model: Model, model_dir: Path, *, rivals: bool
 ) -> list[Sentence]:
-    """Sentences of one window, a piece a token, that transformers' tokenizer reads alike."""
+    """Sentences of one window, one piece a token, with the same pieces by transformers' tokenizer."""
     examples = encode(sentences, model.tokenizer)
     n_tokens = np.diff(examples.token_ends)
-    fits = (examples.n_pieces == n_tokens) & (n_tokens <= model.max_len - 2)
-    kept = [int(i) for i in np.flatnonzero(fits)]
+    is_simple = (examples.n_pieces == n_tokens) & (n_tokens <= model.max_len - 2)
+    kept = [int(i) for i in np.flatnonzero(is_simple)]
     if rivals and kept:
         theirs = hf_tokenizer(model_dir)([text_of(sentences[i]) for i in kept], add_special_tokens=False)
         ours = (examples.pieces[examples.piece_ends[i] : examples.piece_ends[i + 1]].tolist() for i in kept)
@@ -155,6 +170,7 @@ def text_of(sentence: Sentence) -> str:
 
 
 def same_share(tags: Tags, truth: Tags) -> float:
+    """Share of tokens with the same tag."""
     pairs = [pair for rows in zip(tags, truth, strict=True) for pair in zip(*rows, strict=True)]
     return sum(a == b for a, b in pairs) / len(pairs)
 
@@ -163,7 +179,7 @@ def same_share(tags: Tags, truth: Tags) -> float:
 
 
 def compiled(model: Model) -> Model:
-    """The model with its encoder compiled, nothing kept of an earlier run."""
+    """Compiles the model's encoder, without the caches of an earlier run."""
     import torch._inductor.config
 
     torch._inductor.config.force_disable_caches = True
@@ -171,8 +187,8 @@ def compiled(model: Model) -> Model:
     return model
 
 
-def our_arm(args, model: Model, sentences: list[Sentence], device: torch.device) -> Arm:
-    tag = timed(lambda: list(tag_sentences(model, sentences, device=device, batch_tokens=args.batch_tokens)))
+def our_arm(model: Model, sentences: list[Sentence], device: torch.device, batch_tokens: int) -> Arm:
+    tag = timed(lambda: list(tag_sentences(model, sentences, device=device, batch_tokens=batch_tokens)))
 
     def arm() -> tuple[float, Tags]:
         seconds, answers = tag()
@@ -182,7 +198,7 @@ def our_arm(args, model: Model, sentences: list[Sentence], device: torch.device)
 
 
 def tags_of(sentence: Sentence, answer: dict, unit: str) -> list[str]:
-    """The tags of a sentence from entities that are offsets in its text."""
+    """The tags of a sentence from entities with offsets in its text."""
     gap = 0 if unit == "char" else 1
     ends = np.cumsum([len(token) + gap for token in sentence.tokens]) - gap
     spans = []
@@ -195,29 +211,21 @@ def tags_of(sentence: Sentence, answer: dict, unit: str) -> list[str]:
 # the rivals
 
 
-def hf_tokenizer(model_dir: Path) -> Callable:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(model_dir)
-
-
-def hf_model(model_dir: Path, dtype: torch.dtype, device: torch.device) -> torch.nn.Module:
-    from transformers import AutoModelForTokenClassification
-
-    return AutoModelForTokenClassification.from_pretrained(model_dir, dtype=dtype).to(device).eval()
-
-
-def hf_arms(args, model_dir: Path, sentences: list[Sentence], device: torch.device) -> dict[str, Arm]:
+def hf_arms(
+    model_dir: Path, sentences: list[Sentence], device: torch.device, batch_tokens: int
+) -> dict[str, Arm]:
     arms = {
         PIPELINE: pipeline_arm(model_dir, sentences, device, torch.float32, 1),
         f"{PIPELINE} bf16": pipeline_arm(model_dir, sentences, device, torch.bfloat16, 1),
         f"{PIPELINE} bf16, 32": pipeline_arm(model_dir, sentences, device, torch.bfloat16, 32),
     }
-    model, tokenizer = hf_model(model_dir, torch.bfloat16, device), hf_tokenizer(model_dir)
+    model, tokenizer = hf_model(model_dir, device, torch.bfloat16), hf_tokenizer(model_dir)
     names = model.config.id2label
 
     def tag() -> Tags:
-        rows = sorted_loop(args, model, tokenizer, sentences, lambda logits: logits.argmax(-1).tolist())
+        rows = sorted_loop(
+            model, tokenizer, sentences, batch_tokens, lambda logits: logits.argmax(-1).tolist()
+        )
         return [[names[number] for number in row] for row in rows]
 
     return arms | {LOOP: timed(tag)}
@@ -236,7 +244,7 @@ def pipeline_arm(
         seconds, answers = run()
         tags = [["O"] * len(sentence.tokens) for sentence in sentences]
         for row, entities in zip(tags, answers, strict=True):
-            for entity in entities:  # of each token that is not O; [CLS] is number 0
+            for entity in entities:  # one for each token that is not O; [CLS] is number 0
                 row[entity["index"] - 1] = entity["entity"]
         return seconds, tags
 
@@ -244,12 +252,14 @@ def pipeline_arm(
 
 
 @torch.inference_mode()
-def sorted_loop(args, model, tokenizer, sentences: list[Sentence], read: Callable) -> list:
-    """What `read` makes of the logits (rows, pieces, tags) of each batch, specials and padding cut off."""
+def sorted_loop(
+    model, tokenizer, sentences: list[Sentence], batch_tokens: int, read: Callable[[torch.Tensor], Sequence]
+) -> list:
+    """Applies `read` to the logits (rows, pieces, tags) of each batch; drops specials and padding."""
     texts, found = [text_of(sentence) for sentence in sentences], [None] * len(sentences)
     order = sorted(range(len(sentences)), key=lambda i: len(sentences[i].tokens), reverse=True)
     while order:
-        rows = max(1, args.batch_tokens // (len(sentences[order[0]].tokens) + 2))
+        rows = max(1, batch_tokens // (len(sentences[order[0]].tokens) + 2))
         batch, order = order[:rows], order[rows:]
         tensors = tokenizer([texts[i] for i in batch], padding=True, return_tensors="pt").to(model.device)
         for i, row in zip(batch, read(model(**tensors).logits), strict=True):
@@ -257,10 +267,13 @@ def sorted_loop(args, model, tokenizer, sentences: list[Sentence], read: Callabl
     return found
 
 
-def hf_truth(args, model_dir: Path, sentences: list[Sentence], device: torch.device) -> tuple[Tags, Tags]:
-    """transformers in fp32: the best tag of each token; the best legal path."""
-    model = hf_model(model_dir, torch.float32, device)
-    logits = sorted_loop(args, model, hf_tokenizer(model_dir), sentences, lambda x: x.double().cpu().numpy())
+def hf_truth(
+    model_dir: Path, sentences: list[Sentence], device: torch.device, batch_tokens: int
+) -> tuple[Tags, Tags]:
+    """Tags by transformers in fp32: the best tag of each token, and the best legal path."""
+    model = hf_model(model_dir, device)
+    tokenizer = hf_tokenizer(model_dir)
+    logits = sorted_loop(model, tokenizer, sentences, batch_tokens, lambda x: x.double().cpu().numpy())
     ours = load(model_dir)
     names, transitions = ours.tag_set.tags, viterbi.legal_transitions(ours.tag_set)
     best = [[names[number] for number in row.argmax(-1)] for row in logits]

@@ -1,4 +1,4 @@
-"""What a benchmark begins with: its arguments, a built set, and one model directory that both sides open."""
+"""The inputs of a benchmark: its arguments, a built set, and one model directory that both sides open."""
 
 import argparse
 import importlib.util
@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ner.annotations.spans import SpanInventory
 from ner.data import folder
 from ner.data.batches import Batches
 from ner.data.examples import encode
@@ -16,7 +17,9 @@ from ner.data.windows import Windows
 from ner.errors import DataError
 from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import Model, load, save
+from ner.model.directory import load
+from ner.model.model import Model
+from ner.model.saving import save
 from ner.model.tagger import Tagger
 from ner.runtime import devices, seeds
 from ner.tags import TagSet
@@ -36,39 +39,39 @@ SIZES = {
     },
     "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
 }
-N_PIECES = 21128  # rows of bert-base-chinese's embedding, which an optimiser has to go through
-OUTSIDE_SHARE = 0.88  # of MSRA's tokens; entities cost time where they are decoded
+N_PIECES = 21128  # rows of bert-base-chinese's embedding, all of which the optimiser updates
+OUTSIDE_SHARE = 0.88  # share of `O` in MSRA; decoding an entity costs time
 VOCABULARY = Path(__file__).parents[1] / "pretrained" / "zh-small"
-ANY = 10**9
+NO_LIMIT = 10**9
 COUNTS = ("rounds", "batches", "batch_size", "sentences", "threads", "counts")
 BUDGETS = ("training_tokens", "batch_tokens")
-# what an argument may be, lists of them too; the encoders have 512 positions
-NUMBERS = dict.fromkeys((*COUNTS, *BUDGETS), (1, ANY)) | dict.fromkeys(("max_len", "lengths"), (4, 512))
+# bounds of an argument, or of each number in its list; the encoders have 512 positions
+NUMBERS = dict.fromkeys((*COUNTS, *BUDGETS), (1, NO_LIMIT)) | dict.fromkeys(("max_len", "lengths"), (4, 512))
 NUMBERS["megabytes"] = (0.001, 100_000)
 
 
 def argument_parser(description: str | None, *, rounds: int = 3, **quick) -> argparse.ArgumentParser:
-    """The options that all benchmarks share; `quick` are the values that --quick sets besides."""
+    """The options of all benchmarks; `quick` are further values that --quick sets."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument(
         "--data_dir", type=Path, default=Path("data/msra"), help="a set made by build_dataset.py"
     )
     parser.add_argument(
-        "--rounds", type=int, default=rounds, help=f"counted passes of every arm (default: {rounds})"
+        "--rounds", type=int, default=rounds, help=f"timed passes of every arm (default: {rounds})"
     )
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--device", help="cuda, cpu ... (default: a GPU where there is one)")
+    parser.add_argument("--device", help="cuda, cpu ... (default: a GPU if there is one)")
     parser.add_argument("--seed", type=int, default=2019)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write every measured second as JSON")
     parser.add_argument(
-        "--quick", action="store_true", help="a tiny model and few data: does all of it work?"
+        "--quick", action="store_true", help="a tiny model and little data, to test the benchmark"
     )
     parser.set_defaults(on_quick={"rounds": 1} | quick)
     return parser
 
 
 def parse(parser: argparse.ArgumentParser, argv=None) -> argparse.Namespace:
-    """The arguments, --quick worked in."""
+    """Parses the arguments, applies --quick and checks the bounds."""
     args = parser.parse_args(argv)
     on_quick = vars(args).pop("on_quick")
     if args.quick:
@@ -78,26 +81,23 @@ def parse(parser: argparse.ArgumentParser, argv=None) -> argparse.Namespace:
             low, high = NUMBERS[name]
             for number in value if isinstance(value, list) else [value]:
                 if number is not None and not low <= number <= high:
-                    parser.error(
-                        f"--{name} {number}: expected {low} or more" + f", at most {high}" * (high < ANY)
-                    )
+                    limit = f", at most {high}" if high < NO_LIMIT else ""
+                    parser.error(f"--{name} {number}: expected {low} or more{limit}")
     return args
 
 
 def add_sizes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--sizes", nargs="+", choices=list(SIZES), default=["base", "small"], help="of the encoder"
+        "--sizes", nargs="+", choices=list(SIZES), default=["base", "small"], help="sizes of the encoder"
     )
 
 
 def start(args: argparse.Namespace) -> torch.device:
-    """Sets seed and threads, and a `batch_tokens` that was not given; the device."""
+    """Sets the seed and torch's threads; returns the device."""
     seeds.set_seed(args.seed)
     if args.threads:
         torch.set_num_threads(args.threads)
-    device = devices.pick_device(args.device)
-    devices.settle_batch_tokens(args, device)
-    return device
+    return devices.pick_device(args.device)
 
 
 def size_name(name: str) -> str:
@@ -106,7 +106,7 @@ def size_name(name: str) -> str:
 
 
 def has_rivals(*packages: str) -> bool:
-    """Whether the packages can be imported; a line says which cannot."""
+    """True if all packages are installed; prints which ones are missing."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if "transformers" not in missing:
         from transformers.utils import logging
@@ -127,7 +127,7 @@ def read(args: argparse.Namespace, split: str) -> list[Sentence]:
 
 
 def vocabulary() -> WordPiece:
-    """That of the encoder that ships, with spare pieces up to the size of bert-base-chinese's."""
+    """The vocabulary of the shipped encoder, filled up with spare pieces to bert-base-chinese's size."""
     shipped = load_tokenizer(VOCABULARY)
     spare = (f"[spare{number}]" for number in range(len(shipped), N_PIECES))
     return WordPiece((*shipped.vocabulary, *spare), shipped.normalisation)
@@ -141,12 +141,12 @@ def write_model(
     *,
     head: str = "softmax",
 ) -> Model:
-    """A tagger of random weights, saved; a softmax head says `O` as often as MSRA does."""
+    """Saves a tagger with random weights.  A softmax head predicts `O` as often as MSRA has it."""
     seeds.set_seed(args.seed)
     tokenizer = vocabulary()
     encoder = build_encoder({"name": "bert", **sizes}, vocab_size=len(tokenizer))
     tag_set = TagSet.from_labels(folder.read_labels(args.data_dir), "BIO")
-    classifier = build_head(head, encoder.width, tag_set, dropout=0.1)
+    classifier = build_head(head, encoder.width, {"spans": SpanInventory(tag_set)}, {"dropout": 0.1})
     unit = folder.read_unit(args.data_dir, sentences)
     model = Model(Tagger(encoder, classifier), tokenizer, unit, max_len=512)
     if head == "softmax":
@@ -163,7 +163,7 @@ def open_model(model_dir: Path, device: torch.device, precision: str) -> Model:
 
 
 def prefer_outside(model: Model, sentences: list[Sentence]) -> None:
-    """Sets the bias of `O` so that OUTSIDE_SHARE of these sentences' tokens get it."""
+    """Sets the bias of `O` so that OUTSIDE_SHARE of the tokens in these sentences are tagged `O`."""
     lead = []
 
     def collect(indices, batch, scores, losses, spans) -> None:

@@ -1,14 +1,14 @@
-"""Tokens a second and peak memory of sentences of one length, 32 to 512 pieces, in training and prediction.
+"""Tokens a second and peak memory for sentences of one length, 32 to 512 pieces, in training and prediction.
 
     python -m benchmarks.lengths --data_dir data/msra --threads 2 --out lengths.json
 
-All batches of a length have the same shape, of a fixed number of pieces and no padding, cut from the
-running text of train; so what is seen is the cost of length, of attention above all.  Every figure comes
-from a process of its own, arms and lengths in turn, in every round; a batch before those that are timed asks
-for the memory.
-The rival is transformers' model over the same tensors: for training in bf16 autocast with fused AdamW, for
-prediction with weights in bf16 and the best tag of each token.
-The check: the loss of one batch without dropout, before training, each in its own precision, relative.
+All batches of a length have the same shape, with a fixed number of pieces and no padding, cut from the
+running text of train.  So the figures show the cost of length, mainly of attention.  Every figure comes from
+its own process; each round runs all arms and lengths in turn.  One batch before the timed ones allocates the
+memory.  The rival is transformers' model on the same tensors: for training in bf16 autocast with fused AdamW,
+for prediction with weights in bf16 and the best tag of each token.
+The check: the relative difference of the loss of one batch without dropout, before training, each side in its
+own precision.
 """
 
 import argparse
@@ -19,11 +19,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from benchmarks import inputs, report
-from benchmarks.steps import CLIP, DECAY, RATE, Chosen, our_steps
-from benchmarks.timing import add_worker, clock, did_work, in_process, peak_memory, say
+from benchmarks.rivals import hf_model, plain_loop
+from benchmarks.steps import FixedBatches, our_steps
+from benchmarks.timing import add_worker, clock, did_work, in_process, peak_memory, show
 from ner.data.batch import Batch
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
@@ -43,8 +43,10 @@ def parse_args(argv=None) -> argparse.Namespace:
         __doc__, sizes=["tiny"], lengths=[16], batches=1, training_tokens=64, batch_tokens=64
     )
     inputs.add_sizes(parser)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[32, 64, 128, 256, 512], help="in pieces")
-    parser.add_argument("--batches", type=int, default=3, help="timed in each process (default: 3)")
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=[32, 64, 128, 256, 512], help="pieces a row"
+    )
+    parser.add_argument("--batches", type=int, default=3, help="batches timed in each process (default: 3)")
     parser.add_argument("--training_tokens", type=int, default=2048, help="pieces a batch of training")
     devices.add_batch_tokens(parser)
     add_worker(parser)
@@ -54,16 +56,23 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     if did_work(args, work):
         return
-    inputs.start(args)
+    device = inputs.start(args)
     before = report.machine()
     names = [RIVAL, OURS] if inputs.has_rivals("transformers") else [OURS]
     sentences = inputs.read(args, "train")
     with tempfile.TemporaryDirectory() as folder:
-        tables = [table(args, size, sentences, Path(folder) / size, names) for size in args.sizes]
+        budgets = {
+            "training": args.training_tokens,
+            "prediction": devices.choose_batch_tokens(args.batch_tokens, device),
+        }
+        tables = [table(args, size, sentences, Path(folder) / size, names, budgets) for size in args.sizes]
     report.finish(args, before, tables)
 
 
-def table(args, size: str, sentences: list[Sentence], model_dir: Path, names: list[str]) -> dict:
+def table(
+    args, size: str, sentences: list[Sentence], model_dir: Path, names: list[str], budgets: dict[str, int]
+) -> dict:
+    """Measures all lengths of one size; `budgets` are the pieces a batch by kind of work."""
     inputs.write_model(model_dir, inputs.SIZES[size], args, sentences)
     cases = [(what, length, name) for what in WORK for length in args.lengths for name in names]
     measured: dict[tuple, list[dict]] = {case: [] for case in cases}
@@ -72,10 +81,10 @@ def table(args, size: str, sentences: list[Sentence], model_dir: Path, names: li
             values = {"what": what, "length": length, "arm": name, "model_dir": str(model_dir)}
             values |= {"data_dir": str(args.data_dir.resolve()), "n_batches": args.batches}
             values |= {name: getattr(args, name) for name in ("threads", "device", "seed")}
-            values["batch_tokens"] = args.training_tokens if what == "training" else args.batch_tokens
+            values["batch_tokens"] = budgets[what]
             found = in_process("benchmarks.lengths", values)
             measured[what, length, name].append(found)
-            say(f"round {number + 1} of {args.rounds}  {what} {length} {name}: {found['seconds']:.2f} s")
+            show(f"round {number + 1} of {args.rounds}  {what} {length} {name}: {found['seconds']:.2f} s")
     title = f"length, {inputs.size_name(size)}"
     rows = [row for length in args.lengths for row in rows_of(title, length, names, measured)]
     kept = [dict(zip(("what", "length", "arm", "rounds"), (*c, m), strict=True)) for c, m in measured.items()]
@@ -96,21 +105,21 @@ def rows_of(title: str, length: int, names: list[str], measured: dict) -> Iterat
         yield row | {"loss off by": same if name == OURS else ""}
 
 
-# in a process of its own
+# in its own process
 
 
 def work(args: argparse.Namespace) -> dict:
-    """Seconds, tokens and peak memory of one arm at one length."""
+    """Measures seconds, tokens and peak memory of one arm at one length."""
     device = inputs.start(args)
     model = load(args.model_dir)
     n = args.n_batches + 1
     rows = max(1, args.batch_tokens // args.length)
     sentences = running_text(inputs.read(args, "train"), model, args.length - 2, rows * n)
-    loader = Chosen(
+    loader = FixedBatches(
         encode(sentences, model.tokenizer),
         windows=Windows(args.length),
         batch_tokens=args.length * rows,
-        label_ids=model.label_ids,
+        targets=model.tagger.head.targets,
     )
     loader.chosen = loader.batch_indices(0)
     seconds, loss = (ours if args.arm == OURS else theirs)(args, model, loader, device)
@@ -119,7 +128,7 @@ def work(args: argparse.Namespace) -> dict:
 
 
 def running_text(sentences: list[Sentence], model: Model, length: int, n: int) -> list[Sentence]:
-    """`n` sentences of `length` tokens of one piece, cut from the text, with entities that stay whole."""
+    """Cuts `n` sentences of `length` one-piece tokens from the text; keeps entities that are not cut."""
     tokens, spans = [], []
     for sentence in sentences:
         if all(len(model.tokenizer.pieces(token)) == 1 for token in sentence.tokens):
@@ -130,46 +139,46 @@ def running_text(sentences: list[Sentence], model: Model, length: int, n: int) -
     if not tokens:
         raise DataError("no sentence with a piece a token, expected a set of characters")
     whole = [span for span in spans if span.start // length == (span.end - 1) // length]
-    of_part: dict[int, list[Span]] = {}
+    spans_by_part: dict[int, list[Span]] = {}
     for start, end, label in whole:
-        of_part.setdefault(start // length, []).append(Span(start % length, (end - 1) % length + 1, label))
+        spans_by_part.setdefault(start // length, []).append(
+            Span(start % length, (end - 1) % length + 1, label)
+        )
     n_parts = len(tokens) // length
     if not n_parts:
         raise DataError(f"{len(tokens)} tokens of text, expected {length} at least")
     parts = [
-        Sentence(tuple(tokens[i * length : (i + 1) * length]), tuple(of_part.get(i, ())))
+        Sentence.with_spans(tokens[i * length : (i + 1) * length], spans_by_part.get(i, ()))
         for i in range(n_parts)
     ]
     return [parts[i % n_parts] for i in range(n)]
 
 
-def ours(args, model: Model, loader: Chosen, device: torch.device) -> tuple[float, float]:
-    """Seconds of all batches but the first; the loss of that before training."""
+def ours(args, model: Model, loader: FixedBatches, device: torch.device) -> tuple[float, float]:
+    """Seconds of all batches but the first; the first batch's loss before training."""
     tagger = model.tagger.to(device)
     tagger.precision = "bf16"
     first = loader.collate(loader.chosen[0]).to(device)
     with torch.inference_mode():
         loss = float(tagger.eval()(first)[1].sum()) / first.n_tokens
     if args.what == "training":
-        return our_steps(tagger, loader, device), loss
+        return our_steps(tagger, loader), loss
     ends = []
     predict(tagger, loader, device=device, on_batch=lambda *batch: ends.append(clock()))
     return ends[-1] - ends[0], loss
 
 
-def theirs(args, model: Model, loader: Chosen, device: torch.device) -> tuple[float, float]:
-    """As `ours`."""
-    from transformers import AutoModelForTokenClassification
-
+def theirs(args, model: Model, loader: FixedBatches, device: torch.device) -> tuple[float, float]:
+    """The same of transformers' model."""
     training = args.what == "training"
     dtype = torch.float32 if training else torch.bfloat16
-    rival = AutoModelForTokenClassification.from_pretrained(args.model_dir, dtype=dtype).to(device).eval()
+    rival = hf_model(args.model_dir, device, dtype)
     precision = "bf16" if training else "fp32"
     first, *_ = batches = [hf_batch(model, loader.collate(indices), device) for indices in loader.chosen]
     with torch.inference_mode(), devices.autocast(device.type, precision):
         loss = rival(**first).loss.item()
     if training:
-        return hf_steps(rival, batches, device), loss
+        return plain_loop(rival, batches, device), loss
     ends = []
     with torch.inference_mode():
         for batch in batches:
@@ -179,25 +188,11 @@ def theirs(args, model: Model, loader: Chosen, device: torch.device) -> tuple[fl
 
 
 def hf_batch(model: Model, batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
+    """The batch as transformers' arguments."""
     labels = torch.full_like(batch.piece_ids[:, 0], -100)
     labels[:, 1:-1] = model.tagger.head.cpu().gold_tags(batch)
     tensors = {"input_ids": batch.piece_ids[:, 0], "attention_mask": batch.piece_mask[:, 0].long()}
     return {name: tensor.to(device) for name, tensor in (tensors | {"labels": labels}).items()}
-
-
-def hf_steps(model: nn.Module, batches: list[dict], device: torch.device) -> float:
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
-    ends = []
-    for batch in batches:
-        optimizer.zero_grad(set_to_none=True)
-        with devices.autocast(device.type, "bf16"):
-            loss = model(**batch).loss
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        ends.append(clock())
-    return ends[-1] - ends[0]
 
 
 if __name__ == "__main__":

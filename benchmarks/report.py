@@ -1,4 +1,4 @@
-"""What a benchmark leaves: markdown tables to read, JSON with every second to keep."""
+"""The output of a benchmark: markdown tables, and JSON with every measured second."""
 
 import argparse
 import os
@@ -16,7 +16,7 @@ from ner.runtime import devices
 
 
 def markdown(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """A table whose columns are the keys of the first row, the title above the first of them."""
+    """A table whose columns are the keys of the first row; the title heads the first column."""
     columns = list(rows[0])
     lines = [[title, *columns[1:]], ["---"] * len(columns)]
     lines += [[str(row[column]) for column in columns] for row in rows]
@@ -24,12 +24,12 @@ def markdown(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What has to be known of it; `busy_before` is what other work takes, which spoils every figure."""
+    """Facts about the machine.  `busy_before` is the load by other work, which spoils every figure."""
     return devices.environment() | {"busy_before": busy()}
 
 
 def busy(seconds: float = 0.5) -> float | None:
-    """Processors at work while this process sleeps, 0.5 for a half of one; None where nothing tells."""
+    """Number of busy processors while this process sleeps, such as 0.5; None without /proc/stat."""
     stat = Path("/proc/stat")
     if not stat.exists():
         return None
@@ -49,9 +49,9 @@ def seconds(measured: Mapping[str, Measured]) -> dict[str, dict]:
 
 
 def finish(args: argparse.Namespace, before: Mapping[str, Any], tables: Sequence[Mapping[str, Any]]) -> None:
-    """Prints the tables, each {"title", "rows", ...}, and writes them with --out.
+    """Prints the tables, each {"title", "rows", ...}, and writes them to --out.
 
-    `before` is the `machine` as it was before anything was measured.
+    `before` is the result of `machine` before the measurements.
     """
     for table in tables:
         print(markdown(table["title"], table["rows"]))

@@ -1,10 +1,10 @@
-"""Where the time goes: what each kind of work takes of a training step and of prediction, on a CPU.
+"""Where the time goes: the share of each kind of work in a training step and in prediction, on a CPU.
 
     python -m benchmarks.shares --data_dir data/msra --threads 2 --compile --out shares.json
 
-torch.profiler over the same batches as benchmarks.train (`--batches`) and the same kind of sentences as
-benchmarks.infer (`--sentences`), after a pass that is not counted.  Each operator is counted for what it
-does itself; what the operators do not account for is Python, numpy and the profiler.
+Runs torch.profiler over the same batches as benchmarks.train (`--batches`) and the same kind of sentences as
+benchmarks.infer (`--sentences`), after a pass that is not counted.  Each operator counts with its own time,
+without the operators that it calls.  The remaining time is Python, numpy and the profiler.
 """
 
 import argparse
@@ -29,8 +29,9 @@ from ner.errors import DataError
 from ner.inference.texts import tag_sentences
 from ner.runtime import devices, program
 
+CPU = torch.device("cpu")
 PRODUCTS, COMPILED, OTHER, OUTSIDE = "matrix products", "compiled", "other operators", "Python and numpy"
-KINDS = {  # the first of which a part stands in the operator's name
+KINDS = {  # an operator belongs to the first kind with one of these parts in the operator's name
     PRODUCTS: ("addmm", "::mm", "bmm", "_linear_pointwise"),
     COMPILED: ("graph", "compiled"),
     "softmax": ("softmax",),
@@ -51,11 +52,11 @@ KINDS = {  # the first of which a part stands in the operator's name
 def parse_args(argv=None) -> argparse.Namespace:
     parser = inputs.argument_parser(__doc__, rounds=1, sizes=["tiny"], batches=2, sentences=24)
     inputs.add_sizes(parser)
-    parser.add_argument("--batches", type=int, default=8, help="of training (default: 8)")
-    parser.add_argument("--sentences", type=int, default=512, help="of prediction (default: 512)")
+    parser.add_argument("--batches", type=int, default=8, help="training batches (default: 8)")
+    parser.add_argument("--sentences", type=int, default=512, help="sentences to predict (default: 512)")
     parser.add_argument("--batch_size", type=int, default=32, help="mean sentences a batch of training")
     parser.add_argument("--max_len", type=int, default=180, help="pieces a window of training")
-    parser.add_argument("--compile", action="store_true", help="prediction with a compiled encoder as well")
+    parser.add_argument("--compile", action="store_true", help="also predict with a compiled encoder")
     devices.add_batch_tokens(parser)
     return inputs.parse(parser, argv)
 
@@ -63,7 +64,9 @@ def parse_args(argv=None) -> argparse.Namespace:
 def main(args: argparse.Namespace) -> None:
     device = inputs.start(args)
     if device.type != "cpu":
-        raise DataError(f"--device {device}: expected cpu; on a GPU operators only ask for work")
+        raise DataError(
+            f"--device {device}: expected cpu; on a GPU an operator returns before its work is done"
+        )
     before = report.machine()
     train, test = inputs.read(args, "train"), inputs.read(args, "test")
     columns = {}
@@ -82,27 +85,27 @@ def main(args: argparse.Namespace) -> None:
 
 
 def training(args: argparse.Namespace, model_dir: Path, sentences: list) -> Callable[[], None]:
-    """Steps of training in bf16, the optimiser's first besides."""
-    model = inputs.open_model(model_dir, torch.device("cpu"), "bf16")
+    """Training steps in bf16, one more than `--batches`."""
+    model = inputs.open_model(model_dir, CPU, "bf16")
     examples, windows = encode(sentences, model.tokenizer), Windows(args.max_len)
     budget = token_budget(examples, windows, args.batch_size)
     loader = some_batches(examples, model, windows, batch_tokens=budget, n=args.batches, seed=args.seed)
-    return lambda: our_steps(model.tagger, loader, torch.device("cpu"))
+    return lambda: our_steps(model.tagger, loader)
 
 
 def prediction(
     args: argparse.Namespace, model_dir: Path, sentences: list, prepare: Callable = lambda model: model
 ) -> Callable[[], None]:
-    """Sentences to entities in bf16."""
-    model = prepare(inputs.open_model(model_dir, torch.device("cpu"), "bf16"))
+    """Prediction of entities in bf16."""
+    model = prepare(inputs.open_model(model_dir, CPU, "bf16"))
     fitting = same_pieces(sentences, model, model_dir, rivals=False)
     chosen = evenly_spaced(fitting, lambda sentence: len(sentence.tokens), args.sentences)
-    options = {"device": torch.device("cpu"), "batch_tokens": args.batch_tokens}
+    options = {"device": CPU, "batch_tokens": devices.choose_batch_tokens(args.batch_tokens, CPU)}
     return lambda: list(tag_sentences(model, chosen, **options))
 
 
 def shares(work: Callable[[], None], rounds: int) -> dict[str, float]:
-    """What each kind takes of the time of `work`, which is done once before."""
+    """Share of each kind in the time of `work`, which first runs once without profiling."""
     work()
     spent: defaultdict[str, float] = defaultdict(float)
     whole = 0.0

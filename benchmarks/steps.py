@@ -1,9 +1,8 @@
-"""Training steps of this code over batches that a benchmark chose."""
+"""Training steps of this code over batches that a benchmark chooses."""
 
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from benchmarks.timing import clock, evenly_spaced
 from ner.data.batches import Batches
@@ -11,14 +10,15 @@ from ner.data.examples import Examples
 from ner.data.windows import Windows
 from ner.model.directory import Model
 from ner.model.tagger import Tagger
+from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, train_epoch
+from ner.training.step import Progress, Update
 
 RATE, DECAY, CLIP = 3e-5, 0.01, 2.0
 
 
-class Chosen(Batches):
-    """A loader whose epoch is the batches it was given, once there are any."""
+class FixedBatches(Batches):
+    """A loader whose epochs consist of the batches in `chosen`; if it is empty, of all batches."""
 
     chosen: Sequence[np.ndarray] = ()
 
@@ -26,34 +26,25 @@ class Chosen(Batches):
         return list(self.chosen) or super().batch_indices(epoch)
 
     def row(self, indices: np.ndarray) -> tuple[int, int]:
-        """Windows a sentence and pieces a window of a batch, padding included."""
+        """Windows a sentence and pieces a window of a batch, including padding."""
         return int(self._n_windows[indices].max()), int(self._length[indices].max())
 
 
 def some_batches(
     examples: Examples, model: Model, windows: Windows, *, batch_tokens: int, n: int, seed: int
-) -> Chosen:
-    """`n` batches of an epoch, evenly spaced in length, and before them the middle one once more."""
-    loader = Chosen(
-        examples, windows=windows, batch_tokens=batch_tokens, label_ids=model.label_ids, seed=seed
+) -> FixedBatches:
+    """Chooses `n` batches of an epoch, evenly spaced in length, and puts the middle one before them."""
+    loader = FixedBatches(
+        examples, windows=windows, batch_tokens=batch_tokens, targets=model.tagger.head.targets, seed=seed
     )
     chosen = evenly_spaced(loader.batch_indices(0), loader.row, n)
     loader.chosen = [chosen[len(chosen) // 2], *chosen]
     return loader
 
 
-def our_steps(tagger: Tagger, loader: Chosen, device: torch.device) -> float:
-    """Seconds of an epoch but for its first step, in which the optimiser asks for its memory."""
+def our_steps(tagger: Tagger, loader: FixedBatches) -> float:
+    """Trains an epoch.  Returns its seconds without the first step, which allocates memory."""
     groups = parameter_groups(tagger, learning_rate=RATE, head_learning_rate=RATE, weight_decay=DECAY)
-    ends = []
-    train_epoch(
-        tagger,
-        loader,
-        build_optimizer(groups),
-        Progress(),
-        rate=lambda step: 1.0,
-        device=device,
-        clip_grad=CLIP,
-        on_step=lambda progress: ends.append(clock()),
-    )
+    update = Update(build_optimizer(groups), clip_grad=CLIP)
+    ends = [clock() for _ in epoch_steps(tagger, loader, update, Progress(), rate=lambda step: 1.0)]
     return ends[-1] - ends[0]

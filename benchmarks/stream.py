@@ -2,10 +2,10 @@
 
     python -m benchmarks.stream --data_dir data/msra --threads 2 --out stream.json
 
-The files are the sentences of train, in an order of chance, again and again; each is tagged in bf16 by a
-process of its own, by a model of random weights so small that what grows with the text would be seen.
-The seconds are those of the whole program but for its imports.
-The check: an answer for every line, in the order of the lines.
+The files hold random sentences of train.  Each file is tagged in bf16 by its own process, with random weights
+and a model so small that memory which grows with the text would be visible.  The seconds are the time of the
+whole program without its imports.
+The check: every line has an answer, in the order of the lines.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 
 import predict
 from benchmarks import inputs, report
-from benchmarks.timing import add_worker, did_work, in_process, peak_memory, say
+from benchmarks.timing import add_worker, did_work, in_process, peak_memory, show
 from ner.data.sentence import Sentence
 from ner.runtime import program
 
@@ -28,7 +28,7 @@ from ner.runtime import program
 def parse_args(argv=None) -> argparse.Namespace:
     parser = inputs.argument_parser(__doc__, rounds=1, megabytes=[0.01, 0.02])
     parser.add_argument(
-        "--megabytes", type=float, nargs="+", default=[10, 100], help="of the files (default: 10 100)"
+        "--megabytes", type=float, nargs="+", default=[10, 100], help="sizes of the files (default: 10 100)"
     )
     add_worker(parser)
     return inputs.parse(parser, argv)
@@ -51,14 +51,14 @@ def main(args: argparse.Namespace) -> None:
             for number in range(args.rounds):
                 found.append(in_process("benchmarks.stream", values | options))
                 same &= in_order(Path(values["text"]), Path(values["answers"]))
-                say(f"round {number + 1} of {args.rounds}  {megabytes:g} MB: {found[-1]['seconds']:.1f} s")
+                show(f"round {number + 1} of {args.rounds}  {megabytes:g} MB: {found[-1]['seconds']:.1f} s")
             measured.append({"megabytes": megabytes, "characters": n_characters, "rounds": found})
             rows.append(row(megabytes, n_characters, found, same))
     report.finish(args, before, [{"title": "predict.py", "rows": rows, "measured": measured}])
 
 
 def write_text(path: Path, sentences: list[Sentence], megabytes: float, seed: int) -> int:
-    """Lines of at least so many bytes; the number of their characters, ends of lines not counted."""
+    """Writes lines of at least so many bytes; returns their number of characters, without line ends."""
     random = np.random.default_rng(seed)
     n_bytes = n_characters = 0
     with path.open("wb") as file:
@@ -70,7 +70,7 @@ def write_text(path: Path, sentences: list[Sentence], megabytes: float, seed: in
 
 
 def in_order(text: Path, answers: Path) -> bool:
-    """Whether each line has its answer, and they have the order of the lines."""
+    """True if each line has its answer, in the order of the lines."""
     with text.open(encoding="utf-8", newline="\n") as lines, answers.open(encoding="utf-8") as objects:
         texts = (line.removesuffix("\n") for line in lines)
         answered = (json.loads(answer)["text"] for answer in objects)
@@ -88,7 +88,7 @@ def row(megabytes: float, n_characters: int, found: list[dict], same: bool) -> d
 
 
 def work(args: argparse.Namespace) -> dict:
-    """In a process of its own."""
+    """Tags the file in its own process; returns seconds and peak memory."""
     argv = ["--model_dir", args.model_dir, args.text, "--output", args.answers, "--bf16"]
     for name in ("threads", "device"):
         if getattr(args, name):

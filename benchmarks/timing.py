@@ -1,7 +1,7 @@
-"""How time and memory are measured: arms interleaved in one run, medians, and what the machine can do at all.
+"""Measures time and memory: arms interleaved in one run, medians, and the machine's limit.
 
-An arm is a function that does its whole work once and returns the seconds and what it computed, so that the
-same call gives the time and what is checked.
+An arm is a function that does its whole work once.  It returns the seconds and its result, so that the same
+call is timed and checked.
 """
 
 import argparse
@@ -20,19 +20,19 @@ import torch
 import torch.nn.functional as F
 
 Arm = Callable[[], tuple[float, Any]]
-CEILING_SECONDS = 0.5  # how long the products of `ceiling` run each time
+CEILING_SECONDS = 0.5  # duration of one pass of `ceiling`
 
 
 @dataclass
 class Measured:
-    """What one arm took."""
+    """The measurements of one arm."""
 
     result: Any
-    "of the first pass"
+    "result of the first pass"
     first: float
-    "seconds of the first pass, which is not counted: shapes are new, code is compiled"
+    "seconds of the first pass, which is not counted because shapes are new and code is compiled"
     seconds: list[float] = field(default_factory=list)
-    "of the counted passes"
+    "seconds of each counted pass"
 
     @property
     def median(self) -> float:
@@ -40,14 +40,14 @@ class Measured:
 
 
 def clock() -> float:
-    """Seconds, all work given to a GPU being done."""
+    """Seconds on a clock, after all work on the GPU is done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def timed(work: Callable[[], Any]) -> Arm:
-    """An arm that is timed as a whole."""
+    """Makes an arm of `work`, timed as a whole."""
 
     def arm() -> tuple[float, Any]:
         start = clock()
@@ -58,29 +58,30 @@ def timed(work: Callable[[], Any]) -> Arm:
 
 
 def interleave(arms: Mapping[str, Arm], *, rounds: int) -> dict[str, Measured]:
-    """Runs every arm once uncounted, then all of them `rounds` times, each round in the other order."""
+    """Runs every arm once uncounted, then all of them `rounds` times, each round in reverse order."""
     measured = {}
     for name, arm in arms.items():
         seconds, result = arm()
         measured[name] = Measured(result, seconds)
-        say(f"first pass  {name}: {seconds:.2f} s")
+        show(f"first pass  {name}: {seconds:.2f} s")
     for number in range(rounds):
         for name in arms if number % 2 else reversed(arms):
             seconds, _ = arms[name]()
             measured[name].seconds.append(seconds)
-            say(f"round {number + 1} of {rounds}  {name}: {seconds:.2f} s")
+            show(f"round {number + 1} of {rounds}  {name}: {seconds:.2f} s")
     return measured
 
 
-def say(line: str) -> None:
+def show(line: str) -> None:
+    """Prints progress."""
     print(line, file=sys.stderr, flush=True)
 
 
 def ceiling(sizes: Mapping[str, int], n_cells: int, device: torch.device) -> Arm:
-    """The bf16 products of one layer, with weights and nothing else, over and over: FLOP/s come back.
+    """Makes an arm that repeats only the bf16 weight products of one layer; its result is FLOP/s.
 
-    `n_cells` pieces go through: four products of H x H, one of H x F, one of F x H (F numbers a piece
-    between the halves of the feed-forward part).
+    For `n_cells` pieces: four products of H x H, one of H x F, one of F x H (F is the width of the
+    feed-forward part).
     """
     width, inner = sizes["hidden_size"], sizes["intermediate_size"]
     shapes = [(width, width)] * 4 + [(width, inner), (inner, width)]
@@ -103,23 +104,27 @@ def ceiling(sizes: Mapping[str, int], n_cells: int, device: torch.device) -> Arm
 
 
 def forward_flop(sizes: Mapping[str, int], shapes: Iterable[tuple[int, int]]) -> float:
-    """Of the matrix products of one forward pass over batches of (rows, pieces), padding and specials
-    included; backward costs twice as many."""
+    """FLOP of the matrix products of a forward pass over batches (rows, pieces), with padding and specials.
+
+    A backward pass costs twice as many.
+    """
     width, inner, n_layers = (sizes[k] for k in ("hidden_size", "intermediate_size", "num_hidden_layers"))
     a_piece = 8 * width**2 + 4 * width * inner
     return float(sum(n_layers * rows * n * (a_piece + 4 * n * width) for rows, n in shapes))
 
 
 def evenly_spaced(items: Sequence, cost: Callable[[Any], float], n: int) -> list:
-    """`n` of the items, evenly spaced in the order of their cost: a small sample of what all of them cost."""
+    """Chooses `n` items, evenly spaced in the order of their cost, as a sample of the cost of all."""
     ordered = sorted(items, key=cost)
     n = min(n, len(ordered))
     return [ordered[i] for i in ((np.arange(n) + 0.5) * len(ordered) / n).astype(int)] if n else []
 
 
 def in_process(module: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What `python -m module --worker VALUES` prints as JSON in a process of its own, so that its memory is
-    its own; RuntimeError with what it said where it fails."""
+    """Runs `python -m module --worker VALUES` and returns the JSON that it prints.
+
+    Its own process has its own memory.  RuntimeError with its standard error if it fails.
+    """
     command = [sys.executable, "-m", module, "--worker", json.dumps(values)]
     ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
     if ended.returncode:
@@ -128,21 +133,21 @@ def in_process(module: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def add_worker(parser: argparse.ArgumentParser) -> None:
-    """The option by which `in_process` starts a benchmark again."""
+    """Adds the option by which `in_process` starts a benchmark again."""
     parser.add_argument("--worker", type=json.loads, help=argparse.SUPPRESS)
 
 
 def did_work(args: argparse.Namespace, work: Callable[[argparse.Namespace], Mapping[str, Any]]) -> bool:
-    """Whether `in_process` started this: then what `work` makes of its values has been printed for it."""
+    """True if `in_process` started this process; then prints the result of `work` for it."""
     if args.worker:
         print(json.dumps(work(argparse.Namespace(**args.worker))))
     return bool(args.worker)
 
 
 def peak_memory() -> int:
-    """Bytes that this process has held at most, since it was started."""
+    """Peak memory of this process in bytes."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage would count what the parent held before this program was loaded
+    if status.exists():  # getrusage would include the parent's memory before this program was loaded
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) * 1024
     import resource

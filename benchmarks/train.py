@@ -1,22 +1,22 @@
-"""Speed of training: real tokens a second of the engine and of its rivals, on the same sentences.
+"""Speed of training: real tokens a second of this code and its rivals, on the same sentences.
 
     python -m benchmarks.train --data_dir data/msra --threads 2 --out train.json
 
-Each arm makes the batches of a whole epoch of train in its own way; `--batches` of them, evenly spaced in
-length, are trained on. One more before them is not timed (the optimiser asks for its memory there), nor is a
-first pass over all of them (new shapes are slow once). All arms have the same weights, mean sentences a
-batch, window, threads, dropout and fused AdamW, and no step is logged or saved. The rivals:
+Each arm makes the batches of a whole epoch in its own way and trains on `--batches` of them, evenly spaced in
+length.  Two things are not timed: one more batch before them, in which the optimiser allocates its memory,
+and a first pass over all of them, because new shapes are slow once.  All arms have the same weights, mean
+sentences a batch, window, threads and dropout, and fused AdamW.  No arm logs or saves.  The rivals:
 
 ancestor                 lemonhu/NER-BERT-pytorch: fp32, shuffled batches padded to their longest sentence.
-                         As there, Adam and not AdamW, and `loss.item()` in each step. It had no [CLS] and
-                         [SEP]; they are added, so that its loss can be compared.
-HF Trainer bf16          its defaults but for bf16 and silence: shuffled batches, padded to the longest
-HF Trainer bf16 grouped  the same over the order that its group_by_length gives (LengthGroupedSampler)
+                         As in the original, Adam instead of AdamW, and `loss.item()` in each step.  [CLS] and
+                         [SEP], which it did not have, are added, so that its loss can be compared.
+HF Trainer bf16          its defaults, but in bf16 and silent: shuffled batches, padded to the longest
+HF Trainer bf16 grouped  the same in the order of its group_by_length (LengthGroupedSampler)
 
-Sentences longer than the window are cut off there and read in several windows here; a token counts once,
-and only where it is trained on. Padding, [CLS] and [SEP] do not count.
-The check: the loss and the norm of its gradient over the same 32 sentences, dropout off, before training,
-each arm in its own precision, against transformers in fp32.
+The rivals truncate a sentence that is longer than the window; this code reads it in several windows.  Each
+token that is trained on counts once.  Padding, [CLS] and [SEP] do not count.
+The check: the loss and its gradient norm over the same 32 sentences before training, without dropout, each
+arm in its own precision, against transformers in fp32.
 """
 
 import argparse
@@ -31,8 +31,9 @@ import torch
 from torch import nn
 
 from benchmarks import inputs, report
-from benchmarks.steps import CLIP, DECAY, RATE, Chosen, our_steps, some_batches
-from benchmarks.timing import Arm, Measured, ceiling, clock, evenly_spaced, forward_flop, interleave
+from benchmarks.rivals import ancestor, hf_collator, hf_model, trainer
+from benchmarks.steps import FixedBatches, our_steps, some_batches
+from benchmarks.timing import Arm, Measured, ceiling, evenly_spaced, forward_flop, interleave
 from ner.data.batch import Batch
 from ner.data.batches import token_budget
 from ner.data.examples import Examples, encode
@@ -41,28 +42,32 @@ from ner.model.directory import Model
 from ner.runtime import devices, program
 from ner.tags import spans_to_tags
 
-IGNORED = -100  # transformers' label of what is not trained on
+IGNORED = -100  # transformers' label of pieces that are not trained on
 OURS, EXACT = "this code, bf16", "this code, fp32"
 ANCESTOR, TRAINER = "the ancestor's way", "HF Trainer bf16"
 GROUPED = f"{TRAINER} + group_by_length"
-Losses = dict[str, tuple[float, float]]  # by arm: loss, nats a token, and the norm of its gradient
+Losses = dict[str, tuple[float, float]]  # by arm: loss in nats a token, and its gradient norm
 
 
 class Trained(NamedTuple):
-    """What an arm went through in the timed batches."""
+    """Sizes of an arm's timed batches."""
 
     n_tokens: int
     n_fed: int
-    "pieces that the encoder was given, [CLS], [SEP] and padding included"
+    "pieces in the encoder's input, including [CLS], [SEP] and padding"
     lengths: list[int]
-    "pieces of each row, [CLS] and [SEP] included"
+    "pieces of each row, including [CLS] and [SEP]"
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = inputs.argument_parser(__doc__, sizes=["tiny"], batches=2, batch_size=8)
     inputs.add_sizes(parser)
-    parser.add_argument("--batches", type=int, default=8, help="timed in each pass of every arm (default: 8)")
-    parser.add_argument("--batch_size", type=int, default=32, help="sentences a batch; here in the mean")
+    parser.add_argument(
+        "--batches", type=int, default=8, help="batches timed in each pass of every arm (default: 8)"
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=32, help="sentences a batch; for this code the mean"
+    )
     parser.add_argument("--max_len", type=int, default=180, help="pieces a window (default: the ancestor's)")
     return inputs.parse(parser, argv)
 
@@ -80,14 +85,14 @@ def main(args: argparse.Namespace) -> None:
 
 
 def compare(args, size: str, sentences: list, model_dir: Path, device: torch.device, *, rivals: bool) -> dict:
-    """The table of one size."""
+    """Measures all arms with one size of the encoder."""
     sizes = inputs.SIZES[size]
     model = inputs.write_model(model_dir, sizes, args, sentences)
     examples = encode(sentences, model.tokenizer)
     windows = Windows(args.max_len)
     budget = token_budget(examples, windows, args.batch_size)
     loader = some_batches(examples, model, windows, batch_tokens=budget, n=args.batches, seed=args.seed)
-    # sentences that are one window and lose nothing
+    # sentences of one window, which no arm truncates
     same = evenly_spaced(np.flatnonzero(examples.n_pieces <= args.max_len - 2), int, 32)
     arms: dict[str, Arm] = {"ceiling": ceiling(sizes, budget, device)}
     losses: Losses = {}
@@ -100,19 +105,18 @@ def compare(args, size: str, sentences: list, model_dir: Path, device: torch.dev
     measured = interleave(arms, rounds=args.rounds)
     peak = arms["ceiling"].flop / measured.pop("ceiling").median
     print(f"{size}: loss and gradient of this code in fp32 against HF fp32: {difference(losses, EXACT)}\n")
-    said = {name: {"loss": loss, "gradient_norm": norm} for name, (loss, norm) in losses.items()}
     return {
         "title": f"training, {inputs.size_name(size)}",
         "rows": rows_of(measured, losses, sizes, peak),
         "ceiling_flop_per_second": peak,
-        "losses": said,
+        "losses": {name: {"loss": loss, "gradient_norm": norm} for name, (loss, norm) in losses.items()},
         "trained": {name: m.result._asdict() for name, m in measured.items()},
         "seconds": report.seconds(measured),
     }
 
 
 def rows_of(measured: dict[str, Measured], losses: Losses, sizes: dict, peak: float) -> list[dict]:
-    """What is shown of each arm."""
+    """One row of the table for each arm."""
     speed = {name: m.result.n_tokens / m.median for name, m in measured.items()}
     rows = []
     for name, m in measured.items():
@@ -131,7 +135,7 @@ def rows_of(measured: dict[str, Measured], losses: Losses, sizes: dict, peak: fl
 
 
 def difference(losses: Losses, name: str) -> str:
-    """Relative, of the loss and of the norm of its gradient."""
+    """Relative differences of the loss and its gradient norm from the ancestor's."""
     if ANCESTOR not in losses:
         return "not compared"
     return ", ".join(
@@ -142,14 +146,14 @@ def difference(losses: Losses, name: str) -> str:
 # this code
 
 
-def our_arm(model_dir: Path, loader: Chosen, device: torch.device) -> Arm:
+def our_arm(model_dir: Path, loader: FixedBatches, device: torch.device) -> Arm:
     batches = [loader.collate(batch) for batch in loader.chosen[1:]]
     trained = Trained(
         n_tokens=sum(batch.n_tokens for batch in batches),
         n_fed=sum(batch.piece_ids.numel() for batch in batches),
         lengths=[n for batch in batches for n in batch.piece_mask.sum(-1).flatten().tolist()],
     )
-    return lambda: (our_steps(inputs.open_model(model_dir, device, "bf16").tagger, loader, device), trained)
+    return lambda: (our_steps(inputs.open_model(model_dir, device, "bf16").tagger, loader), trained)
 
 
 def our_losses(model_dir: Path, batch: Batch, device: torch.device) -> Losses:
@@ -171,7 +175,7 @@ def gradient_norm(model: nn.Module) -> float:
 
 
 def hf_features(examples: Examples, model: Model, max_len: int) -> list[dict]:
-    """What transformers' collator wants of each sentence; our pieces, the first of a token labelled."""
+    """Input of transformers' collator: our pieces, with a label at the first piece of each token."""
     cls_id, sep_id, _ = examples.specials
     features = []
     for i, sentence in enumerate(examples.sentences):
@@ -197,34 +201,31 @@ def hf_arms(args, model_dir: Path, features: list[dict], device: torch.device) -
     lengths = [len(feature["input_ids"]) for feature in features]
     order = np.random.default_rng(args.seed).permutation(len(features)).tolist()
     arms = {}
-    for name, train, of_epoch in (
+    for name, train, epoch in (
         (ANCESTOR, ancestor, order),
         (TRAINER, trainer, order),
         (GROUPED, trainer, grouped_order(lengths, args)),
     ):
-        whole = len(of_epoch) // args.batch_size * args.batch_size or len(of_epoch)
-        batches = [of_epoch[i : i + args.batch_size] for i in range(0, whole, args.batch_size)]
+        n_whole = len(epoch) // args.batch_size * args.batch_size or len(epoch)
+        batches = [epoch[i : i + args.batch_size] for i in range(0, n_whole, args.batch_size)]
         chosen = evenly_spaced(batches, lambda batch: max(lengths[i] for i in batch), args.batches)
-        arms[name] = hf_arm(train, args, model_dir, features, chosen, collate, device)
+        timed_batches = [[features[i] for i in batch] for batch in chosen]
+        arms[name] = hf_arm(train, model_dir, timed_batches, collate, device)
     return arms
 
 
-def hf_collator(model_dir: Path) -> Callable[[list[dict]], dict[str, torch.Tensor]]:
-    from transformers import AutoTokenizer, DataCollatorForTokenClassification
-
-    return DataCollatorForTokenClassification(AutoTokenizer.from_pretrained(model_dir))
-
-
 def grouped_order(lengths: Sequence[int], args) -> list[int]:
-    """An epoch as `group_by_length` orders it."""
+    """The order of sentences that `group_by_length` gives an epoch."""
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
     generator = torch.Generator().manual_seed(args.seed)
     return list(LengthGroupedSampler(args.batch_size, lengths=list(lengths), generator=generator))
 
 
-def hf_arm(train: Callable, args, model_dir: Path, features, chosen, collate, device: torch.device) -> Arm:
-    timed_batches = [[features[i] for i in batch] for batch in chosen]
+def hf_arm(
+    train: Callable, model_dir: Path, timed_batches: list[list[dict]], collate: Callable, device: torch.device
+) -> Arm:
+    """An arm that trains a new model with `train`, after one more batch that is not timed."""
     tensors = [collate(batch) for batch in timed_batches]
     trained = Trained(
         n_tokens=sum(int((batch["labels"] != IGNORED).sum()) for batch in tensors),
@@ -235,71 +236,11 @@ def hf_arm(train: Callable, args, model_dir: Path, features, chosen, collate, de
     return lambda: (train(hf_model(model_dir, device).train(), batches, collate, device), trained)
 
 
-def hf_model(model_dir: Path, device: torch.device) -> nn.Module:
-    from transformers import AutoModelForTokenClassification
-
-    return AutoModelForTokenClassification.from_pretrained(model_dir).to(device)
-
-
-def ancestor(model: nn.Module, batches, collate, device: torch.device) -> float:
-    """Seconds of the ancestor's loop; the first batch is not timed."""
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
-    ends = []
-    for batch in batches:
-        tensors = {name: tensor.to(device) for name, tensor in collate(batch).items()}
-        loss = model(**tensors).loss
-        model.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        loss.item()
-        ends.append(clock())
-    return ends[-1] - ends[0]
-
-
-def trainer(model: nn.Module, batches, collate, device: torch.device) -> float:
-    """Seconds of transformers' Trainer over the batches as they come; the first is not timed."""
-    from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-
-    class Clock(TrainerCallback):
-        ends: list[float]
-
-        def on_step_end(self, *_, **__) -> None:
-            self.ends.append(clock())
-
-    watch = Clock()
-    watch.ends = []
-    with tempfile.TemporaryDirectory() as folder:
-        options = TrainingArguments(
-            output_dir=folder,
-            per_device_train_batch_size=len(batches[0]),
-            num_train_epochs=1,
-            train_sampling_strategy="sequential",
-            bf16=True,
-            use_cpu=device.type == "cpu",
-            optim="adamw_torch_fused",
-            learning_rate=RATE,
-            weight_decay=DECAY,
-            max_grad_norm=CLIP,
-            lr_scheduler_type="constant",
-            dataloader_pin_memory=device.type == "cuda",
-            logging_strategy="no",
-            save_strategy="no",
-            report_to="none",
-            disable_tqdm=True,
-        )
-        data = [feature for batch in batches for feature in batch]
-        runner = Trainer(model, options, data_collator=collate, train_dataset=data, callbacks=[watch])
-        runner.remove_callback(PrinterCallback)  # the table alone goes to standard output
-        runner.train()
-    return watch.ends[-1] - watch.ends[0]
-
-
 def hf_losses(model_dir: Path, batch: dict[str, torch.Tensor], device: torch.device) -> Losses:
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
     losses = {}
     for name, precision in ((ANCESTOR, "fp32"), (TRAINER, "bf16")):
-        model = hf_model(model_dir, device).eval()
+        model = hf_model(model_dir, device)
         with devices.autocast(device.type, precision):
             loss = model(**batch).loss
         loss.backward()

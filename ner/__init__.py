@@ -2,6 +2,6 @@
 
 One direction, one noun at each station:
 
-    raw file -> Sentence(tokens, spans) -> Examples(pieces) -> Batch -> hidden -> scores
+    raw file -> Sentence.with_spans(tokens, spans) -> Examples(pieces) -> Batch -> hidden -> scores
              -> loss, or a list of ScoredSpan a sentence -> Scores -> report
 """

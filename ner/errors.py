@@ -1,18 +1,18 @@
-"""Errors that end a program in one line."""
+"""Errors that end a program with one line for the user."""
 
 import signal
 
 
 class DataError(ValueError):
-    """A user's file is not what was expected.  One line: `file:line: what, got, expected`."""
+    """A user's file or option is wrong.  The message is one line: `file:line: what, got, expected`."""
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on.  One line that says where and why."""
+    """Training cannot continue.  The message is one line that says where and why."""
 
 
 class Stopped(Exception):
-    """A signal asked for the end of a run, and what it had done is saved.  One line that says so."""
+    """A signal ended a run after its state was saved.  The message is one line."""
 
     def __init__(self, number: int, where: str):
         super().__init__(f"stopped by {signal.Signals(number).name}, {where}; --restore_file last goes on")

@@ -1,16 +1,23 @@
-"""Text, JSON and whole files: reading, writing and hashing, without torch."""
+"""Reading, writing and hashing of text, JSON and other files, without torch."""
 
 import contextlib
+import gzip
 import hashlib
 import json
-from collections.abc import Iterator
+import lzma
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from ner.errors import DataError
 
+OPENERS: dict[str, Callable] = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}  # by the end of a file name
+
 
 def read_bytes(path: str | Path) -> bytes:
-    """The whole file."""
+    """Returns the contents of a file; DataError if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -20,7 +27,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
-    """The whole file; DataError names the line where the bytes are not in the encoding."""
+    """Returns the text of a file; DataError names the first line that does not fit the encoding."""
     data = read_bytes(path)
     try:
         return data.decode(encoding)
@@ -29,14 +36,14 @@ def read_text(path: str | Path, encoding: str = "utf-8") -> str:
 
 
 def undecodable(path: str | Path, error: UnicodeDecodeError) -> str:
-    """`file:line: not utf-8, got bytes b1 b1`."""
+    """The message of a decoding error: `file:line: not utf-8, got bytes b1 b1`."""
     line = error.object[: error.start].decode(error.encoding, errors="replace").count("\n") + 1
     got = " ".join(f"{byte:02x}" for byte in error.object[error.start : error.start + 4])
     return f"{path}:{line}: not {error.encoding}, got bytes {got}"
 
 
 def read_json(path: str | Path) -> dict:
-    """A JSON file that holds one object."""
+    """Reads a JSON file that holds one object; DataError otherwise, or if a key occurs twice."""
     try:
         values = json.loads(read_text(path).removeprefix("\ufeff"), object_pairs_hook=unique_keys)
     except json.JSONDecodeError as error:
@@ -51,21 +58,71 @@ def read_json(path: str | Path) -> dict:
 
 
 def unique_keys(pairs: list[tuple[str, object]]) -> dict:
-    """A JSON object whose keys are all different; ValueError where one stands twice."""
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        seen: set[str] = set()
-        again = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"key {again!r} twice, expected it once")
-    return values
+    """Builds a JSON object, as json's `object_pairs_hook`; ValueError if a key occurs twice."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            raise ValueError(f"key {key!r} twice, expected it once")
+        seen.add(key)
+    return dict(pairs)
 
 
-def _lines(path: Path) -> list[str]:
-    """Lines ended by `\\n` alone (`\\r\\n` understood), the last newline being optional."""
+def read_text_lines(path: Path) -> list[str]:
+    """Reads the lines of a UTF-8 file.  Only `\\n` or `\\r\\n` ends a line; the last one may lack it."""
     lines = read_text(path).removeprefix("\ufeff").split("\n")
     if lines[-1] == "":
         lines.pop()
     return [line.removesuffix("\r") for line in lines]
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Writes UTF-8 lines, each ended by a newline."""
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)
+
+
+def escape(token: str) -> str:
+    r"""A token as `sentences.txt` holds it: white space and U+FEFF as \uXXXX, a backslash doubled.
+
+    U+FEFF at the start of a file would be read as a byte order mark.
+    """
+    if token.isprintable() and "\\" not in token and " " not in token:
+        return token
+    return re.sub(
+        r"[\s\x1c-\x1f\x85\ufeff\\]", lambda m: "\\\\" if m[0] == "\\" else f"\\u{ord(m[0]):04x}", token
+    )
+
+
+def unescape(text: str) -> str:
+    r"""The inverse of `escape`; a backslash that begins no escape is read as a backslash."""
+    if "\\" not in text:
+        return text
+    return re.sub(r"\\(\\|u[0-9a-f]{4})", lambda m: "\\" if m[1] == "\\" else chr(int(m[1][1:], 16)), text)
+
+
+def read_compressed_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yields the lines of a `.txt`, `.gz` or `.xz` file in UTF-8 with their numbers, which count from 1.
+
+    White space at both ends is removed, and empty lines are left out.
+    DataError if the file does not exist, has another ending or broken compression, or is not UTF-8.
+    """
+    if path.suffix not in OPENERS:
+        raise DataError(
+            f"{path}: got {path.suffix or 'no ending'!r}, expected {', '.join(OPENERS)}, or a set"
+        )
+    number = 0
+    try:
+        with OPENERS[path.suffix](path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                text = line.decode("utf-8").removeprefix("\ufeff" if number == 1 else "").strip()
+                if text:
+                    yield number, text
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}:{number}: not utf-8, got byte {error.object[error.start]:02x}") from None
+    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        raise DataError(f"{path}: not whole, {str(error) or type(error).__name__}") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read, {error.strerror or error}") from None
 
 
 def sha256(path: str | Path) -> str:
@@ -74,14 +131,9 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def open_binary(path: Path, mode: str, **text_options):
-    """An opener of `whole_file` for bytes."""
-    return open(path, mode.replace("t", "b"))
-
-
 @contextlib.contextmanager
 def add_file_name(path: Path) -> Iterator[None]:
-    """An OSError in it bears the file's name: the system names none where writing fails (a full disk)."""
+    """Adds the file's name to an OSError in the block: the error of a full disk does not have it."""
     try:
         yield
     except OSError as error:
@@ -91,20 +143,23 @@ def add_file_name(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, opener=open):
-    """A text file that appears under its name only when it is whole; a device or a pipe is written to.
+def whole_file(path: Path, *, binary: bool = False, compressed: bool = False) -> Iterator[IO]:
+    """Opens a file for writing.  The file gets its name at the end of the block, when it is complete.
 
-    `opener` is one that compresses, gzip.open or lzma.open, or `open_binary`.
+    Text is UTF-8 with `\\n` at line ends.  `compressed`: in the format of the name's ending, see OPENERS.
+    A device or a pipe is written to directly.  DataError if the folder does not exist.
     """
+    opener = OPENERS[path.suffix] if compressed else open
+    options = {"mode": "wb"} if binary else {"mode": "wt", "encoding": "utf-8", "newline": "\n"}
     if path.exists() and not path.is_file():
-        with path.open("w", encoding="utf-8", newline="\n") as file:
+        with opener(path, **options) as file:
             yield file
         return
     draft = path.with_name(f"{path.name}.unfinished")
     if not path.parent.is_dir():
         raise DataError(f"{path}: no such directory, expected {path.parent} to be there")
     try:
-        with opener(draft, "wt", encoding="utf-8", newline="\n") as file:
+        with opener(draft, **options) as file:
             yield file
         draft.replace(path)
     finally:

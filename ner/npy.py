@@ -1,4 +1,4 @@
-"""A `.npy` file whose number of rows is known only when all of them are written."""
+"""Writes a `.npy` file whose number of rows is not known in advance."""
 
 from typing import BinaryIO
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class GrowingArray:
-    """An array of rows of `row_shape`, written to an open file piece by piece; whole at the end of `with`."""
+    """Writes rows of shape `row_shape` to an open file, in chunks.  The file is valid after the `with`."""
 
     def __init__(self, file: BinaryIO, dtype: type, row_shape: tuple[int, ...] = ()):
         self.file, self.dtype, self.row_shape, self.length = file, np.dtype(dtype), row_shape, 0
@@ -14,6 +14,7 @@ class GrowingArray:
         self.body = self.file.tell()
 
     def append(self, rows: np.ndarray) -> None:
+        """Writes rows (n, *row_shape)."""
         self.file.write(np.ascontiguousarray(rows, self.dtype).tobytes())
         self.length += len(rows)
 
@@ -29,7 +30,7 @@ class GrowingArray:
             )
 
     def _write_header(self) -> None:
-        # numpy leaves room in the header for a longer first axis
+        # the second header fits into the first, because numpy leaves room for a longer first axis
         kind = np.lib.format.dtype_to_descr(self.dtype)
         header = {"descr": kind, "fortran_order": False, "shape": (self.length, *self.row_shape)}
         np.lib.format.write_array_header_1_0(self.file, header)

@@ -1,8 +1,8 @@
-"""Spans, tags, and the one place that knows what a tag means.
+"""Spans and tags.  No other module knows what a tag means.
 
-A scheme is two facts about neighbouring tags: which may follow which (`legal`), and which two belong
-to the same entity (`continues`).  Everything else, reading tags into spans, writing spans as tags,
-constraining a decoder, the probability of a span, follows from these two tables.
+A scheme is two tables about neighbouring tags: which tag may follow which (`legal`), and which two belong to
+the same entity (`continues`).  Everything else follows from them: reading tags as spans, writing spans as
+tags, constraining a decoder, the probability of a span.
 """
 
 from bisect import bisect_left
@@ -24,15 +24,15 @@ _FOLLOWERS = {
     "BIE": {"B": "IE", "I": "IE", "E": ""},
     "IO": {"I": "I"},
 }
-# prefixes after which the entity must go on; under BIE a B- alone is an entity of one token
+# prefixes after which the entity must continue; under BIE a single B- is an entity of one token
 _UNFINISHED = {"BIOS": "B", "BIOES": "BI", "BMES": "BM", "BIE": "I"}
 SCHEMES = tuple(_FOLLOWERS)
-# classes that published taggers have beside their tags; they are never predicted
+# classes of published taggers that are not tags; they are never predicted
 NON_TAGS = ("[PAD]", "[CLS]", "[SEP]", "X")
 
 
 class Span(NamedTuple):
-    """An entity: tokens `start` to `end` (half-open) of a whole sentence."""
+    """An entity: the tokens from `start` up to, but not including, `end` of a whole sentence."""
 
     start: int
     end: int
@@ -40,7 +40,7 @@ class Span(NamedTuple):
 
 
 class ScoredSpan(NamedTuple):
-    """A span and the probability, in [0, 1], that the model gives to exactly this span."""
+    """A span with the model's probability, in [0, 1], of exactly this span."""
 
     start: int
     end: int
@@ -53,41 +53,41 @@ class ScoredSpan(NamedTuple):
 
 
 def keep_apart(spans: Iterable, *, key: Callable) -> list:
-    """Of spans of any kind some that share no token, sorted: the least by `key`, then of what is left."""
+    """Returns spans that share no token, sorted.  Chooses greedily, the smallest `key` first."""
     kept: list = []
     for span in sorted(spans, key=lambda span: (key(span), span)):
         at = bisect_left(kept, span.start, key=lambda other: other.start)
-        before = at == 0 or kept[at - 1].end <= span.start
-        if before and (at == len(kept) or span.end <= kept[at].start):
+        is_free_before = at == 0 or kept[at - 1].end <= span.start
+        if is_free_before and (at == len(kept) or span.end <= kept[at].start):
             kept.insert(at, span)
     return kept
 
 
 def n_overlapping(spans: Iterable[Span]) -> int:
-    """How many share a token with another of them."""
-    overlapping, reaching = set(), None
+    """Number of spans that share a token with another span."""
+    overlapping, furthest = set(), None  # the span so far with the largest end
     for span in sorted(spans):
-        if reaching and span.start < reaching.end:
-            overlapping |= {span, reaching}
-        if not reaching or span.end > reaching.end:
-            reaching = span
+        if furthest and span.start < furthest.end:
+            overlapping |= {span, furthest}
+        if not furthest or span.end > furthest.end:
+            furthest = span
     return len(overlapping)
 
 
 def outermost(spans: Sequence[Span]) -> Sequence[Span]:
-    """The same, and of those that share tokens the longest, the first of equals."""
+    """Returns the spans without overlaps: of spans that share tokens the longest, then the first."""
     return keep_apart(spans, key=lambda span: span.start - span.end) if n_overlapping(spans) else spans
 
 
 def span_facts(sentences: Iterable[Sequence[Span]]) -> dict:
-    """What a head may have to know of train: tokens of the longest span, and whether any two overlap."""
+    """Facts of train that some heads need: tokens of the longest span, and whether any spans overlap."""
     sentences = list(sentences)
     lengths = (span.end - span.start for spans in sentences for span in spans)
     return {"max_span_len": max(lengths, default=1), "nested": any(map(n_overlapping, sentences))}
 
 
 def split_tag(tag: str) -> tuple[str, str]:
-    """`B-LOC` -> ("B", "LOC"), `O` -> ("O", ""); ValueError on anything else."""
+    """`B-LOC` -> ("B", "LOC"), `O` -> ("O", ""); ValueError for anything else."""
     if tag == OUTSIDE:
         return OUTSIDE, ""
     prefix, _, label = tag.partition("-")
@@ -97,17 +97,17 @@ def split_tag(tag: str) -> tuple[str, str]:
 
 
 def guess_scheme(tags: Iterable[str]) -> str:
-    """The scheme whose prefixes are the ones seen; ValueError where no scheme has them all.
+    """Returns the scheme that has all prefixes of these tags; ValueError if none has.
 
-    Among B- and I- alone, a label with I- but no B- cannot start under BIO, so the set is IOB1
-    (IO where there is no B- at all).
+    If there are only B- and I-, and a label has I- but no B-, its entities could not start under BIO.  Then
+    the scheme is IOB1, or IO if there is no B- at all.
     """
     parts = {split_tag(tag) for tag in tags} - {(OUTSIDE, "")}
     prefixes = {prefix for prefix, _ in parts}
     scheme = next((s for s in ("BIO", "BIOS", "BIOES", "BMES") if prefixes <= set(_FOLLOWERS[s])), None)
     if scheme is None:
         raise ValueError(
-            f"tag prefixes {', '.join(sorted(prefixes))}, expected those of BIO, BIOS, BIOES or BMES"
+            f"tag prefixes {', '.join(sorted(prefixes))}, expected the prefixes of BIO, BIOS, BIOES or BMES"
         )
     if scheme == "BIO" and any(("B", label) not in parts for _, label in parts):
         return "IOB1" if "B" in prefixes else "IO"
@@ -117,9 +117,8 @@ def guess_scheme(tags: Iterable[str]) -> str:
 class TagSet:
     """The tags of one model or one data set, in a fixed order, under one scheme.
 
-    `labels` are the entity types, sorted; `tags[k]` is tag number k.  The tables are numpy arrays
-    over the K tags; `legal` and `continues` have one more row and column, index K, for the edge of
-    the sentence.
+    `labels` are the sorted entity types; `tags[k]` is tag number k.  The tables are numpy arrays over the K
+    tags.  `legal` and `continues` have one more row and column, index K, for the edge of the sentence.
     """
 
     def __init__(self, tags: Sequence[str], scheme: str):
@@ -138,8 +137,8 @@ class TagSet:
 
     @classmethod
     def from_labels(cls, labels: Iterable[str], scheme: str = "BIO") -> "TagSet":
-        """All tags of the labels under the scheme: `O` first, then sorted."""
-        prefixes = _FOLLOWERS.get(scheme, ())  # an unknown scheme is refused by the constructor
+        """Builds all tags of the labels under the scheme: `O` first, then sorted."""
+        prefixes = _FOLLOWERS.get(scheme, ())  # the constructor refuses an unknown scheme
         return cls([OUTSIDE, *sorted(f"{p}-{label}" for label in set(labels) for p in prefixes)], scheme)
 
     def __len__(self) -> int:
@@ -147,17 +146,17 @@ class TagSet:
 
     @cached_property
     def label_ids(self) -> np.ndarray:
-        """(K,) int64: index into `labels` of each tag, -1 for `O`."""
+        """(K,) int64: index of each tag's label in `labels`, -1 for `O`."""
         return np.array([self.labels.index(label) if label else -1 for _, label in self._parts])
 
     @cached_property
     def continues(self) -> np.ndarray:
-        """(K+1, K+1) bool: tag i and the tag j after it are parts of one entity."""
+        """(K+1, K+1) bool: tag i and the tag j after it belong to the same entity."""
         return self._table(self._continues)
 
     @cached_property
     def legal(self) -> np.ndarray:
-        """(K+1, K+1) bool: tag j may follow tag i; row K starts a sentence, column K ends it."""
+        """(K+1, K+1) bool: tag j may follow tag i.  Row K starts a sentence, column K ends it."""
         return self._table(self._may_follow)
 
     def _table(self, relation) -> np.ndarray:
@@ -172,7 +171,7 @@ class TagSet:
             return False
         if self.scheme == "IO":
             return True
-        if self.scheme == "IOB1":  # B- only parts two neighbours of one label
+        if self.scheme == "IOB1":  # B- only separates two neighbours of one label
             return after[0] != "B" or before[1] == after[1]
         if after[0] in ("I", "M", "E"):
             return self._continues(before, after)
@@ -180,10 +179,10 @@ class TagSet:
 
     @cached_property
     def span_tags(self) -> np.ndarray:
-        """(labels + 1, 2, 2) int64: tag number by [label id + 1, first token?, last token?].
+        """(labels + 1, 2, 2) int64: tag number by [label id + 1, is first token, is last token].
 
-        Row 0 is `O`, and so is a tag that this set lacks.  Under IOB1 "first" means first after a
-        neighbour of the same label, under IO it means nothing.
+        Row 0 is `O`, and so is a tag that this set does not have.  Under IOB1 "first" means first after a
+        neighbour of the same label; under IO it has no effect.
         """
         table = np.full((len(self.labels) + 1, 2, 2), self.index[OUTSIDE])
         for row, label in enumerate(self.labels, start=1):
@@ -203,7 +202,7 @@ class TagSet:
         return "B" if first and self.scheme != "IO" else "I"
 
     def spans(self, tag_ids: Sequence[int]) -> list[Span]:
-        """Tag numbers of a sentence -> spans; a tag that continues nothing starts an entity, legal or not."""
+        """Reads tag numbers of a sentence as spans.  A tag that continues nothing starts an entity."""
         spans, start, before = [], -1, len(self)
         for position, tag_id in enumerate([*tag_ids, self.index[OUTSIDE]]):
             if start >= 0 and not self.continues[before, tag_id]:
@@ -215,7 +214,7 @@ class TagSet:
         return spans
 
     def tag_ids(self, spans: Iterable[Span], n_tokens: int) -> list[int]:
-        """Spans of a sentence -> tag numbers; ValueError where tags cannot hold the spans."""
+        """Writes spans of a sentence as tag numbers; ValueError if tags cannot represent them."""
         ids = [self.index[OUTSIDE]] * n_tokens
         end_before, label_before = 0, ""
         for span in sorted(spans):
@@ -231,11 +230,11 @@ class TagSet:
         return ids
 
     def illegal_positions(self, tag_ids: Sequence[int]) -> list[int]:
-        """Positions of tags that may not follow the one before, or may not end the sentence."""
+        """Positions of tags that may not follow the tag before, or may not end the sentence."""
         edge = len(self)
         steps = zip([edge, *tag_ids], [*tag_ids, edge], strict=True)
-        bad = {min(i, len(tag_ids) - 1) for i, step in enumerate(steps) if not self.legal[step]}
-        return sorted(bad)
+        illegal = {min(i, len(tag_ids) - 1) for i, step in enumerate(steps) if not self.legal[step]}
+        return sorted(illegal)
 
 
 @lru_cache(maxsize=256)
@@ -244,15 +243,14 @@ def _tag_set(tags: frozenset[str], scheme: str) -> TagSet:
 
 
 def tags_to_spans(tags: Sequence[str], scheme: str = "BIO") -> list[Span]:
-    """Tag strings of one sentence -> spans; a tag that continues nothing starts an entity."""
-    kinds = _tag_set(frozenset(tags), scheme)
-    return kinds.spans([kinds.index[tag] for tag in tags])
+    """Reads tag strings of a sentence as spans.  A tag that continues nothing starts an entity."""
+    tag_set = _tag_set(frozenset(tags), scheme)
+    return tag_set.spans([tag_set.index[tag] for tag in tags])
 
 
 def spans_to_tags(spans: Iterable[Span], n_tokens: int, scheme: str = "BIO") -> list[str]:
-    """Spans of one sentence -> tag strings; ValueError where tags cannot hold them."""
+    """Writes spans of a sentence as tag strings; ValueError if tags cannot represent them."""
     spans = list(spans)
-    kinds = (
-        TagSet.from_labels({span[2] for span in spans}, scheme) if spans else _tag_set(frozenset(), scheme)
-    )
-    return [kinds.tags[k] for k in kinds.tag_ids(spans, n_tokens)]
+    labels = {span[2] for span in spans}
+    tag_set = TagSet.from_labels(labels, scheme) if spans else _tag_set(frozenset(), scheme)
+    return [tag_set.tags[k] for k in tag_set.tag_ids(spans, n_tokens)]

@@ -1,4 +1,8 @@
-"""Tensors on disk: safetensors and torch files, and hashes of tensors."""
+"""Tensors on disk: safetensors and torch files, and hashes of tensors.
+
+Pickled code is never run: only torch's restricted reader opens `.bin` files, and what it refuses stays
+refused.
+"""
 
 import hashlib
 import os
@@ -11,11 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ner.errors import DataError
 from ner.files import read_json
 
 
 def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
-    """Hex digest of names, shapes and numbers."""
+    """Hex digest of the names, shapes and numbers."""
     digest = hashlib.sha256()
     for name, tensor in tensors.items():
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
@@ -26,8 +31,8 @@ def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
 def read_weights(model_dir: str | Path) -> dict[str, Tensor]:
     """All tensors of a model directory, on the CPU, under the names and dtypes of the file.
 
-    ValueError naming the file: nothing to read, a file that is missing, truncated or malformed,
-    an index that points outside the directory, a `.bin` file that holds more than tensors.
+    DataError names the file: no weights, a file that is missing, truncated or malformed, an index that
+    points outside the directory, a `.bin` file that holds more than tensors.
     """
     directory = Path(model_dir)
     for name, read in READERS.items():
@@ -37,79 +42,79 @@ def read_weights(model_dir: str | Path) -> dict[str, Tensor]:
         if index.is_file():
             return read_shards(index, read)
     expected = ", ".join(f"{name}[.index.json]" for name in READERS)
-    raise ValueError(f"{model_dir}: no weights, expected one of {expected}")
+    raise DataError(f"{model_dir}: no weights, expected one of {expected}")
 
 
 def read_shards(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
-    """The tensors an index file lists, from the files beside it that it names."""
+    """The tensors that an index file lists, read from the files of the same directory that it names."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise ValueError(f"{index}: weight_map: got {shortened(weight_map)}, expected name: file")
+        raise DataError(f"{index}: weight_map: got {shortened(weight_map)}, expected name: file")
     shards: dict[str, dict[str, Tensor]] = {}
     weights = {}
     suffix = Path(index.name.removesuffix(".index.json")).suffix
     for name, file in weight_map.items():
-        # Judged as text, not resolved: download caches keep their files behind links.
+        # The name is checked as text and not resolved: in download caches the files are links.
         if not isinstance(file, str) or set(file) & set("/\\:\0") or Path(file).suffix != suffix:
-            raise ValueError(
+            raise DataError(
                 f"{index}: {shortened(name)}: got {shortened(file)}, "
                 f"expected the name of a {suffix} file in the same directory"
             )
         if file not in shards:
             shards[file] = read(index.parent / file)
         if name not in shards[file]:
-            raise ValueError(f"{index.parent / file}: no tensor {name!r}, expected by {index.name}")
+            raise DataError(f"{index.parent / file}: no tensor {name!r}, expected by {index.name}")
         weights[name] = shards[file][name]
     return weights
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file; DataError if it is missing or malformed."""
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: got {first_line(error)}, expected a whole safetensors file") from error
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{path}: got {first_line(error)}, expected a whole safetensors file") from error
 
 
 def read_torch_file(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file of torch.save, without running what a pickle asks for; DataError as above."""
     expected = "expected a table of tensors, as torch.save(model.state_dict()) writes it"
     try:
         n_bytes = path.stat().st_size
         n_unpacked = unpacked_bytes(path)
         table = torch.load(path, weights_only=True, map_location="cpu") if n_unpacked <= n_bytes else {}
     except Exception as error:
-        # A broken pickle can raise almost anything. The message is not passed on: it advises to
-        # switch the safety off.
-        raise ValueError(
+        # A broken pickle can raise almost any error. Its message is left out, because torch's message
+        # recommends weights_only=False, which would run the pickle's code.
+        raise DataError(
             f"{path}: got a missing, broken or unsafe file ({type(error).__name__}), {expected}"
         ) from error
     check_amount(path, n_unpacked, n_bytes)
     if not isinstance(table, dict):
-        raise ValueError(f"{path}: got {type(table).__name__}, {expected}")
+        raise DataError(f"{path}: got {type(table).__name__}, {expected}")
     for name, tensor in table.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise ValueError(f"{path}: {shortened(name)}: got {type(tensor).__name__}, {expected}")
+            raise DataError(f"{path}: {shortened(name)}: got {type(tensor).__name__}, {expected}")
         if tensor.layout != torch.strided or tensor.is_quantized:
-            raise ValueError(f"{path}: {shortened(name)}: got a packed tensor, {expected}")
-    # a view may be of any size; tied tensors are in the file once, too
+            raise DataError(f"{path}: {shortened(name)}: got a packed tensor, {expected}")
+    # A view can be larger than the file.  Tied tensors are stored once but counted for each name, hence 4.
     check_amount(path, sum(t.numel() * t.element_size() for t in table.values()), 4 * n_bytes)
     return {name: tensor.detach() for name, tensor in table.items()}
 
 
 def unpacked_bytes(path: Path) -> int:
-    """Of the records of a zip, which torch's own are not packed in; 0 of a file that is none."""
+    """Total uncompressed size of a zip's records (torch stores its own uncompressed); 0 if it is no zip."""
     with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":  # what torch tells one by
+        if file.read(4) != b"PK\x03\x04":  # torch recognises a zip by the same bytes
             return 0
         with zipfile.ZipFile(file) as records:
             return sum(record.file_size for record in records.infolist())
 
 
-def check_amount(path: Path, n_bytes: int, n_there: int) -> None:
-    """ValueError where a file would take much more memory than it takes on the disk."""
-    if n_bytes > n_there:
-        raise ValueError(
-            f"{path}: got {n_bytes:,} bytes of tensors, expected {n_there:,} at most in this file"
-        )
+def check_amount(path: Path, n_bytes: int, limit: int) -> None:
+    """DataError if the tensors would take more memory than the file can honestly hold."""
+    if n_bytes > limit:
+        raise DataError(f"{path}: got {n_bytes:,} bytes of tensors, expected {limit:,} at most in this file")
 
 
 READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
@@ -121,8 +126,8 @@ READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
 def save_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a safetensors file that other programs open as torch weights.
 
-    The file appears under its name only when it is whole: tensors that were read from the old
-    file of that name may still be mapped from it.
+    Writes under another name and renames at the end, because tensors that were read from an older file of
+    this name may still be mapped from it.
     """
     path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
@@ -131,16 +136,18 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
         save_file(plain, unfinished, metadata={"format": "pt"})
         umask = os.umask(0)
         os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)  # safetensors leaves it to the owner alone
+        unfinished.chmod(0o666 & ~umask)  # safetensors lets only the owner read it
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message; the name of its type if it has none."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def shortened(value: object) -> str:
+    """`repr(value)`, at most 60 characters."""
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."

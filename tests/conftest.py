@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,10 @@ from typing import NamedTuple
 import pytest
 import torch
 
+import train
+from ner.data.folder import read_split
 from ner.runtime.program import run
+from tests.experiments import build_short, make_experiment, run_program
 
 
 class Ended(NamedTuple):
@@ -64,3 +68,49 @@ def snapshot() -> Callable[[Path], dict[str, bytes | None]]:
         }
 
     return take
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """Sixty short sentences of the sample: forty to train on, ten each for val and test."""
+    folder = tmp_path_factory.mktemp("data")
+    build_short(folder, 60, 36, "--val_size", 10, "--test_size", 10)
+    assert [len(read_split(folder / "built", s).sentences) for s in ("train", "val", "test")] == [40, 10, 10]
+    return folder / "built"
+
+
+@pytest.fixture(scope="session")
+def trained(data, tmp_path_factory) -> Path:
+    """An experiment over BERT that ran to its end."""
+    folder = make_experiment(tmp_path_factory.mktemp("trained"), epoch_num=8, min_epoch_num=8)
+    run_program(train, "--data_dir", data, "--model_dir", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole(data, tmp_path_factory):
+    """`whole("--bf16", head="crf")`: as `start`, a run without a break, made once."""
+    made = {}
+
+    def run(*argv, **params) -> Path:
+        key = json.dumps([argv, params])
+        if key not in made:
+            made[key] = make_experiment(tmp_path_factory.mktemp("whole"), **params)
+            run_program(train, "--data_dir", data, "--model_dir", made[key], *argv)
+        return made[key]
+
+    return run
+
+
+@pytest.fixture
+def start(data, tmp_path, run_main):
+    """`start("--bf16", head="crf")`: trains a new experiment with these parameters and options."""
+
+    def run(*argv, code=0, name="experiment", data_dir=data, **params):
+        folder = make_experiment(tmp_path / name, **params)
+        ended = run_main(train, "--data_dir", data_dir, "--model_dir", folder, *argv)
+        assert ended.code == code, ended.err
+        assert ended.out == ""
+        return folder, ended
+
+    return run

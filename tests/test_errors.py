@@ -14,14 +14,16 @@ from ner.data.folder import write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import Model, save
+from ner.model.model import Model
+from ner.model.saving import save
 from ner.model.tagger import Tagger
 from ner.runtime import logs, program
 from ner.tags import Span, TagSet
+from tests.factories import make_inventories
 
 SENTENCES = [
-    Sentence(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
-    Sentence(tuple("小明访问上海"), (Span(0, 2, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(tuple("小明访问上海"), (Span(0, 2, "PER"), Span(4, 6, "LOC"))),
 ]
 SIZES = {
     "hidden_size": 8,
@@ -47,7 +49,9 @@ def place(tmp_path, monkeypatch) -> Path:
     torch.manual_seed(0)
     tokenizer = learn_vocabulary(token for sentence in SENTENCES for token in sentence.tokens)
     encoder = build_encoder(PARAMS["encoder"], vocab_size=len(tokenizer))
-    head = build_head("softmax", encoder.width, TagSet.from_labels(["LOC", "PER"]), dropout=0.1)
+    head = build_head(
+        "softmax", encoder.width, make_inventories(TagSet.from_labels(["LOC", "PER"])), {"dropout": 0.1}
+    )
     save("model", Model(Tagger(encoder, head), tokenizer, "char", 32))
     return tmp_path
 
@@ -206,7 +210,7 @@ COMMANDS = {
         ["--loss_scale", "128"],
         "--loss_scale 128: expected 0 or more, together with --f",
     ),
-    "--device": (["--device", "abacus"], "--device abacus: not to be had"),
+    "--device": (["--device", "abacus"], "--device abacus: not available"),
     "--threads": (["--threads", "0"], "--threads 0: expected 1 or more"),
     "nothing to restore": (["--restore_file", "last"], "experiment/last: no such checkpoint, expected last"),
     "no such directory": (
@@ -308,7 +312,7 @@ def test_a_model_directory_that_is_none(place, refuse, program, spoil, expected)
         ),
         (nothing, ["--max_len", "33"], "max_len: got 33, expected 8 or more, at most 32 as the encoder has"),
         (nothing, ["--max_len", "3"], "max_len: got 3, expected 8 or more, at most 32 as the encoder has"),
-        (nothing, ["--device", "abacus"], "--device abacus: not to be had"),
+        (nothing, ["--device", "abacus"], "--device abacus: not available"),
     ],
 )
 def test_a_model_that_cannot_tag(place, refuse, program, spoil, argv, expected):

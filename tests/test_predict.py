@@ -17,9 +17,11 @@ from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import Model, save
+from ner.model.model import Model
+from ner.model.saving import save
 from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet
+from tests.factories import make_inventories
 
 CHARACTERS = "王小明在北京。中国银行上海市长访问"
 WORDS = "John Smith lives in New York , said the U.S. bank ; it 's a test of Chinese words Ltd. no"
@@ -68,7 +70,12 @@ def write_model(folder, *, unit="char", encoder="bert", head="softmax", max_len=
     torch.manual_seed(3)
     tokenizer = learn_vocabulary([*(CHARACTERS * 3 + "😀e[]"), *(WORDS.split() * 3)])
     built = build_encoder(ENCODERS[encoder], vocab_size=len(tokenizer))
-    head = build_head(head, built.width, TagSet.from_labels(["LOC", "ORG", "PER"], "BIO"), dropout=0.1)
+    head = build_head(
+        head,
+        built.width,
+        make_inventories(TagSet.from_labels(["LOC", "ORG", "PER"], "BIO")),
+        {"dropout": 0.1},
+    )
     tagger = Tagger(built, head)
     with torch.no_grad():
         for name, parameter in tagger.named_parameters():
@@ -226,7 +233,7 @@ def test_a_built_split_without_annotation(models, tmp_path, run_main, unit):
         "char": [tuple("王小明在北京"), ("王", " ", "\u3000", "明", "\\"), tuple("中国银行" * 30)],
         "word": [("John", "Smith", "lives"), ("in", "New", "York", ",", "U.S.")],
     }[unit]
-    write_split(tmp_path / "data" / "test", [Sentence(row, None) for row in rows])
+    write_split(tmp_path / "data" / "test", [Sentence.with_spans(row, None) for row in rows])
     options = ["--data_dir", tmp_path / "data", "--split", "test", "--model_dir", models[unit]]
     found = lines_of(run_main(predict, *options))
     gap = "" if unit == "char" else " "
@@ -242,7 +249,9 @@ def test_a_built_split_without_annotation(models, tmp_path, run_main, unit):
 
 
 def test_it_finds_what_evaluate_scores(models, tmp_path, run_main):
-    sentences = [Sentence(tuple(text), (Span(0, 2, "PER"),)) for text in ODD_LINES if len(text) > 1]
+    sentences = [
+        Sentence.with_spans(tuple(text), (Span(0, 2, "PER"),)) for text in ODD_LINES if len(text) > 1
+    ]
     data = tmp_path / "data"
     write_split(data / "test", sentences)
     assert [s.tokens for s in read_split(data, "test").sentences] == [s.tokens for s in sentences]
@@ -361,9 +370,3 @@ def test_line_ends_of_either_kind(models, tmp_path, run_main):
     path.write_bytes("王在北京\r\n\r\n在\r\r\n北\n京".encode())
     found = lines_of(run_main(predict, path, "--model_dir", models["char"]))
     assert [line["text"] for line in found] == ["王在北京", "", "在\r", "北", "京"]
-
-
-def test_layers_are_of_vectors(capsys):
-    with pytest.raises(SystemExit, match="2"):
-        predict.parse_args(["--layers", "3", "--text", "北京"])
-    assert "--layers: expected --vectors with it" in capsys.readouterr().err

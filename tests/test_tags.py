@@ -40,13 +40,13 @@ def flat_spans(n_tokens: int, start: int = 0):
 
 
 def touches(spans) -> bool:
-    """Two neighbours of one label without a token between: what IO cannot say."""
+    """True if two neighbours of one label touch, which IO cannot represent."""
     return any(a.end == b.start and a.label == b.label for a, b in pairwise(spans))
 
 
 @st.composite
 def sentences(draw, apart: bool = False):
-    """(spans, number of tokens); the labels hold hyphens and Chinese."""
+    """(spans, number of tokens); the labels have hyphens and Chinese characters."""
     spans, position = [], 0
     for gap, length, label in draw(
         st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4), st.sampled_from(["LOC", "B-x", "人名"])))
@@ -70,7 +70,7 @@ def test_spans_survive_tags(scheme, data):
 
 @pytest.mark.parametrize("scheme", [scheme for scheme in SCHEMES if scheme != "IO"])
 @pytest.mark.parametrize("n_tokens", [1, 2, 3])
-def test_legal_sequences_are_exactly_those_that_spans_are_written_as(scheme, n_tokens):
+def test_the_legal_sequences_are_exactly_the_written_ones(scheme, n_tokens):
     kinds = TagSet.from_labels(LABELS, scheme)
     written = {tuple(kinds.tag_ids(spans, n_tokens)) for spans in flat_spans(n_tokens)}
     edge = len(kinds)
@@ -84,7 +84,7 @@ def test_legal_sequences_are_exactly_those_that_spans_are_written_as(scheme, n_t
 
 
 @pytest.mark.parametrize("n_tokens", [1, 2, 3])
-def test_io_knows_no_illegal_tag(n_tokens):
+def test_io_has_no_illegal_tag(n_tokens):
     kinds = TagSet.from_labels(LABELS, "IO")
     assert kinds.legal.all()
     for spans in flat_spans(n_tokens):
@@ -96,7 +96,7 @@ def test_io_knows_no_illegal_tag(n_tokens):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_continues_holds_inside_spans_and_nowhere_else(scheme):
+def test_continues_is_true_inside_spans_and_nowhere_else(scheme):
     kinds = TagSet.from_labels(LABELS, scheme)
     inside, between = set(), set()
     for spans in flat_spans(3):
@@ -116,8 +116,8 @@ def test_continues_holds_inside_spans_and_nowhere_else(scheme):
 @pytest.mark.parametrize(("scheme", "prefixes"), [("BIO", "BI"), ("BIOES", "BIES")])
 @given(data=st.data())
 @settings(deadline=None, max_examples=200)
-def test_lenient_reading_is_that_of_seqeval(scheme, prefixes, data):
-    """Any order of tags, legal or not."""
+def test_lenient_reading_equals_seqeval(scheme, prefixes, data):
+    """For any order of tags, legal or not."""
     tags = ["O", *(f"{prefix}-{label}" for prefix in prefixes for label in LABELS)]
     sequence = data.draw(st.lists(st.sampled_from(tags), max_size=8))
     expected = [(label, start, end + 1) for label, start, end in get_entities(sequence)]
@@ -127,7 +127,7 @@ def test_lenient_reading_is_that_of_seqeval(scheme, prefixes, data):
 @pytest.mark.parametrize(("scheme", "oracle"), [("BIO", IOB2), ("BIOES", IOBES)])
 @given(data=st.data())
 @settings(deadline=None, max_examples=50)
-def test_legal_tags_are_read_as_seqeval_reads_them_strictly(scheme, oracle, data):
+def test_legal_tags_are_read_as_by_strict_seqeval(scheme, oracle, data):
     spans, n_tokens = data.draw(sentences())
     entities = Entities([spans_to_tags(spans, n_tokens, scheme)], oracle).entities[0]
     assert [Span(e.start, e.end, e.tag) for e in entities] == spans
@@ -151,13 +151,13 @@ def test_the_scheme_is_guessed_from_prefixes(tags, scheme):
     assert guess_scheme(tags) == scheme
 
 
-def test_mixed_prefixes_are_no_scheme():
-    with pytest.raises(ValueError, match="prefixes B, I, M, expected those of"):
+def test_mixed_prefixes_are_refused():
+    with pytest.raises(ValueError, match="prefixes B, I, M, expected the prefixes of"):
         guess_scheme(["B-LOC", "I-LOC", "M-LOC"])
 
 
 @pytest.mark.parametrize("tag", ["B_PER", "B-", "-PER", "PER", "X-PER", "o", "", "O-PER"])
-def test_what_is_no_tag(tag):
+def test_wrong_tags_are_refused(tag):
     with pytest.raises(ValueError, match="expected O or B-"):
         split_tag(tag)
 
@@ -189,7 +189,7 @@ def test_a_tag_set_refuses(tags, scheme, message):
         [(0, 4, "LOC")],
     ],
 )
-def test_tags_cannot_hold_nested_empty_or_outlying_spans(spans):
+def test_tags_cannot_represent_nested_empty_or_outlying_spans(spans):
     with pytest.raises(ValueError, match=r"expected flat spans in 0\.\.3"):
         spans_to_tags([Span(*span) for span in spans], 3)
 
@@ -204,13 +204,13 @@ def share_a_token(one, other):
 
 
 @given(SPANS)
-def test_overlapping_spans_are_those_found_pair_by_pair(spans):
+def test_overlapping_spans_equal_a_search_of_all_pairs(spans):
     expected = {one for one in spans for other in spans if one != other and share_a_token(one, other)}
     assert n_overlapping(spans) == len(expected)
 
 
 @given(SPANS)
-def test_the_outermost_are_the_longest_that_leave_no_room(spans):
+def test_the_outermost_spans_are_the_longest_ones(spans):
     kept = []
     for span in sorted(spans, key=lambda span: (span.start - span.end, span)):
         if not any(share_a_token(span, other) for other in kept):
@@ -232,11 +232,11 @@ def test_illegal_positions():
     assert bioes.illegal_positions([]) == []
 
 
-def test_a_scored_span_knows_its_span():
+def test_the_span_of_a_scored_span():
     assert ScoredSpan(1, 3, "LOC", 0.5).span == Span(1, 3, "LOC")
 
 
-def test_classes_that_are_no_tags_are_never_legal():
+def test_classes_that_are_not_tags_are_never_legal():
     kinds = TagSet(["[PAD]", "O", "B-LOC", "I-LOC", "X"], "BIO")
     assert kinds.labels == ("LOC",)
     for k in (0, 4):
@@ -245,7 +245,7 @@ def test_classes_that_are_no_tags_are_never_legal():
     assert kinds.spans([2, 0, 4, 2, 3]) == [Span(0, 1, "LOC"), Span(3, 5, "LOC")]
 
 
-def test_a_multi_token_entity_can_be_reached_under_bios():
+def test_bios_has_entities_of_several_tokens():
     kinds = TagSet(["O", "B-LOC", "I-LOC", "S-LOC"], guess_scheme(["O", "B-LOC", "I-LOC", "S-LOC"]))
     assert kinds.tag_ids([Span(1, 3, "LOC"), Span(3, 4, "LOC")], 5) == [0, 1, 2, 3, 0]
     assert kinds.illegal_positions([0, 1, 2, 3, 0]) == []

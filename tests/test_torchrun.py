@@ -22,7 +22,7 @@ from ner.data.folder import read_split
 from ner.model.directory import load
 from ner.model.manifest import check_manifest
 from ner.scoring.evaluate import evaluate
-from tests.test_train import build_short
+from tests.experiments import build_short
 
 ROOT = Path(__file__).parents[1]
 SAMPLE = ROOT / "data" / "sample" / "sample.bio"
@@ -174,7 +174,7 @@ def tag_all(folder, one, data) -> None:
     sentences = read_split(data, "val").sentences
     found = []
     for model in (load(folder / "best"), load(one / "best")):
-        options = {"windows": model.windows, "batch_tokens": 500, "label_ids": model.label_ids}
+        options = {"windows": model.windows, "batch_tokens": 500, "targets": model.tagger.head.targets}
         loader = Batches(encode(sentences, model.tokenizer), **options)
         found.append(evaluate(model, loader, device=torch.device("cpu"))[2])
     assert any(found[0])

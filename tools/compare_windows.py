@@ -1,9 +1,9 @@
-"""How much of what a model finds depends on where long sentences are cut into windows.
+"""Measures how many predicted entities depend on where long sentences are cut into windows.
 
     python tools/compare_windows.py --data_dir data/msra --model_dir experiments/lstm_crf --max_len 128
 
-Tags the sentences that are longer than one window twice, with the cuts in two different places, and
-reports the share of entities found by only one of the two.
+Tags the sentences that are longer than one window twice, with cuts in different places, and reports the share
+of entities found only once.
 """
 
 import argparse
@@ -34,10 +34,10 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    device, precision = devices.device_and_precision(args)
+    machine = devices.choose_machine(args)
     split = read_split(args.data_dir, args.split)
     model = load(resolve_model_dir(args.model_dir, args.restore_file))
-    model.tagger.to(device).precision = precision
+    model.tagger.to(machine.device).precision = machine.precision
     max_len = args.max_len or model.max_len
     examples = encode(split.sentences, model.tokenizer)
     long = [split.sentences[i] for i in (examples.n_pieces > max_len - 2).nonzero()[0]]
@@ -45,22 +45,22 @@ def main(args: argparse.Namespace) -> None:
         raise DataError(
             f"{args.data_dir / args.split}: no sentence over {max_len - 2} pieces, lower --max_len"
         )
-    found = [entities(model, long, Windows(max_len, overlap), device) for overlap in cuts(max_len)]
+    found = [entities(model, long, Windows(max_len, size), machine.device) for size in overlaps(max_len)]
     both, either = found[0] & found[1], found[0] | found[1]
     print(
         f"{len(long)} sentences over {max_len - 2} pieces, {len(found[0])} and {len(found[1])} entities; "
         f"{len(either) - len(both)} of {len(either)} ({100 * (1 - len(both) / max(1, len(either))):.2f}%) "
-        f"are found with one set of cuts only"
+        f"are found with only one set of cuts"
     )
 
 
-def cuts(max_len: int) -> tuple[int, int]:
-    """Two overlaps that put the cuts in different places: a third of the window, and a half."""
+def overlaps(max_len: int) -> tuple[int, int]:
+    """Two overlaps with different cuts: a third of the window, and a half."""
     return (max_len - 2) // 3, (max_len - 2) // 2
 
 
 def entities(model, sentences, windows, device) -> set:
-    """(sentence number, span) of everything found."""
+    """Sentence number and span of each predicted entity."""
     loader = Batches(encode(sentences, model.tokenizer), windows=windows, batch_tokens=8192)
     found, _ = predict(model.tagger, loader, device=device)
     return {(row, scored.span) for row, spans in enumerate(found) for scored in spans}

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ner import files
 from ner.errors import DataError
-from ner.pretraining.plaintext import OPENERS, read_tokens
+from ner.files import OPENERS, whole_file
+from ner.pretraining.plaintext import read_tokens
 from ner.runtime import program
 
 LINES_A_TASK = 500
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
         raise DataError("jieba is not installed: pip install jieba") from None
     lines = chain.from_iterable(map("".join, read_tokens(path, "char")) for path in args.text)
     with (
-        files.whole_file(args.out_file, OPENERS[args.out_file.suffix]) as file,
+        whole_file(args.out_file, compressed=True) as file,
         multiprocessing.get_context("spawn").Pool(args.processes, silence) as pool,
         tqdm(unit="line", disable=not sys.stderr.isatty()) as bar,
     ):

@@ -1,19 +1,22 @@
-"""Tries values of any keys of params.json, each trial an ordinary experiment in `<model_dir>/trial-N`.
+"""Tries values of keys of params.json, each trial an ordinary experiment in `<model_dir>/trial-N`.
 
     python tools/search_hyperparams.py --model_dir experiments/crf --data_dir data/msra \\
         --set learning_rate=2e-5,5e-5,1e-4 --set head=softmax,crf
     python tools/search_hyperparams.py --model_dir experiments/crf --data_dir data/msra \\
         --set learning_rate=1e-5..1e-3:log --set epoch_num=5..15 --trials 20
 
-The first tries every combination; the second lets optuna, an extra (`pip install optuna`), choose twenty.
-Options that are not its own are those of train.py.  A trial that falls behind the median of the others is
-stopped.  The same command again goes on where a search was cut off, and with more values tries those.
+The first command tries every combination; in the second optuna, an extra (`pip install optuna`), chooses
+twenty.  All other options are passed to train.py.  A trial that falls behind the median of the others is
+stopped.  Repeating the command continues a search that was cut off; more values add trials.
 """
 
 import argparse
+import shlex
 import shutil
 import sys
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -30,27 +33,56 @@ from ner.studies.search import (
     Range,
     Space,
     Trial,
+    epoch_scores,
     falls_behind,
-    fits,
     grid,
+    in_space,
     new_directory,
     next_values,
     overrides,
     parse_space,
     read_trials,
     suggest,
-    val_f1s,
     write_trial,
 )
-from ner.studies.series import is_begun
+from ner.studies.series import has_checkpoint
+from ner.training import train as training
 from ner.training.params import load_config
 from ner.training.run_dir import only_trainer
 
-MAX_OTHERS = 1000  # combinations that are tried for one which goes with a value
+MAX_OTHERS = 1000  # combinations of other values that are tried with one value
 
 
 class Pruned(Exception):
-    """A trial is stopped early."""
+    """Ends a trial early."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """`space` is searched by trials in `directory`, each a run with `settings` of its own."""
+
+    directory: Path
+    space: Space
+    n_trials: int | None
+    "in all, chosen by optuna; None: every combination"
+    prune_after: int
+    "epochs of each trial before it may be stopped; 0: no trial is stopped"
+    settings: training.Settings
+    options: Sequence[str]
+    "options of train.py, the same for all trials"
+
+    @property
+    def params(self) -> Path:
+        return self.directory / "params.json"
+
+    @cached_property
+    def shared(self) -> dict:
+        """Facts in which all trials of the search must agree."""
+        return {
+            "params": asdict(load_config(self.params)),
+            "options": list(self.options),
+            "data": training.data_hashes(self.settings.data_dir),
+        }
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -65,15 +97,15 @@ def parse_args(argv=None) -> argparse.Namespace:
         action="append",
         required=True,
         metavar="KEY=VALUES",
-        help="values with commas between, or with --trials low..high or low..high:log; once a key",
+        help="values separated by commas, or with --trials low..high or low..high:log; each key once",
     )
-    parser.add_argument("--trials", type=int, help="let optuna choose the values of so many trials in all")
+    parser.add_argument("--trials", type=int, help="number of trials in all, whose values optuna chooses")
     parser.add_argument(
         "--prune_after",
         type=int,
         default=2,
         metavar="EPOCHS",
-        help="epochs that every trial has before it may be stopped (default 2; 0: none is stopped)",
+        help="epochs of each trial before it may be stopped (default 2; 0: no trial is stopped)",
     )
     args, args.options = parser.parse_known_args(argv)
     args.run = train.parse_args(args.options)
@@ -81,68 +113,65 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
-    distributed.expect_one("a search")
+    distributed.refuse_torchrun("a search")
     logs.start_log()
-    params = args.model_dir / "params.json"
     space = parse_space(args.set)
-    check(args, space)
-    shared = {
-        "params": asdict(load_config(params)),
-        "options": args.options,
-        "data": train.data_hashes(args.run.data_dir),
-    }
-    with only_trainer(args.model_dir):
-        search(args, space, shared)
+    for name in ("seeds", "restore_file", "overwrite"):
+        if getattr(args.run, name):
+            raise DataError(f"--{name}: not of a search, which goes on by itself; each trial has one --seed")
+    settings = train.read_settings(args.run)
+    search = Search(args.model_dir, space, args.trials, args.prune_after, settings, args.options)
+    check_search(search)
+    with only_trainer(search.directory):
+        run_search(search)
 
 
-def search(args: argparse.Namespace, space: Space, shared: dict) -> None:
-    """Trial after trial, then the ranking; DataError where some were refused."""
+def run_search(search: Search) -> None:
+    """Runs trial after trial, then prints the ranking; DataError if trials were refused."""
     refused: list[Trial] = []
     complaints: list[str] = []
     while True:
-        trials = read_trials(args.model_dir, shared)
-        turned_down = [trial.values for trial in refused]
-        known = [trial for trial in trials if trial.values not in turned_down]
-        values = next_values(space, [*known, *refused], args.trials)
+        trials = read_trials(search.directory, search.shared)
+        refused_values = [trial.values for trial in refused]
+        known = [trial for trial in trials if trial.values not in refused_values]
+        values = next_values(search.space, [*known, *refused], search.n_trials)
         if values is None:
-            n_tried = len(refused) + sum(fits(trial.values, space) for trial in known)
+            n_tried = len(refused) + sum(in_space(trial.values, search.space) for trial in known)
             break
         try:
-            run_trial(args, values, trials, shared)
-        except DataError as error:  # a pair that does not go together; the others still do
-            refused.append(Trial(args.model_dir, values, "refused"))
+            run_trial(search, values, trials)
+        except DataError as error:  # these values exclude each other; others are still tried
+            logs.start_log()
+            refused.append(Trial(search.directory, values, "refused"))
             complaints.append(str(error))
             log.info(f"refused: {error}")
         logs.start_log()
     if trials:
         print(ranking(trials))
-    if args.trials and n_tried < args.trials:
+    if search.n_trials and n_tried < search.n_trials:
         log.info(f"all {n_tried} combinations have been tried, fewer than --trials")
     if refused:
-        which = described(refused[0].values)
+        which = describe_values(refused[0].values)
         raise DataError(f"{len(refused)} of the trials refused, the first {which}: {complaints[0]}")
 
 
-def check(args: argparse.Namespace, space: Space) -> None:
-    """DataError where the search cannot begin."""
-    for name in ("seeds", "restore_file", "overwrite"):
-        if getattr(args.run, name):
-            raise DataError(f"--{name}: not of a search, which goes on by itself; each trial has one --seed")
-    if args.prune_after < 0:
-        raise DataError(f"--prune_after {args.prune_after}: expected 0 or more")
-    check_values(args.model_dir / "params.json", space)
-    if args.trials is None:
-        list(grid(space))
-    elif args.trials < 1:
-        raise DataError(f"--trials {args.trials}: expected 1 or more")
+def check_search(search: Search) -> None:
+    """DataError if the search cannot begin."""
+    if search.prune_after < 0:
+        raise DataError(f"--prune_after {search.prune_after}: expected 0 or more")
+    check_values(search.params, search.space)
+    if search.n_trials is None:
+        list(grid(search.space))
+    elif search.n_trials < 1:
+        raise DataError(f"--trials {search.n_trials}: expected 1 or more")
     else:
-        suggest(space, [])
+        suggest(search.space, [])
 
 
 def check_values(params: Path, space: Space) -> None:
-    """DataError at a value, or an end of a range, that is wrong whatever the other keys are.
+    """DataError for a value, or an end of a range, that is wrong whatever values the other keys have.
 
-    Of the others, at most MAX_OTHERS combinations are tried.
+    At most MAX_OTHERS combinations of the other keys are tried.
     """
     ends = {key: [a.low, a.high] if isinstance(a, Range) else a for key, a in space.items()}
 
@@ -160,30 +189,27 @@ def check_values(params: Path, space: Space) -> None:
                 raise complaint({key: value}) or first
 
 
-def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], shared: dict) -> None:
-    """Trains, or goes on with, the trial of these values; one that is refused leaves no directory."""
-    config = load_config(args.model_dir / "params.json", overrides(values))
+def run_trial(search: Search, values: dict, trials: list[Trial]) -> None:
+    """Trains the trial of these values, or goes on with it; a refused trial leaves no directory."""
+    config = load_config(search.params, overrides(values))
     known = next((trial for trial in trials if trial.values == values), None)
-    directory = known.directory if known else new_directory(args.model_dir)
+    directory = known.directory if known else new_directory(search.directory)
     (directory / "params.json").write_text(to_json(config), encoding="utf-8")
     trial = Trial(directory, values, "begun")
-    write_trial(trial, shared)
-    log.info(f"{directory}: {described(values)}")
+    write_trial(trial, search.shared)
+    log.info(f"{directory}: {describe_values(values)}")
     others = [other for other in trials if other is not known]
 
     def after_epoch() -> None:
-        f1s = val_f1s(directory)
-        is_due = args.prune_after and args.prune_after <= len(f1s) < config.epoch_num
+        f1s = epoch_scores(directory)
+        is_due = search.prune_after and search.prune_after <= len(f1s) < config.epoch_num
         if is_due and falls_behind(f1s, others):
             log.info(f"stopped: behind the median of {len(others)} other trials")
             raise Pruned
 
-    how = ["--restore_file", "last"] if is_begun(directory) else ["--overwrite"]
     state = "finished"
     try:
-        run = train.parse_args([*args.options, "--model_dir", str(directory), *how])
-        run.soft_labels_dir = args.model_dir
-        train.main(run, after_epoch)
+        training.train(trial_settings(search, directory), after_epoch)
     except Pruned:
         state = "pruned"
     except (MemoryError, RuntimeError) as error:
@@ -195,19 +221,34 @@ def run_trial(args: argparse.Namespace, values: dict, trials: list[Trial], share
         if known is None:
             shutil.rmtree(directory)
         raise
-    write_trial(replace(trial, state=state), shared)
+    write_trial(replace(trial, state=state), search.shared)
 
 
-def described(values: dict) -> str:
+def trial_settings(search: Search, directory: Path) -> training.Settings:
+    """The settings of a trial in this directory, where it goes on from its last checkpoint if it has one."""
+    goes_on = has_checkpoint(directory)
+    how = ["--restore_file", "last"] if goes_on else ["--overwrite"]
+    return replace(
+        search.settings,
+        directory=directory,
+        params=directory / "params.json",
+        command=shlex.join(["train.py", *search.options, "--model_dir", str(directory), *how]),
+        restore="last" if goes_on else None,
+        overwrite=not goes_on,
+        soft_labels_dir=search.directory,
+    )
+
+
+def describe_values(values: dict) -> str:
     return " ".join(overrides(values))
 
 
 def ranking(trials: list[Trial]) -> str:
-    """All trials, the best first."""
+    """A table of all trials, the best first."""
     rows = [("trial", "val F1", "epochs", "state")]
     for trial in sorted(trials, key=lambda trial: max(trial.f1s, default=-1), reverse=True):
         best = f"{100 * max(trial.f1s):.2f}" if trial.f1s else "-"
-        name = f"{trial.directory.name}  {described(trial.values)}"
+        name = f"{trial.directory.name}  {describe_values(trial.values)}"
         rows.append((name, best, str(len(trial.f1s)), trial.state))
     return table(rows)
 

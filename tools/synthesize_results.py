@@ -1,10 +1,10 @@
-"""One table over experiments: means, deviations, intervals, and which differences are to be believed.
+"""Makes one table of experiments: means, deviations, intervals, and which differences are significant.
 
     python tools/synthesize_results.py experiments/softmax experiments/crf --baseline experiments/softmax
 
 Each argument is a system: an experiment directory, a series of `train.py --seeds` (its runs are the
-`seed-N` inside), or `NAME=DIR,DIR,...` for runs that stand elsewhere.  `evaluate.py --split SPLIT` must
-have been run on each; what lacks its files is in the table with what it has, and named.
+`seed-N` inside), or `NAME=DIR,DIR,...` for any list of runs.  Run `evaluate.py --split SPLIT` on each first.
+If files are missing, their columns stay empty and a message names them.
 """
 
 import argparse
@@ -20,17 +20,17 @@ from ner.errors import DataError
 from ner.runtime import logs, program
 from ner.runtime.logs import log
 from ner.scoring.tables import markdown_table
-from ner.studies.results import LEVEL, Row, Run, check_comparable, compare, counts_of, summarise
+from ner.studies.results import LEVEL, Row, Run, check_comparable, compare, counts_by_run, summarise
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="DIR, or NAME=DIR,DIR,...")
     parser.add_argument("--split", default="test", help="train, val or test (default)")
-    parser.add_argument("--baseline", help="a system: the others are tested against it")
+    parser.add_argument("--baseline", help="the system that the others are tested against")
     parser.add_argument("--format", choices=("markdown", "csv"), default="markdown")
     parser.add_argument(
-        "--resamples", type=int, default=10_000, help="of the bootstrap; shuffles of the test"
+        "--resamples", type=int, default=10_000, help="resamples of the bootstrap, and shuffles of the test"
     )
     return parser.parse_args(argv)
 
@@ -48,8 +48,8 @@ def main(args: argparse.Namespace) -> None:
     check_comparable(systems)
     for runs in systems.values():
         for run in runs:
-            if run.lacks:
-                log.info(f"{run.directory}: no {run.lacks}, the columns that need it are empty")
+            if run.missing_file:
+                log.info(f"{run.directory}: no {run.missing_file}, the columns that need it are empty")
     rows = [summarise(name, runs, args.resamples) for name, runs in systems.items()]
     if baseline:
         compare(rows, systems, baseline, args.resamples)
@@ -57,12 +57,12 @@ def main(args: argparse.Namespace) -> None:
 
 
 def name_of(text: str) -> str:
-    """A directory's name is its path, however it ends."""
+    """The name of a system: the path of a directory without a slash at its end, or the text itself."""
     return str(Path(text)) if Path(text).is_dir() else text
 
 
 def read_system(text: str, split: str) -> tuple[str, list[Run]]:
-    """Name and runs; DataError where a directory has no results."""
+    """Returns name and runs of a SYSTEM argument; DataError if a directory has no results."""
     name, equals, listed = text.partition("=")
     parts = listed.split(",")
     if Path(text).is_dir() or not equals:
@@ -81,15 +81,16 @@ def read_system(text: str, split: str) -> tuple[str, list[Run]]:
 
 
 def runs_in(directory: Path) -> list[Path]:
-    """The seeds of a series, in order; or the one experiment."""
-    seeds = [path for path in directory.glob("seed-*") if path.name[5:].isdecimal()]
+    """The directories of a series by seed, or the directory itself if it is one experiment."""
+    numbers = {path: path.name.removeprefix("seed-") for path in directory.glob("seed-*")}
+    seeds = [path for path, number in numbers.items() if number.isdecimal()]
     if seeds and (directory / "metrics.jsonl").exists():
-        log.info(f"{directory}: the seeds inside are read, the run that stands beside them is not")
-    return sorted(seeds, key=lambda path: int(path.name[5:])) or [directory]
+        log.info(f"{directory}: only the runs seed-* inside are read, not the run of the directory itself")
+    return sorted(seeds, key=lambda path: int(numbers[path])) or [directory]
 
 
 def as_csv(rows: list[Row]) -> str:
-    """Every figure in full, fractions; empty where there is none."""
+    """All digits of every figure, as fractions; empty for None."""
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, list(asdict(rows[0])), lineterminator="\n")
     writer.writeheader()
@@ -98,9 +99,10 @@ def as_csv(rows: list[Row]) -> str:
 
 
 def as_markdown(rows: list[Row], systems: dict[str, list[Run]], args: argparse.Namespace) -> str:
-    """In percent, with what it means below."""
+    """Percentages, with an explanation below."""
     heading = ["system", "runs", "val F1", *(f"{args.split} {name}" for name in ("P", "R", "F1")), "95%"]
-    heading += [*["difference", "verdict"] * bool(args.baseline), "s an epoch", "minutes", "MB"]
+    heading += ["difference", "verdict"] if args.baseline else []
+    heading += ["s an epoch", "minutes", "MB"]
     lines = [heading]
     for row in rows:
         line = [row.system, str(row.runs), mean(row.val_f1, row.val_f1_deviation)]
@@ -121,30 +123,30 @@ def mean(value: float | None, deviation: float | None = None) -> str:
 
 
 def tested(row: Row) -> str:
-    """The verdict, and p where there is one."""
+    """The verdict, with p if the difference was tested."""
     if row.p is None:
         return row.verdict
     return f"{row.verdict} (p {'< 0.001' if row.p < 0.001 else f'= {row.p:.3f}'})"
 
 
 def explanation(rows: list[Row], systems: dict[str, list[Run]], args: argparse.Namespace) -> str:
-    """What the figures are, and what they cannot tell."""
+    """Says how the figures were computed and what they do not show."""
     parts = ["Percent; val F1 of the best epoch; ± standard deviation over the runs (n - 1)."]
-    if counts := next(filter(None, map(counts_of, systems.values())), None):
+    if counts := next(filter(None, map(counts_by_run, systems.values())), None):
         parts.append(
             f"{args.split}: {len(counts[0])} sentences, {counts[0][:, 2].sum()} gold entities. "
             f"95%: percentile bootstrap of F1 over sentences, {args.resamples} resamples."
         )
-    of_several = "of several runs the mean counts, " * any(row.runs > 1 for row in rows)
+    several = "several runs answer with their mean counts, " if any(row.runs > 1 for row in rows) else ""
     if n_tests := sum(row.p is not None for row in rows):
         parts.append(
             f"p: paired approximate randomisation over sentences against {name_of(args.baseline)}, "
-            f"two-sided, {args.resamples} shuffles, {of_several}"
+            f"two-sided, {args.resamples} shuffles, {several}"
             f"Holm's correction for the number of comparisons, {n_tests}; not significant: p > {LEVEL}."
         )
         if any(row.runs == 1 for row in rows):
             parts.append(
-                "The interval and p tell of other sentences: what another seed brings, a single run hides."
+                "The interval and p are about other sentences; one run cannot show what another seed changes."
             )
     return " ".join(parts)
 

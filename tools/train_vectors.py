@@ -8,13 +8,13 @@ Writes `characters.txt` and `bigrams.txt` in word2vec's text format; params.json
 """
 
 import argparse
-import gzip
-import lzma
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-OPENERS = {".xz": lzma.open, ".gz": gzip.open}
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ner.files import OPENERS
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -1,155 +1,210 @@
-"""Entity-level scores: a predicted span counts if a gold span has the same ends and the same label.
+"""Entities as gold: spans of tokens, read from and written as tags, or as JSON if they overlap."""
 
-Over legal tags this is seqeval's `mode="strict"`; all sentences are counted together (micro average).
-"""
-
-from collections import Counter, defaultdict
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
+from ner.annotations.span_scores import SpanScores, score, tag_counts
 from ner.errors import DataError
-from ner.tags import Span, TagSet, guess_scheme, split_tag
+from ner.files import escape, read_text_lines, whole_file, write_lines
+from ner.tags import (
+    ScoredSpan,
+    Span,
+    TagSet,
+    guess_scheme,
+    n_overlapping,
+    span_facts,
+    spans_to_tags,
+    split_tag,
+)
+
+EXPECTED = "expected [[start, end, label], ...]"
 
 
-@dataclass
-class Counts:
-    """Entities of one type, or of all."""
+@dataclass(frozen=True)
+class SpanInventory:
+    """The labels that a model knows, and facts of train's entities."""
 
-    n_gold: int = 0
-    n_predicted: int = 0
-    n_correct: int = 0
-
-    @property
-    def precision(self) -> float:
-        return self.n_correct / self.n_predicted if self.n_predicted else 0.0
-
-    @property
-    def recall(self) -> float:
-        return self.n_correct / self.n_gold if self.n_gold else 0.0
-
-    @property
-    def f1(self) -> float:
-        """Harmonic mean of precision and recall in [0, 1]; 0 where nothing is gold or predicted."""
-        total = self.n_gold + self.n_predicted
-        return 2 * self.n_correct / total if total else 0.0
-
-
-@dataclass
-class Scores:
-    """What was counted over a set of sentences."""
-
-    total: Counts = field(default_factory=Counts)
-    per_type: dict[str, Counts] = field(default_factory=dict)
-    n_sentences: int = 0
-    n_tokens: int = 0
-    n_tokens_correct: int = 0
-    n_tokens_outside: int = 0
+    tag_set: TagSet
+    max_span_len: int = 32
+    "tokens of the longest entity"
+    nested: bool = False
+    "true if any two entities overlap"
 
     @property
-    def accuracy(self) -> float:
-        """Share of tokens whose BIO tag is right; all of their tags where entities overlap."""
-        return self.n_tokens_correct / self.n_tokens if self.n_tokens else 0.0
-
-    @property
-    def accuracy_all_o(self) -> float:
-        """The accuracy of predicting no entity at all: what `accuracy` has to be read against."""
-        return self.n_tokens_outside / self.n_tokens if self.n_tokens else 0.0
-
-    def summary(self) -> dict:
-        """The figures of `metrics_<split>.json`; fractions, not percent."""
-        per_type = {
-            label: {"precision": c.precision, "recall": c.recall, "f1": c.f1, "support": c.n_gold}
-            for label, c in sorted(self.per_type.items())
-        }
-        return {
-            "f1": self.total.f1,
-            "precision": self.total.precision,
-            "recall": self.total.recall,
-            "accuracy": self.accuracy,
-            "accuracy_all_o": self.accuracy_all_o,
-            "n_gold": self.total.n_gold,
-            "n_predicted": self.total.n_predicted,
-            "n_correct": self.total.n_correct,
-            "n_sentences": self.n_sentences,
-            "n_tokens": self.n_tokens,
-            "per_type": per_type,
-        }
+    def label_ids(self) -> dict[str, int]:
+        return {label: number for number, label in enumerate(self.tag_set.labels)}
 
 
-def score(
-    gold: Sequence[Iterable[Span]], predicted: Sequence[Iterable[Span]], n_tokens: Sequence[int]
-) -> Scores:
-    """Scores predicted against gold spans, one iterable of spans a sentence.
+class Spans(Annotation):
+    """The entities of a sentence, `tuple[Span, ...]` as gold and `list[ScoredSpan]` as predicted."""
 
-    `n_tokens` are the lengths of the sentences, for the accuracy.  ValueError where the three differ in
-    length or a span leaves its sentence.
-    """
-    if not len(gold) == len(predicted) == len(n_tokens):
-        lengths = f"{len(gold)}, {len(predicted)} and {len(n_tokens)}"
-        raise ValueError(f"gold, predicted and n_tokens: got {lengths} sentences, expected as many of each")
-    truth, guess = (
-        {(row, *s) for row, spans in enumerate(both) for s in spans} for both in (gold, predicted)
-    )
-    per_type: dict[str, Counts] = defaultdict(Counts)
-    correct = truth & guess
-    for name, spans in (("n_gold", truth), ("n_predicted", guess), ("n_correct", correct)):
-        for label, n in Counter(span[3] for span in spans).items():
-            setattr(per_type[label], name, n)
-    firsts = np.concatenate([[0], np.cumsum(n_tokens, dtype=np.int64)])
-    truth_tags, guess_tags = (_tags(spans, firsts, list(per_type)) for spans in (truth, guess))
-    wrong = np.setxor1d(truth_tags, guess_tags, assume_unique=True)
-    return Scores(
-        total=Counts(len(truth), len(guess), len(correct)),
-        per_type=dict(per_type),
-        n_sentences=len(gold),
-        n_tokens=int(firsts[-1]),
-        n_tokens_correct=int(firsts[-1]) - _n_places(wrong, len(per_type)),
-        n_tokens_outside=int(firsts[-1]) - _n_places(truth_tags, len(per_type)),
-    )
+    name = "spans"
+    headline = "f1"
+    files = ("tags.txt", "entities.jsonl")
+
+    def read(self, path: Path, tokens: Sequence[Tokens]) -> Read:
+        lines = read_text_lines(path)
+        if len(lines) != len(tokens):
+            sentences = path.with_name("sentences.txt")
+            raise DataError(f"{path}: {len(lines)} lines, expected {len(tokens)} as in {sentences}")
+        if path.name == "tags.txt":
+            return _read_tags(path, lines, tokens)
+        rows = enumerate(zip(lines, tokens, strict=True), start=1)
+        return Read([_read_spans(f"{path}:{number}", line, len(row)) for number, (line, row) in rows], [])
+
+    def choose_file(self, values: Sequence[Sequence[Span]]) -> str:
+        return "entities.jsonl" if any(map(n_overlapping, values)) else "tags.txt"
+
+    def write(self, path: Path, tokens: Sequence[Tokens], values: Sequence[Sequence[Span]]) -> None:
+        if path.name == "entities.jsonl":
+            write_lines(path, (json.dumps(sorted(spans), ensure_ascii=False) for spans in values))
+            return
+        tag_set = TagSet.from_labels({span.label for spans in values for span in spans})
+        rows = (tag_set.tag_ids(spans, len(row)) for spans, row in zip(values, tokens, strict=True))
+        write_lines(path, (" ".join(tag_set.tags[k] for k in row) for row in rows))
+
+    def read_inventory(
+        self, data_dir: Path, values: Sequence[Sequence[Span]], *, scheme: str = "BIO"
+    ) -> SpanInventory:
+        """The labels of `<data_dir>/tags.txt`; DataError if train has a label that is not listed there."""
+        labels = read_labels(data_dir)
+        used = {span.label for spans in values for span in spans}
+        if unlisted := sorted(used - set(labels)):
+            raise DataError(f"{data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
+        return SpanInventory(TagSet.from_labels(labels, scheme), **span_facts(values))
+
+    def collate(self, values: Sequence[Sequence[Span]], inventory: SpanInventory) -> np.ndarray:
+        """(B, S, 3) int64: start, end and label number of each span, padded by the empty span (0, 0, 0).
+
+        A span whose label the model does not know is left out: it is scored as missed.
+        """
+        ids = inventory.label_ids
+        rows = [[(s.start, s.end, ids[s.label]) for s in spans if s.label in ids] for spans in values]
+        padded = np.zeros((len(rows), max(map(len, rows)), 3), np.int64)
+        for row, spans in enumerate(rows):
+            if spans:
+                padded[row, : len(spans)] = spans
+        return padded
+
+    def count(self, value: Sequence[Span]) -> int:
+        return len(value)
+
+    def score(self, gold: Sequence, predicted: Sequence, n_tokens: Sequence[int]) -> SpanScores:
+        return score(gold, [_without_scores(spans) for spans in predicted], n_tokens)
+
+    def diagnose(self, gold: Sequence, predicted: Sequence, hint: str) -> str:
+        truth, guess = tag_counts(gold), tag_counts(predicted)
+        cause = (
+            "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
+            if guess
+            else f"nothing but O is predicted: {hint}, or tags that do not fit the sentences"
+        )
+        return (
+            f"val F1 is 0. Gold tags: {dict(truth.most_common())}; predicted tags besides O: "
+            f"{dict(guess.most_common()) or 'none'}. Likely cause: {cause}"
+        )
+
+    def truncate(self, value: Sequence[Span], kept: np.ndarray) -> tuple[Span, ...]:
+        number = {int(token): i for i, token in enumerate(kept)}
+        whole = (span for span in value if all(t in number for t in range(span.start, span.end)))
+        return tuple(s._replace(start=number[s.start], end=number[s.end - 1] + 1) for s in whole)
+
+    def restore(self, value: Sequence[ScoredSpan], kept: np.ndarray) -> list[ScoredSpan]:
+        """A span that reaches over removed tokens is dropped: it is no span of the whole sentence."""
+        found = []
+        for span in value:
+            start, end = int(kept[span.start]), int(kept[span.end - 1]) + 1
+            if end - start == span.end - span.start:
+                found.append(span._replace(start=start, end=end))
+        return found
+
+    def to_json(self, text: str, offsets: Offsets, value: Sequence[ScoredSpan]) -> dict:
+        """`{"entities": [{"start", "end", "label", "text", "score"}]}`, offsets in code points."""
+        entities = []
+        for span in value:
+            start, end = offsets[span.start][0], offsets[span.end - 1][1]
+            entity = {"start": start, "end": end, "label": span.label, "text": text[start:end]}
+            entities.append(entity | {"score": float(f"{span.score:.6g}")})
+        return {"entities": entities}
+
+    def write_predictions(self, out_dir: Path, split: str, scored: Sequence[Scored]) -> list[str]:
+        """`predictions_<split>.jsonl` (an object a sentence, half-open spans) and `predictions_<split>.txt`
+        (token, gold tag and predicted tag, a blank line after each sentence).
+
+        If spans overlap, tags cannot hold them: no .txt is written, and that of an earlier run is removed.
+        """
+        columns, objects = (out_dir / f"predictions_{split}.{ending}" for ending in ("txt", "jsonl"))
+        rows = [(tokens, gold, _without_scores(predicted)) for tokens, gold, predicted in scored]
+        with whole_file(objects) as file:
+            for tokens, gold, predicted in rows:
+                values = {"tokens": tokens, "gold": gold, "predicted": predicted}
+                file.write(json.dumps(values, ensure_ascii=False) + "\n")
+        if any(n_overlapping(spans) for _, *both in rows for spans in both):
+            columns.unlink(missing_ok=True)
+            return [objects.name]
+        with whole_file(columns) as file:
+            for tokens, *both in rows:
+                tags = (spans_to_tags(spans, len(tokens)) for spans in both)
+                for token, gold, predicted in zip(tokens, *tags, strict=True):
+                    file.write(f"{escape(token)}\t{gold}\t{predicted}\n")
+                file.write("\n")
+        return [columns.name, objects.name]
 
 
-def _tags(spans: set[tuple], firsts: np.ndarray, labels: Sequence[str]) -> np.ndarray:
-    """A number for each tag that a token has from the spans (row, start, end, label): sorted, each once.
-
-    The token's place in all sentences, which begin at `firsts`, then whether it is the first of its entity,
-    then its label.  A token has several tags where entities overlap.
-    """
-    if not spans:
-        return np.zeros(0, np.int64)
-    rows, starts, ends, names = zip(*spans, strict=True)
-    rows, starts, ends = np.array(rows), np.array(starts), np.array(ends)
-    lengths = ends - starts
-    if (starts < 0).any() or (lengths < 0).any() or (firsts[rows] + ends > firsts[rows + 1]).any():
-        raise ValueError("a span: expected 0 <= start <= end, and the end inside its sentence")
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    places = np.repeat(firsts[rows] + starts, lengths) + within
-    numbers = {label: number for number, label in enumerate(labels)}
-    label = np.repeat([numbers[name] for name in names], lengths)
-    tags = np.sort((2 * places + (within == 0)) * len(labels) + label)
-    return tags[np.diff(tags, prepend=-1) > 0]
+def _without_scores(spans: Iterable[Span | ScoredSpan]) -> list[Span]:
+    return [Span(*span[:3]) for span in spans]
 
 
-def _n_places(tags: np.ndarray, n_labels: int) -> int:
-    """Tokens that the sorted `_tags` speak of."""
-    return int(np.count_nonzero(np.diff(tags // max(1, 2 * n_labels), prepend=-1)))
+def _read_tags(path: Path, lines: Sequence[str], tokens: Sequence[Tokens]) -> Read:
+    first_seen: dict[str, int] = {}
+    for number, (line, row) in enumerate(zip(lines, tokens, strict=True), start=1):
+        tags = line.rstrip(" ").split(" ")
+        if len(tags) != len(row):
+            sentences = path.with_name("sentences.txt")
+            raise DataError(f"{path}:{number}: {len(tags)} tags, expected {len(row)} as in {sentences}")
+        for tag in tags:
+            first_seen.setdefault(tag, number)
+    tag_set = tag_set_of(first_seen, path)
+    values, illegal = [], []
+    for number, line in enumerate(lines, start=1):  # split again: the tags of all lines would fill memory
+        ids = [tag_set.index[tag] for tag in line.rstrip(" ").split(" ")]
+        illegal.extend((number, position) for position in tag_set.illegal_positions(ids))
+        values.append(tuple(tag_set.spans(ids)))
+    return Read(values, illegal)
 
 
-def tag_counts(spans: Iterable[Iterable[Span]]) -> Counter:
-    """How many tokens bear each BIO tag; for a look at a model that predicts nothing right."""
-    tagged = {
-        (row, t, ("B-" if t == start else "I-") + label)
-        for row, sentence in enumerate(spans)
-        for start, end, label, *_ in sentence
-        for t in range(start, end)
-    }
-    return Counter(tag for *_, tag in tagged)
+def _read_spans(where: str, line: str, n_tokens: int) -> tuple[Span, ...]:
+    """One line of `entities.jsonl`, sorted."""
+    try:
+        items = json.loads(line)
+    except (ValueError, RecursionError):
+        raise DataError(f"{where}: not JSON, {EXPECTED}") from None
+    if not isinstance(items, list):
+        raise DataError(f"{where}: got {line[:40]}, {EXPECTED}")
+    for item in items:
+        well_formed = isinstance(item, list) and [type(value) for value in item] == [int, int, str]
+        if not well_formed or not 0 <= item[0] < item[1] <= n_tokens:
+            raise DataError(f"{where}: got {str(item)[:60]}, expected [start, end, label] in 0..{n_tokens}")
+        if not item[2] or any(c.isspace() or "\ud800" <= c <= "\udfff" for c in item[2]):
+            raise DataError(f"{where}: label {item[2]!a}, expected a label without white space")
+    spans = sorted(Span(*item) for item in items)
+    for span, after in pairwise(spans):
+        if span == after:
+            raise DataError(f"{where}: {list(span)} twice, expected it once")
+    return tuple(spans)
 
 
 def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None = None) -> TagSet:
-    """The tag set of a file from its tags and the line of each tag's first use; DataError names that line."""
+    """The tag set of a file, from each tag and the line of its first use; DataError names that line.
+
+    `scheme` None: guessed from the tags.
+    """
     prefixes = {"O": "O"}
     for tag, number in first_seen.items():
         try:
@@ -161,5 +216,18 @@ def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None 
             raise DataError(f"{path}:{number}: {error}") from None
     tags = ["O", *sorted(set(first_seen) - {"O"})]
     guessed = guess_scheme(tags)
-    # single entities may lack I-, or begin with I- by mistake: within B- and I- the reading is the same
+    # A label may lack I- (entities of one token) or B- (illegal starts).  BIO reads both as IOB1 and IO do.
     return TagSet(tags, scheme or ("BIO" if guessed in ("IOB1", "IO") else guessed))
+
+
+def read_labels(data_dir: str | Path) -> list[str]:
+    """Entity types of a built data set, sorted, from `<data_dir>/tags.txt`."""
+    path = Path(data_dir) / "tags.txt"
+    first_seen: dict[str, int] = {}
+    for number, line in enumerate(read_text_lines(path), start=1):
+        if line.strip():
+            first_seen.setdefault(line.strip(), number)
+    labels = list(tag_set_of(first_seen, path).labels)
+    if not labels:
+        raise DataError(f"{path}: no entity type, expected O and tags such as B-LOC")
+    return labels

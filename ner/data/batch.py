@@ -1,6 +1,6 @@
-"""What a model needs to know of data, and nothing more.
+"""What a model sees of the data.
 
-Axes: B sentences, N windows a sentence, P pieces a window, T tokens of whole sentences, S gold spans, K tags.
+Axes: B sentences, N windows a sentence, P pieces a window, T tokens of whole sentences.
 """
 
 from typing import NamedTuple
@@ -9,27 +9,28 @@ import torch
 
 
 class Batch(NamedTuple):
-    """Tensors, each with the sentence first, so that splitting a batch is slicing.
+    """Tensors with the sentence first, so that splitting a batch is slicing.
 
     piece_ids   (B, N, P) int64; padding holds the padding piece
-    piece_mask  (B, N, P) bool, True = real (specials included), contiguous from 0 in every window
-    token_piece (B, T) int64, which of the sentence's N*P cells speaks for the token; padding holds 0
-    mask        (B, T) bool, True = real, contiguous from 0, at least one a sentence
-    spans       (B, S, 3) int64, gold as (start, end, label number), padded by the empty span (0, 0, 0);
-                None where there is no annotation
-    soft        (B, T, K) float32, a teacher's probabilities of the tags; padding holds 0; None without one
+    piece_mask  (B, N, P) bool, True = real (special pieces too), contiguous from 0 in every window
+    token_piece (B, T)    int64, which of the sentence's N*P cells is read for the token; padding holds 0
+    mask        (B, T)    bool, True = real, contiguous from 0, at least one token a sentence
+    gold        gold by the name of its annotation, each tensor sentence first, as `collate` in
+                `ner.annotations` makes it; empty: no gold.  `soft_tags` (B, T, K) float32 are a teacher's
+                probabilities of the K tags; padding holds 0
     """
 
     piece_ids: torch.Tensor
     piece_mask: torch.Tensor
     token_piece: torch.Tensor
     mask: torch.Tensor
-    spans: torch.Tensor | None
-    soft: torch.Tensor | None = None
+    gold: dict[str, torch.Tensor]
 
     @property
     def n_tokens(self) -> int:
         return int(self.mask.sum())
 
     def to(self, device: torch.device | str) -> "Batch":
-        return Batch(*(None if t is None else t.to(device, non_blocking=True) for t in self))
+        *tensors, gold = self
+        moved = (tensor.to(device, non_blocking=True) for tensor in tensors)
+        return Batch(*moved, {name: tensor.to(device, non_blocking=True) for name, tensor in gold.items()})

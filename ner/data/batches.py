@@ -1,27 +1,49 @@
-"""Batches under a budget of pieces: few shapes, hardly any padding."""
+"""Sentences to batches: few shapes, hardly any padding.
 
-from collections.abc import Callable, Sequence
+The order of an epoch is a pure function of (seed, epoch), so a run can be resumed at any batch, and no worker
+needs a random state.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 
+from ner.annotations import ANNOTATIONS
 from ner.data.batch import Batch
 from ner.data.examples import Examples
 from ner.data.sentence import Sentence
-from ner.data.windows import Windows, restored, rounded, truncate
-from ner.tags import ScoredSpan, Span
+from ner.data.windows import Windows, rounded, truncate
+
+
+def _everything(name: str, value: Any) -> Any:
+    return value
+
+
+@dataclass(frozen=True)
+class Targets:
+    """How gold becomes tensors.
+
+    inventories  the inventory of each annotation that is learned, by name
+    learnable    (name, value) -> the part of the gold that the head can learn; the rest is scored as missed
+    """
+
+    inventories: Mapping[str, Any]
+    learnable: Callable[[str, Any], Any] = _everything
 
 
 class Batches:
-    """Batches of `examples` under a budget of `batch_tokens` pieces, padding and specials included.
+    """Batches of `examples` under a budget of `batch_tokens` pieces, padding and special pieces included.
 
-    Sentences of like length travel together.  With a `seed`, sentences and batches are shuffled anew
-    each epoch; without one they come sorted by length, for prediction.  Every sentence comes exactly
-    once, and the number of batches is the same in every epoch.  With `label_ids` there is gold, of the spans
-    of each sentence those that `learnable` gives back.  `soft` (all tokens, K): a teacher's probabilities,
-    for training.  `examples` are then those given, cut short where the windows say so, and `sentences` the
-    whole ones.
+    Sentences of similar length share a batch.  With a `seed`, sentences and batches are shuffled in each
+    epoch; without one they are sorted by length, for prediction.  Every sentence comes exactly once, and
+    the number of batches is the same in every epoch.
+
+    With `targets`, batches hold gold.  `soft_tags` (tokens of all examples, K) are a teacher's
+    probabilities.  `examples` are whole; if `windows` truncates, only the kept tokens are read.
     """
 
     def __init__(
@@ -30,33 +52,33 @@ class Batches:
         *,
         windows: Windows,
         batch_tokens: int,
-        label_ids: dict[str, int] | None = None,
-        learnable: Callable[[Sequence[Span]], Sequence[Span]] = tuple,
+        targets: Targets | None = None,
+        soft_tags: np.ndarray | None = None,
         seed: int | None = None,
-        soft: np.ndarray | None = None,
     ):
-        self._whole = examples
-        self.kept: list[np.ndarray] | None = None
+        self.examples, self.windows, self.batch_tokens = examples, windows, batch_tokens
+        self.targets, self.seed = targets, seed
+        self._read, self.kept = examples, None
         if windows.long_text != "windows" and len(examples):
-            firsts = examples.token_ends[:-1]
-            examples, self.kept = truncate(examples, windows.capacity, windows.long_text)
-            if soft is not None:
-                soft = soft[
-                    np.concatenate([row + first for row, first in zip(self.kept, firsts, strict=True)])
-                ]
-        self.examples = examples
-        self.windows = windows
-        self.batch_tokens = batch_tokens
-        self.label_ids = label_ids
-        self.seed = seed
-        self._gold_spans = [learnable(s.spans) for s in examples.sentences] if label_ids is not None else []
-        self.soft = soft
-        self._n_windows = windows.count(examples.n_pieces)
-        window = np.minimum(examples.n_pieces + 2, windows.max_len)
-        self._length = np.minimum(rounded(window), windows.max_len)
+            self._read, self.kept = truncate(examples, windows.capacity, windows.long_text)
+            if soft_tags is not None:
+                rows = zip(self.kept, examples.token_ends[:-1], strict=True)
+                soft_tags = soft_tags[np.concatenate([kept + first for kept, first in rows])]
+        self.soft_tags = soft_tags
+        self._gold = self._learnable_gold()
+        self._n_windows = windows.count(self._read.n_pieces)
+        self._lengths = np.minimum(
+            rounded(np.minimum(self._read.n_pieces + 2, windows.max_len)), windows.max_len
+        )
+
+    def _learnable_gold(self) -> dict[str, list]:
+        if self.targets is None:
+            return {}
+        learnable, sentences = self.targets.learnable, self._read.sentences
+        return {name: [learnable(name, s.gold[name]) for s in sentences] for name in self.targets.inventories}
 
     def __len__(self) -> int:
-        """Batches of any epoch."""
+        """Number of batches of any epoch."""
         return self._n_batches
 
     @cached_property
@@ -65,116 +87,136 @@ class Batches:
 
     @property
     def sentences(self) -> Sequence[Sentence]:
-        return self._whole.sentences
+        return self.examples.sentences
 
     def n_tokens(self, indices: np.ndarray) -> int:
-        """Tokens of a batch that is yet to be made."""
-        token_ends = self.examples.token_ends
+        """Number of tokens that a batch of these sentences reads."""
+        token_ends = self._read.token_ends
         return int((token_ends[indices + 1] - token_ends[indices]).sum())
 
-    @property
-    def n_unread(self) -> int:
-        """Gold entities of which a part is cut off."""
-        pairs = zip(self.sentences, self.examples.sentences, strict=True)
-        return sum(len(whole.spans or ()) - len(read.spans or ()) for whole, read in pairs)
+    def n_unread(self, name: str) -> int:
+        """Number of gold items of an annotation that truncation removes, in whole or in part."""
+        count = ANNOTATIONS[name].count
+        pairs = zip(self.sentences, self._read.sentences, strict=True)
+        return sum(count(whole.gold[name]) - count(read.gold[name]) for whole, read in pairs)
 
-    def restored(self, i: int, spans: list[ScoredSpan]) -> list[ScoredSpan]:
-        """Spans found in what was read of sentence i, by the numbers of its tokens."""
-        return spans if self.kept is None else restored(spans, self.kept[i])
+    def restore(self, i: int, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer for sentence i as read, over the tokens of the whole sentence."""
+        if self.kept is None:
+            return dict(answer)
+        return {name: ANNOTATIONS[name].restore(value, self.kept[i]) for name, value in answer.items()}
 
     def batch_indices(self, epoch: int) -> list[np.ndarray]:
         """Sentence numbers of every batch of an epoch, in order."""
-        random = None if self.seed is None else np.random.default_rng((self.seed, epoch))
-        n = len(self.examples)
-        if not n:
-            return []
-        order = np.arange(n) if random is None else random.permutation(n)
-        order = order[np.lexsort((self._length[order], self._n_windows[order]))]
-        batches, carried = [], order[:0]
-        shapes = np.stack([self._n_windows[order], self._length[order]], axis=1)
-        cuts = np.flatnonzero(np.any(shapes[1:] != shapes[:-1], axis=1)) + 1
-        for group in np.split(order, cuts):
-            group = np.concatenate([carried, group])
-            n_windows, length = int(self._n_windows[group[-1]]), int(self._length[group[-1]])
-            rows = max(1, self.batch_tokens // (n_windows * length))
-            # what does not fill a batch travels with the next longer group
-            whole = len(group) // rows * rows
-            batches.extend(np.split(group[:whole], range(rows, whole, rows)) if whole else [])
-            carried = group[whole:]
-        if len(carried):
-            batches.append(carried)
-        if random is not None:
-            batches = [batches[i] for i in random.permutation(len(batches))]
-        return batches
+        return batch_order(
+            self._lengths, self._n_windows, budget=self.batch_tokens, seed=self.seed, epoch=epoch
+        )
 
-    def batches(self, epoch: int = 0):
+    def batches(self, epoch: int = 0) -> Iterator[tuple[np.ndarray, Batch]]:
         """Yields (sentence numbers, Batch)."""
         for indices in self.batch_indices(epoch):
             yield indices, self.collate(indices)
 
     def collate(self, indices: Sequence[int]) -> Batch:
-        """Pads sentences to a `Batch`; for two sentences of 2 and 1 one-piece tokens:
+        """Pads sentences to a `Batch`.  Two sentences, of the one-piece tokens a b and c, become
 
-        piece_ids [[[CLS, a, b, SEP]], [[CLS, c, SEP, PAD]]], token_piece [[1, 2], [1, 0]],
-        mask [[True, True], [True, False]] (lengths rounded up besides).
+            piece_ids    [[[CLS, a, b, SEP]], [[CLS, c, SEP, PAD]]]     (B = 2, N = 1, P = 4)
+            token_piece  [[1, 2], [1, 0]]                               (B, T = 2)
+            mask         [[True, True], [True, False]]
+
+        P is rounded up besides (`rounded`).
         """
-        examples, capacity = self.examples, self.windows.capacity
-        cls_id, sep_id, pad_id = examples.specials
-        n_windows, length = int(self._n_windows[indices].max()), int(self._length[indices].max())
-        token_ends = examples.token_ends
-        n_tokens = int((token_ends[np.add(indices, 1)] - token_ends[indices]).max())
-        piece_ids = np.full((len(indices), n_windows, length), pad_id, dtype=np.int64)
-        real = np.zeros((len(indices), n_windows), dtype=np.int64)
-        token_piece = np.zeros((len(indices), n_tokens), dtype=np.int64)
-        lengths = np.zeros(len(indices), dtype=np.int64)
+        n_windows, length = int(self._n_windows[indices].max()), int(self._lengths[indices].max())
+        token_ends = self._read.token_ends
+        n_tokens = token_ends[np.add(indices, 1)] - token_ends[indices]
+        piece_ids = np.full((len(indices), n_windows, length), self._read.specials[2], dtype=np.int64)
+        n_real = np.zeros((len(indices), n_windows), dtype=np.int64)
+        token_piece = np.zeros((len(indices), n_tokens.max()), dtype=np.int64)
         for row, i in enumerate(indices):
-            pieces = examples.pieces[examples.piece_ends[i] : examples.piece_ends[i + 1]]
-            positions = examples.token_starts[token_ends[i] : token_ends[i + 1]]
-            starts = self.windows.starts(len(pieces))
-            for window, start in enumerate(starts):
-                text = pieces[start : start + capacity]
-                piece_ids[row, window, 0] = cls_id
-                piece_ids[row, window, 1 : len(text) + 1] = text
-                piece_ids[row, window, len(text) + 1] = sep_id
-                real[row, window] = len(text) + 2
+            starts = self._fill_windows(i, piece_ids[row], n_real[row])
+            positions = self._read.token_starts[token_ends[i] : token_ends[i + 1]]
             owner = self.windows.owner(starts, positions)
             token_piece[row, : len(positions)] = owner * length + positions - starts[owner] + 1
-            lengths[row] = len(positions)
         return Batch(
             piece_ids=torch.from_numpy(piece_ids),
-            piece_mask=torch.from_numpy(np.arange(length) < real[..., None]),
+            piece_mask=torch.from_numpy(np.arange(length) < n_real[..., None]),
             token_piece=torch.from_numpy(token_piece),
-            mask=torch.from_numpy(np.arange(n_tokens) < lengths[:, None]),
-            spans=self._gold(indices) if self.label_ids is not None else None,
-            soft=self._soft(indices, n_tokens) if self.soft is not None else None,
+            mask=torch.from_numpy(np.arange(n_tokens.max()) < n_tokens[:, None]),
+            gold=self._collate_gold(indices, n_tokens.max()),
         )
 
-    def _gold(self, indices: Sequence[int]) -> torch.Tensor:
-        """Gold spans; one that the model cannot find or whose label it lacks the scorer counts as missed."""
-        ids = self.label_ids
-        gold_spans = [self._gold_spans[i] for i in indices]
-        rows = [[(s.start, s.end, ids[s.label]) for s in spans if s.label in ids] for spans in gold_spans]
-        return pad_spans(rows)
+    def _fill_windows(self, i: int, piece_ids: np.ndarray, n_real: np.ndarray) -> np.ndarray:
+        """Writes the windows of sentence i into piece_ids (N, P) and their lengths into n_real (N,).
 
-    def _soft(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
-        soft = torch.zeros(len(indices), n_tokens, self.soft.shape[1])
+        Returns the position of each window's first piece in the sentence.
+        """
+        read, capacity = self._read, self.windows.capacity
+        cls_id, sep_id, _ = read.specials
+        pieces = read.pieces[read.piece_ends[i] : read.piece_ends[i + 1]]
+        starts = self.windows.starts(len(pieces))
+        for window, start in enumerate(starts):
+            text = pieces[start : start + capacity]
+            piece_ids[window, 0] = cls_id
+            piece_ids[window, 1 : len(text) + 1] = text
+            piece_ids[window, len(text) + 1] = sep_id
+            n_real[window] = len(text) + 2
+        return starts
+
+    def _collate_gold(self, indices: Sequence[int], n_tokens: int) -> dict[str, torch.Tensor]:
+        gold = {}
+        for name, values in self._gold.items():
+            inventory = self.targets.inventories[name]
+            padded = ANNOTATIONS[name].collate([values[i] for i in indices], inventory)
+            gold[name] = torch.from_numpy(padded)
+        if self.soft_tags is not None:
+            gold["soft_tags"] = self._collate_soft_tags(indices, n_tokens)
+        return gold
+
+    def _collate_soft_tags(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
+        padded = torch.zeros(len(indices), n_tokens, self.soft_tags.shape[1])
+        token_ends = self._read.token_ends
         for row, i in enumerate(indices):
-            own = self.soft[self.examples.token_ends[i] : self.examples.token_ends[i + 1]]
-            soft[row, : len(own)] = torch.from_numpy(own.astype(np.float32))
-        return soft
+            own = self.soft_tags[token_ends[i] : token_ends[i + 1]]
+            padded[row, : len(own)] = torch.from_numpy(own.astype(np.float32))
+        return padded
 
 
-def pad_spans(rows: Sequence[Sequence[tuple[int, int, int]]]) -> torch.Tensor:
-    """(B, S, 3) int64: (start, end, label number) of each sentence's spans, padded by the empty span."""
-    padded = torch.zeros(len(rows), max(map(len, rows)), 3, dtype=torch.int64)
-    for row, spans in enumerate(rows):
-        if spans:
-            padded[row, : len(spans)] = torch.tensor(spans)
-    return padded
+def batch_order(
+    lengths: np.ndarray, n_windows: np.ndarray, *, budget: int, seed: int | None, epoch: int
+) -> list[np.ndarray]:
+    """Numbers of the rows of every batch of an epoch, in order.
+
+    lengths    (rows,) int64  padded pieces of a window
+    n_windows  (rows,) int64  windows of a row
+    budget                    pieces of a batch, padding included
+    seed                      None: sorted by shape, no shuffling
+    """
+    random = None if seed is None else np.random.default_rng((seed, epoch))
+    n = len(lengths)
+    if not n:
+        return []
+    order = np.arange(n) if random is None else random.permutation(n)
+    order = order[np.lexsort((lengths[order], n_windows[order]))]
+    batches, carried = [], order[:0]
+    shapes = np.stack([n_windows[order], lengths[order]], axis=1)
+    cuts = np.flatnonzero(np.any(shapes[1:] != shapes[:-1], axis=1)) + 1
+    for group in np.split(order, cuts):
+        group = np.concatenate([carried, group])
+        last = group[-1]
+        n_rows = max(1, budget // int(n_windows[last] * lengths[last]))
+        # rows that do not fill a batch join the next longer group
+        n_full = len(group) // n_rows * n_rows
+        batches.extend(np.split(group[:n_full], range(n_rows, n_full, n_rows)) if n_full else [])
+        carried = group[n_full:]
+    if len(carried):
+        batches.append(carried)
+    if random is not None:
+        batches = [batches[i] for i in random.permutation(len(batches))]
+    return batches
 
 
 def token_budget(examples: Examples, windows: Windows, batch_size: int) -> int:
-    """Pieces a batch: `batch_size` sentences of the mean window of these examples."""
+    """Pieces of a batch: `batch_size` sentences of the mean window of these examples."""
     n_windows = windows.count(examples.n_pieces)
     cells = np.minimum(examples.n_pieces + 2, windows.max_len * n_windows)
     return max(windows.max_len, round(batch_size * float(cells.mean())))

@@ -13,12 +13,12 @@ from ner.data.tokenizer import WordPiece
 
 @dataclass(frozen=True)
 class Examples:
-    """The pieces of many sentences as flat arrays; the sentences themselves for everything else.
+    """The pieces of n sentences as flat arrays, and the sentences themselves.
 
-    pieces       int32, piece ids of all sentences end to end, no specials
-    token_starts int32, for each token the number of its first piece within its sentence
-    piece_ends   int64 (sentences + 1,), sentence i owns pieces[piece_ends[i] : piece_ends[i + 1]]
-    token_ends   int64 (sentences + 1,), likewise for tokens
+    pieces       (pieces,) int32   piece ids of all sentences end to end, without special pieces
+    token_starts (tokens,) int32   position of each token's first piece within its sentence
+    piece_ends   (n + 1,)  int64   sentence i owns pieces[piece_ends[i] : piece_ends[i + 1]]
+    token_ends   (n + 1,)  int64   sentence i owns tokens token_ends[i] to token_ends[i + 1]
     """
 
     sentences: Sequence[Sentence]
@@ -33,22 +33,17 @@ class Examples:
 
     @property
     def n_pieces(self) -> np.ndarray:
-        """(sentences,) pieces of each sentence, specials left out."""
+        """(n,) number of pieces of each sentence, without special pieces."""
         return np.diff(self.piece_ends)
-
-    @property
-    def annotated(self) -> bool:
-        return all(sentence.spans is not None for sentence in self.sentences)
 
 
 def encode(sentences: Sequence[Sentence], tokenizer: WordPiece) -> Examples:
-    """Pieces every token of every sentence; ValueError on a sentence without tokens."""
-    n_tokens = [len(sentence.tokens) for sentence in sentences]
+    """Splits every token into pieces, each distinct token once.  ValueError if a sentence is empty."""
+    n_tokens = np.array([len(sentence.tokens) for sentence in sentences], np.int64)
     if 0 in n_tokens:
-        raise ValueError(f"sentence {n_tokens.index(0)} has no tokens, expected at least one")
+        raise ValueError(f"sentence {n_tokens.argmin()} has no tokens, expected at least one")
     token_ends = np.concatenate([[0], np.cumsum(n_tokens)]).astype(np.int64)
-    number: defaultdict[str, int] = defaultdict()
-    number.default_factory = number.__len__  # a token that is new gets the next number
+    number: defaultdict[str, int] = defaultdict(lambda: len(number))  # a new token gets the next number
     tokens = chain.from_iterable(sentence.tokens for sentence in sentences)
     numbers = np.fromiter(map(number.__getitem__, tokens), np.int32, int(token_ends[-1]))
     distinct = [tokenizer.pieces(token) for token in number]

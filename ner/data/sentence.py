@@ -1,7 +1,8 @@
 """A sentence and its gold, in memory."""
 
-import re
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from ner.tags import Span
 
@@ -9,22 +10,39 @@ SPLITS = ("train", "val", "test")
 UNITS = ("char", "word")
 
 
-class Sentence(NamedTuple):
-    """`spans` is None where the sentence is not annotated, and empty where it holds no entity."""
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """Tokens, and gold by the name of its annotation (`ner.annotations`).
+
+    A missing name means: not annotated.  An empty value means: annotated, and nothing there.
+    """
 
     tokens: tuple[str, ...]
-    spans: tuple[Span, ...] | None
+    gold: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def with_spans(cls, tokens: Sequence[str], spans: Sequence[Span] | None = None) -> "Sentence":
+        """A sentence annotated with entities; `spans` None: not annotated."""
+        return cls(tuple(tokens), {} if spans is None else {"spans": tuple(spans)})
+
+    @property
+    def spans(self) -> tuple[Span, ...] | None:
+        """The entities; None if the sentence is not annotated."""
+        return self.gold.get("spans")
 
 
 class Split(NamedTuple):
-    """A split as read; `illegal` lists (line from 1, token from 0) of tags that are no legal start."""
+    """A split as read from a folder.
+
+    illegal  (line, token) of each tag that is illegal under the scheme; lines count from 1, tokens from 0
+    """
 
     sentences: list[Sentence]
     illegal: list[tuple[int, int]]
 
     @property
     def annotated(self) -> bool:
-        return all(sentence.spans is not None for sentence in self.sentences)
+        return all(sentence.gold for sentence in self.sentences)
 
     @property
     def n_entities(self) -> int:
@@ -33,22 +51,3 @@ class Split(NamedTuple):
     @property
     def labels(self) -> set[str]:
         return {span.label for sentence in self.sentences for span in sentence.spans or ()}
-
-
-def escape(token: str) -> str:
-    r"""A token as it stands in `sentences.txt`: white space and U+FEFF as \uXXXX, a backslash doubled.
-
-    U+FEFF would be taken for a byte order mark at the start of the file.
-    """
-    if token.isprintable() and "\\" not in token and " " not in token:
-        return token
-    return re.sub(
-        r"[\s\x1c-\x1f\x85\ufeff\\]", lambda m: "\\\\" if m[0] == "\\" else f"\\u{ord(m[0]):04x}", token
-    )
-
-
-def unescape(text: str) -> str:
-    r"""The inverse of `escape`; a backslash that begins no escape stands for itself."""
-    if "\\" not in text:
-        return text
-    return re.sub(r"\\(\\|u[0-9a-f]{4})", lambda m: "\\" if m[1] == "\\" else chr(int(m[1][1:], 16)), text)

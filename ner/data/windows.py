@@ -1,22 +1,29 @@
-"""Long sentences: overlapping windows, or truncation for comparison."""
+"""Long sentences: overlapping windows, which lose nothing, and truncation for comparison.
 
-from collections.abc import Sequence
+Sun et al., "How to fine-tune BERT for text classification?" (2019) compare the head, the tail, and 128 pieces
+of the head with 382 of the tail.  Truncated tokens are not read: their gold counts as missed.
+"""
+
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from ner.annotations import ANNOTATIONS
+from ner.data.examples import Examples
 from ner.data.sentence import Sentence
-from ner.tags import ScoredSpan
+
+LONG_TEXT = ("windows", "head", "tail", "head_tail")
+HEAD_SHARE = 128 / 510  # share of the head in the pieces that head_tail keeps
 
 
 @dataclass(frozen=True)
 class Windows:
-    """How a sentence of any length is cut: windows of `max_len` pieces, two of them specials.
+    """How a sentence of any length is cut into windows of `max_len` pieces, two of them special.
 
-    A sentence that fits is one window.  A longer one becomes the least number of windows of full
-    length, evenly spread, neighbours sharing at least `overlap` pieces; each token is read from the
-    window in which it lies furthest from a cut, so it sees at least overlap / 2 pieces on either side.
-    With another `long_text` than windows, a longer sentence is cut short to one window (`ner.truncation`).
+    A sentence that fits is one window.  A longer one gets the smallest number of full windows, evenly
+    spread, with neighbours that share at least `overlap` pieces.  Each token is read from the window in
+    which it is furthest from a cut, so it sees at least overlap / 2 pieces on either side.  If `long_text`
+    is not "windows", longer sentences are truncated to one window instead.
     """
 
     max_len: int
@@ -40,7 +47,7 @@ class Windows:
         return self.capacity // 3 if self.overlap is None else self.overlap
 
     def count(self, n_pieces):
-        """Windows of sentences of so many pieces; an int or an array of them."""
+        """Number of windows of a sentence of `n_pieces` pieces, an int or an array."""
         extra = np.maximum(n_pieces - self.capacity, 0) * (self.long_text == "windows")
         return 1 + -(-extra // (self.capacity - self.shared))
 
@@ -51,26 +58,22 @@ class Windows:
         return np.linspace(0, last, n_windows).round().astype(np.int64)
 
     def owner(self, starts: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """For each piece position the window in which it lies furthest from a cut."""
-        middles = (starts[1:] + starts[:-1] + self.capacity) / 2  # of the shared stretches
+        """For each piece position the number of the window in which it is furthest from a cut."""
+        middles = (starts[1:] + starts[:-1] + self.capacity) / 2  # of the pieces that two windows share
         return np.searchsorted(middles, positions, side="right")
 
 
 def rounded(length):
-    """The next length of a small fixed set: steps of 4 to 64, 8 to 128, 16 to 256, 32 beyond."""
+    """Rounds a length up, so that a run has few shapes: steps of 4 up to 64, 8 to 128, 16 to 256, then 32."""
     length = np.asarray(length)
     step = np.select([length <= 64, length <= 128, length <= 256], [4, 8, 16], 32)
     return -(-length // step) * step
 
 
-LONG_TEXT = ("windows", "head", "tail", "head_tail")
-HEAD_SHARE = 128 / 510  # of the pieces that are kept, with head_tail
+def truncate(examples: Examples, capacity: int, how: str) -> tuple[Examples, list[np.ndarray]]:
+    """Examples of at most `capacity` pieces, and for each sentence the numbers (T,) int64 of its kept tokens.
 
-
-def truncate(examples, capacity: int, how: str):
-    """Examples of at most `capacity` pieces, and for each sentence the numbers (T,) of the tokens left.
-
-    Tokens stay whole; of a token that alone is longer, its beginning is read.
+    `how` is head, tail or head_tail.  Tokens stay whole; a single token that is longer is truncated itself.
     """
     n_tokens = np.diff(examples.token_ends)
     starts = examples.token_starts + np.repeat(examples.piece_ends[:-1], n_tokens)
@@ -82,14 +85,14 @@ def truncate(examples, capacity: int, how: str):
         n_read[own] = np.minimum(lengths[own], capacity)
     kept = [np.flatnonzero(row) for row in np.split(keep, examples.token_ends[1:-1])]
     rows = zip(examples.sentences, kept, strict=True)
-    within = np.arange(len(examples.pieces)) - np.repeat(starts, lengths)  # place of each piece in its token
-    read = np.repeat(keep, lengths) & (within < np.repeat(n_read, lengths))
+    position = np.arange(len(examples.pieces)) - np.repeat(starts, lengths)  # of each piece in its token
+    read = np.repeat(keep, lengths) & (position < np.repeat(n_read, lengths))
     token_ends = np.append(0, np.cumsum([len(row) for row in kept]))
     ends = np.append(0, np.cumsum(n_read[keep]))
     piece_ends = ends[token_ends]
     shorter = replace(
         examples,
-        sentences=[_shortened(sentence, row) for sentence, row in rows],
+        sentences=[_truncated(sentence, row) for sentence, row in rows],
         pieces=examples.pieces[read],
         token_starts=(ends[:-1] - np.repeat(piece_ends[:-1], np.diff(token_ends))).astype(np.int32),
         piece_ends=piece_ends,
@@ -99,7 +102,7 @@ def truncate(examples, capacity: int, how: str):
 
 
 def kept_tokens(starts: np.ndarray, lengths: np.ndarray, capacity: int, how: str) -> np.ndarray:
-    """(T,) bool of one sentence, starts and lengths (T,) in pieces: which tokens are read, one at least."""
+    """(T,) bool: the tokens of a sentence that are read, at least one; starts and lengths (T,) in pieces."""
     ends, n_pieces = starts + lengths, starts[-1] + lengths[-1]
     head = {"head": capacity, "tail": 0, "head_tail": round(capacity * HEAD_SHARE)}[how]
     keep = (ends <= head) | (starts >= n_pieces - (capacity - head)) & (head < capacity)
@@ -108,24 +111,8 @@ def kept_tokens(starts: np.ndarray, lengths: np.ndarray, capacity: int, how: str
     return keep
 
 
-def _shortened(sentence: Sentence, kept: np.ndarray) -> Sentence:
+def _truncated(sentence: Sentence, kept: np.ndarray) -> Sentence:
     if len(kept) == len(sentence.tokens):
         return sentence
-    number = {int(token): i for i, token in enumerate(kept)}
-    tokens = tuple(sentence.tokens[token] for token in kept)
-    if sentence.spans is None:
-        return Sentence(tokens, None)
-    whole = (span for span in sentence.spans if all(t in number for t in range(span.start, span.end)))
-    return Sentence(
-        tokens, tuple(s._replace(start=number[s.start], end=number[s.end - 1] + 1) for s in whole)
-    )
-
-
-def restored(spans: Sequence[ScoredSpan], kept: np.ndarray) -> list[ScoredSpan]:
-    """Spans over the tokens that are left, over all; one across what was left out is no span of the text."""
-    found = []
-    for span in spans:
-        start, end = int(kept[span.start]), int(kept[span.end - 1]) + 1
-        if end - start == span.end - span.start:
-            found.append(span._replace(start=start, end=end))
-    return found
+    gold = {name: ANNOTATIONS[name].truncate(value, kept) for name, value in sentence.gold.items()}
+    return Sentence(tuple(sentence.tokens[token] for token in kept), gold)

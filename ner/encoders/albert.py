@@ -1,15 +1,20 @@
-"""ALBERT: narrow embeddings, and few layers that a piece goes through again and again.
+"""ALBERT: narrow embeddings, and few layers that every piece passes through several times.
 
 Lan et al. 2020, "ALBERT: A Lite BERT for Self-supervised Learning of Language Representations",
-section 3.1. Dropout stands where the authors' code has it, behind both halves of a layer; transformers
-leaves out the second, which shows in training alone, and only where `hidden_dropout_prob` is not 0.
+section 3.1. Dropout follows the authors' code: after both halves of a layer. transformers has none after the
+second half; the difference shows only in training, and only if `hidden_dropout_prob` is not 0.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ner.encoders.bert import Bert, BertConfig, layer_part
+from ner.config import option, require
+from ner.encoders.base import DROPOUT, SIZE
+from ner.encoders.bert import Bert, layer_part
+from ner.encoders.bert_config import ACTIVATIONS, BertConfig
 
-PUBLISHED = {
+# name of a layer's part in `Bert.state_dict()` -> its name in a published file
+PUBLISHED_PARTS = {
     "attention.self.query": "attention.query",
     "attention.self.key": "attention.key",
     "attention.self.value": "attention.value",
@@ -23,56 +28,59 @@ PUBLISHED = {
 
 @dataclass(frozen=True, kw_only=True)
 class AlbertConfig(BertConfig):
-    """BERT's keys and three more; the defaults are ALBERT-xxlarge's, as in a published config.json."""
+    """BERT's keys and three more; the defaults are those of a published config.json, ALBERT-xxlarge's."""
 
-    embedding_size: int = 128
-    "E, numbers a piece before they are mapped to H"
-    hidden_size: int = 4096
-    num_attention_heads: int = 64
-    intermediate_size: int = 16384
-    num_hidden_groups: int = 1
-    "groups of layers; each serves a stretch of num_hidden_layers / num_hidden_groups steps"
-    inner_group_num: int = 1
-    "layers of a group, all of which every step goes through"
-    hidden_act: str = "gelu_new"
-    hidden_dropout_prob: float = 0.0
-    attention_probs_dropout_prob: float = 0.0
+    layer_counts: ClassVar = ("num_hidden_layers", "num_hidden_groups", "inner_group_num")
+    embedding_size: int = option(128, **SIZE)
+    "E, width of the embeddings before the linear map to H"
+    hidden_size: int = option(4096, **SIZE)
+    num_attention_heads: int = option(64, **SIZE)
+    intermediate_size: int = option(16384, **SIZE)
+    num_hidden_groups: int = option(1, **SIZE)
+    "groups of layers; each serves num_hidden_layers / num_hidden_groups consecutive steps"
+    inner_group_num: int = option(1, **SIZE)
+    "layers of a group; each step runs all of them"
+    hidden_act: str = option("gelu_new", choices=ACTIVATIONS)
+    hidden_dropout_prob: float = option(0.0, **DROPOUT)
+    attention_probs_dropout_prob: float = option(0.0, **DROPOUT)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_hidden_groups > self.num_hidden_layers:
-            raise ValueError(
-                f"num_hidden_groups: got {self.num_hidden_groups}, "
-                f"expected at most num_hidden_layers ({self.num_hidden_layers})"
-            )
+        n_groups, n_steps = self.num_hidden_groups, self.num_hidden_layers
+        expected = f"at most num_hidden_layers ({n_steps})"
+        require(n_groups <= n_steps, "num_hidden_groups", n_groups, expected)
 
     @property
     def has_projection(self) -> bool:
-        """Published files have the map from E to H even where both are equal."""
+        """True: published files have the map from E to H even if both are equal."""
         return True
 
     @property
+    def n_own_layers(self) -> int:
+        return self.num_hidden_groups * self.inner_group_num
+
+    @property
     def layer_order(self) -> tuple[int, ...]:
-        """The layers of all groups are numbered through."""
-        n_inner = self.inner_group_num
-        groups = (
-            step * self.num_hidden_groups // self.num_hidden_layers for step in range(self.num_hidden_layers)
-        )
+        """The layers of all groups are numbered consecutively."""
+        n_inner, n_steps = self.inner_group_num, self.num_hidden_layers
+        groups = (step * self.num_hidden_groups // n_steps for step in range(n_steps))
         return tuple(group * n_inner + inner for group in groups for inner in range(n_inner))
 
 
 class Albert(Bert):
-    """`depth_of` counts the layers that the file holds, however often each is gone through."""
+    """`depth_of` counts the layers that the file holds, not the number of times each is run."""
 
     Config = AlbertConfig
     file_prefix = "albert"
+    published_as = ("albert",)
+    classifier_dropout_key = "classifier_dropout_prob"
+    can_pretrain = False
 
     def published_name(self, name: str) -> str:
-        """The name in a file, without the prefix, of a tensor of `state_dict()`."""
         if name.startswith("embeddings_project."):
             return name.replace("embeddings_project", "encoder.embedding_hidden_mapping_in")
         if name.startswith("embeddings."):
             return name
         number, part, kind = layer_part(name)
         group, inner = divmod(number, self.config.inner_group_num)
-        return f"encoder.albert_layer_groups.{group}.albert_layers.{inner}.{PUBLISHED[part]}.{kind}"
+        return f"encoder.albert_layer_groups.{group}.albert_layers.{inner}.{PUBLISHED_PARTS[part]}.{kind}"

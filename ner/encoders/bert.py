@@ -1,107 +1,26 @@
-"""BERT in plain torch, read from the bottom up: embeddings, attention, layer, encoder.
+"""BERT in plain torch, from its parts to the whole: embeddings, attention, layer, encoder.
 
 Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
-Understanding". The attributes are named so that `Bert.state_dict()` bears the published names.
+Understanding". The attributes are named so that `Bert.state_dict()` has the published names.
 Its relatives (electra.py, albert.py, distilbert.py) are subclasses of `Bert`: the same body with
-other sizes, other sharing of layers, and names of their own in a file.
-Axes: R rows, P pieces, E width of the embeddings, H hidden width, N attention heads, D = H / N.
+other sizes, other sharing of layers, and other names in a model file.
+Axes: R rows, P pieces, E width of the embeddings, H hidden width, I width between the two maps of
+the feed-forward half, N attention heads, D = H / N.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import partial
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ner.encoders.base import Encoder
+from ner.encoders.bert_config import ACTIVATIONS, BertConfig
 from ner.layers.attention import attention, key_bias
 from ner.layers.dropout import Dropout
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class BertConfig:
-    """BERT's sizes under the names of a published config.json; the defaults are BERT-base's."""
-
-    hidden_size: int = 768
-    "H, numbers a piece"
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
-    "must divide hidden_size"
-    intermediate_size: int = 3072
-    "numbers a piece between the two halves of the feed-forward part"
-    hidden_act: str = "gelu"
-    "one of ACTIVATIONS"
-    hidden_dropout_prob: float = 0.1
-    "share of a vector's numbers set to 0 in training"
-    attention_probs_dropout_prob: float = 0.1
-    "share of attention weights set to 0 in training"
-    max_position_embeddings: int = 512
-    "pieces a row, special pieces included"
-    type_vocab_size: int = 2
-    "segments"
-    layer_norm_eps: float = 1e-12
-    initializer_range: float = 0.02
-    "standard deviation of random weights"
-
-    def __post_init__(self) -> None:
-        check_config(self)
-
-    @property
-    def embedding_size(self) -> int:
-        """E; where it is not H, a linear map leads from one to the other."""
-        return self.hidden_size
-
-    @property
-    def has_projection(self) -> bool:
-        return self.embedding_size != self.hidden_size
-
-    @property
-    def layer_order(self) -> tuple[int, ...]:
-        """Numbers of the layers that a piece goes through, one after the other."""
-        return tuple(range(self.num_hidden_layers))
-
-
-def check_config(
-    config: Any,
-    *,
-    width: str = "hidden_size",
-    n_heads: str = "num_attention_heads",
-    activation: str = "hidden_act",
-) -> None:
-    """Refuses what no encoder of the family can have; the names are those that the config has for them.
-
-    Every whole number is above 0; a number is a share in [0, 1) if it is a dropout's, else in (0, 1).
-    """
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.type is int and (type(value) is not int or value < 1):
-            raise ValueError(f"{field.name}: got {value!r}, expected a whole number above 0")
-        if field.type is float and type(value) not in (int, float):
-            raise ValueError(f"{field.name}: got {value!r}, expected a number")
-        if field.type is float and "dropout" in field.name and not 0 <= value < 1:
-            raise ValueError(f"{field.name}: got {value!r}, expected 0 <= p < 1")
-        if field.type is float and "dropout" not in field.name and not 0 < value < 1:
-            raise ValueError(f"{field.name}: got {value!r}, expected 0 < x < 1")
-    if getattr(config, width) % getattr(config, n_heads):
-        raise ValueError(
-            f"{width}: got {getattr(config, width)}, expected a multiple of "
-            f"{n_heads} ({getattr(config, n_heads)})"
-        )
-    if getattr(config, activation) not in list(ACTIVATIONS):
-        known = ", ".join(ACTIVATIONS)
-        raise ValueError(f"{activation}: got {getattr(config, activation)!r}, expected one of {known}")
-
 
 class Embeddings(nn.Module):
+    """The sum of the vectors of piece, position and segment, normalised."""
+
     def __init__(self, config: BertConfig, vocab_size: int) -> None:
         super().__init__()
         width = config.embedding_size
@@ -112,8 +31,9 @@ class Embeddings(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, piece_ids: Tensor, segment_ids: Tensor | None) -> Tensor:
-        # Positions are 0, 1, 2, ... in every row: a slice, and a cheaper gradient, not a lookup.
-        position = self.position_embeddings.weight[: piece_ids.shape[1]]
+        """piece_ids, segment_ids (R, P) int64 -> (R, P, E)."""
+        # Positions are 0, 1, 2, ... in every row, so a slice serves; its gradient is cheaper than a lookup's.
+        position = self.position_embeddings.weight[: piece_ids.shape[1]]  # (P, E)
         if self.token_type_embeddings is None:
             hidden = self.word_embeddings(piece_ids) + position
         elif segment_ids is None:
@@ -125,6 +45,8 @@ class Embeddings(nn.Module):
 
 
 class SelfAttention(nn.Module):
+    """Every piece looks at all real pieces of its row, in N heads."""
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         width = config.hidden_size
@@ -135,7 +57,8 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(width, width)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        hidden = hidden.to(product_dtype(self.query.weight))  # once, not in each of the three
+        """hidden (R, P, H), bias (R, 1, 1, P) from `key_bias` -> (R, P, H)."""
+        hidden = hidden.to(product_dtype(self.query.weight))  # one cast instead of three
         query, key, value = (
             project(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (R, N, P, D)
             for project in (self.query, self.key, self.value)
@@ -146,7 +69,7 @@ class SelfAttention(nn.Module):
 
 
 class Output(nn.Module):
-    """The end of both halves of a layer: back to H, on top of what came in, normalised."""
+    """The end of both halves of a layer: a map to H, dropout, the residual connection, normalisation."""
 
     def __init__(self, config: BertConfig, *, in_width: int) -> None:
         super().__init__()
@@ -155,10 +78,13 @@ class Output(nn.Module):
         self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(self, hidden: Tensor, residual: Tensor) -> Tensor:
+        """hidden (R, P, in_width), residual (R, P, H) -> (R, P, H)."""
         return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)
 
 
 class Attention(nn.Module):
+    """The first half of a layer."""
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.self = SelfAttention(config)
@@ -169,6 +95,8 @@ class Attention(nn.Module):
 
 
 class Intermediate(nn.Module):
+    """The wide part of the feed-forward half: (R, P, H) -> (R, P, I)."""
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
@@ -179,6 +107,8 @@ class Intermediate(nn.Module):
 
 
 class Layer(nn.Module):
+    """Attention, then the feed-forward half."""
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.attention = Attention(config)
@@ -191,13 +121,16 @@ class Layer(nn.Module):
 
 
 class LayerStack(nn.Module):
+    """The layers, each run as often as `layer_order` names it."""
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.order = config.layer_order
-        self.layer = nn.ModuleList(Layer(config) for _ in range(max(self.order) + 1))
+        self.layer = nn.ModuleList(Layer(config) for _ in range(config.n_own_layers))
         self.recomputes = False
 
     def forward(self, hidden: Tensor, bias: Tensor) -> list[Tensor]:
+        """hidden (R, P, H) -> the same, then the output of every step, (R, P, H) each."""
         states = [hidden]
         for number in self.order:
             layer = self.layer[number]
@@ -208,11 +141,14 @@ class LayerStack(nn.Module):
         return states
 
 
-class Bert(nn.Module):
-    """A BERT encoder without a pooler; see `ner.encoders` for what every encoder fulfils."""
+class Bert(Encoder):
+    """A BERT encoder without a pooler."""
 
     Config = BertConfig
     file_prefix = "bert"
+    published_as = ("bert", "ernie")
+    can_compile = True
+    can_pretrain = True
 
     def __init__(self, config: BertConfig, *, vocab_size: int) -> None:
         super().__init__()
@@ -246,16 +182,8 @@ class Bert(nn.Module):
         *,
         layers: bool = False,
     ) -> Tensor | tuple[Tensor, ...]:
-        """Encodes rows of pieces.
-
-        piece_ids    (R, P)    int64  any piece of the vocabulary at padding
-        piece_mask   (R, P)    bool   True = real; a row may be padding altogether
-        segment_ids  (R, P)    int64  None = segment 0 everywhere
-        returns      (R, P, H) float  finite at padding; with `layers`, a tuple of them:
-                                      the embeddings, then what each layer puts out
-        ValueError: P beyond max_position_embeddings, a mask of another shape or not bool.
-        """
-        n_pieces, limit = piece_ids.shape[1], self.config.max_position_embeddings
+        """As `Encoder.forward`.  ValueError if P exceeds max_position_embeddings or the mask is malformed."""
+        n_pieces, limit = piece_ids.shape[1], self.max_positions
         if n_pieces > limit:
             raise ValueError(f"piece_ids: got {n_pieces} pieces a row, expected at most {limit}")
         if piece_mask.dtype != torch.bool or piece_mask.shape != piece_ids.shape:
@@ -263,22 +191,52 @@ class Bert(nn.Module):
                 f"piece_mask: got {tuple(piece_mask.shape)} {piece_mask.dtype}, "
                 f"expected {tuple(piece_ids.shape)} torch.bool"
             )
-        hidden = self.embeddings(piece_ids, segment_ids)
-        if self.embeddings_project is not None:
-            hidden = self.embeddings_project(hidden)
-        bias = key_bias(piece_mask, dtype=product_dtype(self.embeddings.word_embeddings.weight))
-        states = self.encoder(hidden, bias)
+        states = self.encoder(self._embed(piece_ids, segment_ids), self._bias(piece_mask))
         return tuple(states) if layers else states[-1]
 
-    def recompute(self) -> None:
-        """Keeps of each layer, in training, what goes into it; the rest is computed again for the gradient.
+    def states_at(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
+        """The last states at some places only: `self(piece_ids, piece_mask).flatten(0, 1)[places]`.
 
-        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost": one more forward pass a step.
+        places   (M,)   int64  row * P + column
+        returns  (M, H) float
+        In the last layer every piece still attends to all pieces, but what follows works on one piece at a
+        time and is computed at the places alone: about a tenth of a training step with four layers.
         """
+        hidden = self._embed(piece_ids, None)
+        bias = self._bias(piece_mask)
+        *numbers, last = self.encoder.order
+        for number in numbers:
+            hidden = self.encoder.layer[number](hidden, bias)
+        layer = self.encoder.layer[last]
+        mixed = layer.attention.self(hidden, bias)
+        mixed, hidden = (states.flatten(0, 1).index_select(0, places) for states in (mixed, hidden))  # (M, H)
+        hidden = layer.attention.output(mixed, hidden)
+        return layer.output(layer.intermediate(hidden), hidden)
+
+    def _embed(self, piece_ids: Tensor, segment_ids: Tensor | None) -> Tensor:
+        hidden = self.embeddings(piece_ids, segment_ids)
+        return hidden if self.embeddings_project is None else self.embeddings_project(hidden)
+
+    def _bias(self, piece_mask: Tensor) -> Tensor:
+        return key_bias(piece_mask, dtype=product_dtype(self.word_embeddings.weight))
+
+    @property
+    def word_embeddings(self) -> nn.Embedding:
+        return self.embeddings.word_embeddings
+
+    @property
+    def max_positions(self) -> int:
+        return self.config.max_position_embeddings
+
+    @property
+    def has_dropout(self) -> bool:
+        return self.config.hidden_dropout_prob > 0 or self.config.attention_probs_dropout_prob > 0
+
+    def recompute(self, where: str = "params") -> None:
         self.encoder.recomputes = True
 
     def depth_of(self, parameter_name: str) -> int:
-        """0 for the embeddings, i + 1 for layer i; ValueError for a name that is not its own."""
+        """As `Encoder.depth_of`; ValueError if no parameter of an encoder has such a name."""
         parts = parameter_name.split(".")
         if parts[0] in ("embeddings", "embeddings_project"):
             return 0
@@ -295,7 +253,7 @@ def layer_part(name: str) -> tuple[int, str, str]:
 
 
 def product_dtype(weight: Tensor) -> torch.dtype:
-    """The dtype in which a matrix product with this weight is computed, autocast considered."""
+    """The dtype in which torch computes a matrix product with this weight: autocast's, or the weight's."""
     device = weight.device.type
     if torch.is_autocast_enabled(device):
         return torch.get_autocast_dtype(device)

@@ -1,13 +1,18 @@
-"""DistilBERT: BERT with fewer layers and without segments, under names of its own.
+"""DistilBERT: BERT with fewer layers and without segments; its config and files have names of their own.
 
 Sanh et al. 2019, "DistilBERT, a distilled version of BERT: smaller, faster, cheaper and lighter".
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
-from ner.encoders.bert import Bert, BertConfig, check_config, layer_part
+from ner.config import option, require
+from ner.encoders.base import DROPOUT, SIZE, EncoderConfig
+from ner.encoders.bert import Bert, layer_part
+from ner.encoders.bert_config import ACTIVATIONS, BertConfig
 
-PUBLISHED = {
+# name of a layer's part in `Bert.state_dict()` -> its name in a published file
+PUBLISHED_PARTS = {
     "attention.self.query": "attention.q_lin",
     "attention.self.key": "attention.k_lin",
     "attention.self.value": "attention.v_lin",
@@ -20,29 +25,31 @@ PUBLISHED = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistilBertConfig:
-    """The sizes under the names of a published config.json, with its defaults."""
+class DistilBertConfig(EncoderConfig):
+    """The sizes under the names and with the defaults of a published config.json."""
 
-    dim: int = 768
-    "H, numbers a piece"
-    n_layers: int = 6
-    n_heads: int = 12
+    layer_counts: ClassVar = ("n_layers",)
+    dim: int = option(768, **SIZE)
+    "H, hidden width"
+    n_layers: int = option(6, **SIZE)
+    n_heads: int = option(12, **SIZE)
     "must divide dim"
-    hidden_dim: int = 3072
-    "numbers a piece between the two halves of the feed-forward part"
-    activation: str = "gelu"
-    "one of ACTIVATIONS in bert.py"
-    dropout: float = 0.1
+    hidden_dim: int = option(3072, **SIZE)
+    "width between the two maps of the feed-forward half"
+    activation: str = option("gelu", choices=ACTIVATIONS)
+    dropout: float = option(0.1, **DROPOUT)
     "share of a vector's numbers set to 0 in training"
-    attention_dropout: float = 0.1
+    attention_dropout: float = option(0.1, **DROPOUT)
     "share of attention weights set to 0 in training"
-    max_position_embeddings: int = 512
+    max_position_embeddings: int = option(512, **SIZE)
     "pieces a row, special pieces included"
-    initializer_range: float = 0.02
+    initializer_range: float = option(0.02, above=0, below=1)
     "standard deviation of random weights"
 
     def __post_init__(self) -> None:
-        check_config(self, width="dim", n_heads="n_heads", activation="activation")
+        super().__post_init__()
+        width, n_heads = self.dim, self.n_heads
+        require(width % n_heads == 0, "dim", width, f"a multiple of n_heads ({n_heads})")
 
     def as_bert(self) -> BertConfig:
         """The same sizes under BERT's names."""
@@ -58,23 +65,32 @@ class DistilBertConfig:
             initializer_range=self.initializer_range,
         )
 
+    def n_numbers(self, vocab_size: int) -> int:
+        body = self.as_bert()
+        return body.n_numbers(vocab_size) - body.type_vocab_size * self.dim  # no segments
+
 
 class DistilBert(Bert):
-    """Takes `segment_ids` as every encoder does and does not use them."""
+    """Accepts `segment_ids`, as every encoder does, and ignores them."""
 
     Config = DistilBertConfig
     file_prefix = "distilbert"
+    published_as = ("distilbert",)
+    can_pretrain = False
 
     def __init__(self, config: DistilBertConfig, *, vocab_size: int) -> None:
         super().__init__(config.as_bert(), vocab_size=vocab_size)
         self.config = config
         self.embeddings.token_type_embeddings = None
         for layer in self.encoder.layer:
-            layer.attention.output.dropout.p = 0.0  # the feed-forward half alone has dropout at its end
+            layer.attention.output.dropout.p = 0.0  # only the feed-forward half ends with dropout
+
+    @property
+    def has_dropout(self) -> bool:
+        return self.config.dropout > 0 or self.config.attention_dropout > 0
 
     def published_name(self, name: str) -> str:
-        """The name in a file, without the prefix, of a tensor of `state_dict()`."""
         if name.startswith("embeddings."):
             return name
         number, part, kind = layer_part(name)
-        return f"transformer.layer.{number}.{PUBLISHED[part]}.{kind}"
+        return f"transformer.layer.{number}.{PUBLISHED_PARTS[part]}.{kind}"

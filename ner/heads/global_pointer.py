@@ -1,85 +1,74 @@
-"""Every span its own score: entities that nest and overlap.
+"""A score for every span: entities that nest and overlap.
 
-Efficient GlobalPointer (Su et al. 2022, arXiv 2208.03054), scaled as in its authors' code: the score of label
-c for a span from token i to its last token j is
+Efficient GlobalPointer (Su et al. 2022, arXiv 2208.03054), scaled as in its authors' code.  The score of
+label c for the span from token i to its last token j is
 
     (R_i q_i)' (R_j k_j) / sqrt(d) + (a_c' [q_i; k_i] + b_c' [q_j; k_j] + bias_c) / 2
 
-where q and k are linear in the hidden states and R_i is the rotation of token i (RoFormer, Su et al. 2021).
-A score above 0 makes an entity.  (The biaffine scorer of Yu et al. 2020 has no R, a matrix between q and k
-for each label, and a softmax over the labels of each span.)
+with q and k linear in the hidden states and R_i the rotation of token i (RoFormer, Su et al. 2021).  A span
+with a score above 0 is an entity.  (The biaffine scorer of Yu et al. 2020 has no R, one matrix between q and
+k for each label, and a softmax over the labels of each span.)
 
-Only a band of the T x T spans is scored, those of at most `max_span_len` tokens, the most that train has.
+Only a band of the T x T spans is scored: spans of at most `max_span_len` tokens, the longest entity of train.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ner.data.batch import Batch
-from ner.layers.dropout import Dropout
-from ner.tags import ScoredSpan, Span, TagSet, keep_apart, outermost
+from ner.heads.base import Head, HeadOptions, Hidden, initialise
+from ner.tags import ScoredSpan, Span, keep_apart, outermost
 
-HEAD_SIZE = 64  # of q and k, as in the paper's code
+HEAD_SIZE = 64  # width of q and k, as in the paper's code
 
 
-class GlobalPointerHead(nn.Module):
-    """Scores (B, T, L, C): [t, w, c] is of label c for the w + 1 tokens from t on.
+class GlobalPointerHead(Head):
+    """Scores (B, T, L, C): [t, w, c] is the score of label c for the w + 1 tokens from t on.
 
-    `nested` says whether entities of train overlap; where they do not, the predicted do not either: of those
-    that overlap the one with the highest score is kept first, as Yu et al. 2020 decode flat entities.
+    If no entities of train overlap, the predicted ones do not overlap either: among overlapping spans the
+    one with the highest score is kept, as Yu et al. 2020 decode flat entities.
     """
 
-    schemes = ("BIO",)
     facts = ("max_span_len", "nested")
     is_likelihood = False
 
-    def __init__(
-        self,
-        width: int,
-        tag_set: TagSet,
-        *,
-        dropout: float = 0.1,
-        max_span_len: int = 32,
-        nested: bool = False,
-    ):
-        super().__init__()
-        self.tag_set = tag_set
-        self.max_span_len, self.nested = max_span_len, nested
-        self.dropout = Dropout(dropout)
+    def __init__(self, width: int, inventories: Mapping[str, Any], options: HeadOptions | None = None):
+        super().__init__(width, inventories, options)
+        inventory = self.inventories["spans"]
+        self.max_span_len, self.nested = inventory.max_span_len, inventory.nested
         self.pair = nn.Linear(width, 2 * HEAD_SIZE)
-        self.ends = nn.Linear(2 * HEAD_SIZE, 2 * len(tag_set.labels))
+        self.ends = nn.Linear(2 * HEAD_SIZE, 2 * len(self.tag_set.labels))
         for layer in (self.pair, self.ends):
-            nn.init.normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
+            initialise(layer)
 
     def describe(self) -> str:
-        """What the head chooses among, in words."""
         kind = "spans may overlap, as in train" if self.nested else "spans do not overlap, as in train"
         return f"{len(self.tag_set.labels)} labels, spans of up to {self.max_span_len} tokens; {kind}"
 
-    def learnable(self, spans: Sequence[Span]) -> Sequence[Span]:
-        """The gold that the head can find: no span longer than the band, and none inside another if flat."""
-        short = [span for span in spans if span.end - span.start <= self.max_span_len]
+    def learnable(self, name: str, value: Sequence[Span]) -> Sequence[Span]:
+        """Spans inside the band; if train is flat, only the outermost of them."""
+        short = [span for span in value if span.end - span.start <= self.max_span_len]
         return short if self.nested else outermost(short)
 
-    def scores(self, hidden: Tensor) -> Tensor:
-        """hidden (B, T, H) float -> (B, T, L, C) float32, L at most T; spans beyond the end hold anything."""
-        pair = self.pair(self.dropout(hidden))
-        length = min(self.max_span_len, hidden.shape[1])
-        with torch.autocast(hidden.device.type, enabled=False):
-            queries, keys = pair.float().chunk(2, dim=-1)
-            at_start, at_end = (self.ends(pair.float()) / 2).chunk(2, dim=-1)
-            at_end = F.pad(at_end, (0, 0, 0, length - 1)).unfold(1, length, 1).transpose(2, 3)
+    def scores(self, hidden: Hidden, mask: Tensor) -> Tensor:
+        """(B, T, L, C) float32, L at most T; spans that reach past the end hold anything."""
+        pair = self.pair(self.dropout(hidden.tokens))
+        length = min(self.max_span_len, pair.shape[1])
+        with torch.autocast(pair.device.type, enabled=False):
+            queries, keys = pair.float().chunk(2, dim=-1)  # (B, T, D) each
+            at_start, at_end = (self.ends(pair.float()) / 2).chunk(2, dim=-1)  # (B, T, C) each
+            at_end = F.pad(at_end, (0, 0, 0, length - 1)).unfold(1, length, 1).transpose(2, 3)  # (B, T, L, C)
             return band(queries, keys, length)[..., None] + at_start[:, :, None] + at_end
 
     def loss(self, scores: Tensor, batch: Batch) -> Tensor:
-        """(B,): the multi-label cross-entropy, summed over the labels, nats or like them.
+        """Multi-label cross-entropy, summed over the labels; not a likelihood.
 
-        Of a label log(1 + sum of e^-s over its gold) + log(1 + sum of e^s over all other spans).
+        For one label: log(1 + sum of e^-s over its gold spans) + log(1 + sum of e^s over all other spans).
         """
         n_sentences, n_tokens, length, n_labels = scores.shape
         scores = scores.float()
@@ -89,37 +78,37 @@ class GlobalPointerHead(nn.Module):
         others = scores.masked_fill(gold | ~inside(scores, batch.mask)[..., None], -math.inf).flatten(1, 2)
         flat = F.pad(scores.flatten(1), (0, 1))
         labels = torch.arange(n_labels, device=scores.device)
-        of_label = (batch.spans[..., 2:] == labels) & real[..., None]
+        of_label = (batch.gold["spans"][..., 2:] == labels) & real[..., None]
         found = torch.where(of_label, -flat.gather(1, cells)[..., None], -math.inf)
         return (log1p_sum_exp(found) + log1p_sum_exp(others)).sum(dim=1)
 
     def _gold(self, scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(B, S) int64, the place of each gold span in a row of scores; and bool, whether it has one.
+        """(B, S) int64, the cell of each gold span in a flat row of scores; (B, S) bool, True if it has one.
 
-        Padding and spans longer than the band have none: the place is one past the end.
+        Padding and spans longer than the band have none: their cell is one past the end.
         """
         _, n_tokens, length, n_labels = scores.shape
-        start, end, label = batch.spans.unbind(dim=2)
+        start, end, label = batch.gold["spans"].unbind(dim=2)
         real = (end > start) & (end - start <= length)
         place = (start * length + end - start - 1) * n_labels + label
         return place.where(real, n_tokens * length * n_labels), real
 
     def divergence(self, scores: Tensor, other: Tensor, batch: Batch) -> Tensor:
-        """(B,): KL(p, q) + KL(q, p), summed over the spans, p and q being the sigmoid of the scores."""
+        """Between the sigmoids of the scores, summed over the spans."""
         apart = (scores.sigmoid() - other.sigmoid()) * (scores - other)
         return (apart * inside(scores, batch.mask)[..., None]).sum(dim=(1, 2, 3))
 
     def decode(self, scores: Tensor, batch: Batch) -> list[list[ScoredSpan]]:
-        """The spans whose score is above 0, each with its sigmoid; of what overlaps the best if not `nested`.
+        """Spans with a score above 0, each with the sigmoid of its score.
 
-        The loss trains the sign of a score; how sure its sigmoid is, nothing makes true.
+        Only the sign of a score is trained; its sigmoid is not a calibrated probability.
         """
         above = (scores > 0) & inside(scores, batch.mask)[..., None]
         values = scores[above].double()
         found: list[list[ScoredSpan]] = [[] for _ in scores]
         for (row, start, more, label), score in zip(above.nonzero().tolist(), values.tolist(), strict=True):
             found[row].append(ScoredSpan(start, start + more + 1, self.tag_set.labels[label], score))
-        if not self.nested:  # by the scores, many of whose sigmoids are 1
+        if not self.nested:  # by the score: many sigmoids are 1
             found = [keep_apart(spans, key=lambda span: -span.score) for spans in found]
         return [
             sorted(span._replace(score=1 / (1 + math.exp(-span.score))) for span in spans) for spans in found
@@ -127,24 +116,33 @@ class GlobalPointerHead(nn.Module):
 
 
 def band(queries: Tensor, keys: Tensor, length: int) -> Tensor:
-    """(B, T, D) twice, float32 -> (B, T, L): (R_t q_t)' (R_{t+w} k_{t+w}) / sqrt(D) at [t, w]; L = `length`.
+    """Products of each token with itself and the `length` - 1 tokens after it.
 
-    By blocks of L tokens, each with the keys of itself and of the next.  A product depends on the distance
-    of its two tokens alone, so they are counted from the first of the block.
+    queries, keys  (B, T, D) float32
+    returns        (B, T, L) float32, (R_t q_t)' (R_{t+w} k_{t+w}) / sqrt(D) at [t, w], L = `length`
+
+    Computed in blocks of L queries, each with the keys of its own and of the next block.  A product depends
+    only on the distance of its two tokens, so positions are counted from the first token of the block.
     """
     n_sentences, n_tokens, width = queries.shape
     n_blocks = math.ceil(n_tokens / length)
     more = n_blocks * length - n_tokens
-    queries = F.pad(queries, (0, 0, 0, more)).view(n_sentences, n_blocks, length, width)
-    keys = F.pad(keys, (0, 0, 0, more + length - 1)).unfold(1, 2 * length - 1, length).transpose(2, 3)
-    products = rotated(queries) @ rotated(keys).transpose(2, 3) / math.sqrt(width)  # (B, blocks, L, 2L - 1)
-    # row r of a block needs the columns r to r + L - 1: in rows of 2L they are the first L
-    products = F.pad(products.flatten(2), (0, length)).unflatten(2, (length, 2 * length))
-    return products[..., :length].flatten(1, 2)[:, :n_tokens]
+    queries = F.pad(queries, (0, 0, 0, more)).view(n_sentences, n_blocks, length, width)  # (B, blocks, L, D)
+    keys = F.pad(keys, (0, 0, 0, more + length - 1)).unfold(
+        1, 2 * length - 1, length
+    )  # (B, blocks, D, 2L - 1)
+    products = rotated(queries) @ rotated(keys.transpose(2, 3)).transpose(2, 3)  # (B, blocks, L, 2L - 1)
+    products = products / math.sqrt(width)
+    # Row r needs columns r to r + L - 1.  Read again in rows of 2L, every row is shifted by one more column,
+    # so that they are the first L.
+    products = F.pad(products.flatten(2), (0, length)).unflatten(
+        2, (length, 2 * length)
+    )  # (B, blocks, L, 2L)
+    return products[..., :length].flatten(1, 2)[:, :n_tokens]  # (B, T, L)
 
 
 def rotated(vectors: Tensor) -> Tensor:
-    """(..., T, D) -> the same, each pair of neighbours turned by t / 10000^(2i / D) (Su et al. 2021)."""
+    """(..., T, D) -> the same shape: each pair of numbers rotated by t / 10000^(2i / D) (Su et al. 2021)."""
     n_tokens, width = vectors.shape[-2:]
     rates = 10000.0 ** (-torch.arange(0, width, 2, device=vectors.device) / width)
     angles = torch.arange(n_tokens, device=vectors.device)[:, None] * rates
@@ -154,12 +152,12 @@ def rotated(vectors: Tensor) -> Tensor:
 
 
 def inside(scores: Tensor, mask: Tensor) -> Tensor:
-    """(B, T, L) bool: which spans of a band of scores end within their sentence."""
+    """(B, T, L) bool: True if the span of a band of scores ends inside its sentence."""
     n_tokens, length = scores.shape[1:3]
     lasts = torch.arange(n_tokens, device=mask.device)[:, None] + torch.arange(length, device=mask.device)
     return lasts < mask.sum(dim=1)[:, None, None]
 
 
 def log1p_sum_exp(scores: Tensor) -> Tensor:
-    """(B, N, C) -> (B, C): log(1 + sum of e^s over N), -inf being no score at all."""
+    """(B, N, C) -> (B, C): log(1 + sum of e^s over N); -inf adds nothing."""
     return F.pad(scores, (0, 0, 1, 0)).logsumexp(dim=1)

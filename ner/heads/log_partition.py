@@ -1,10 +1,12 @@
-"""log Z of a linear chain, the sum over all its paths, with the marginals as its gradient.
+"""log Z of a linear chain, the log-sum over all its taggings, with the marginals as its gradient.
 
-Rabiner, "A tutorial on hidden Markov models" (1989), for the sums and their scaling; the derivative of
-log Z by a score is the probability of what it scores (Lafferty et al., 2001), so no graph through time
-is kept: what autograd would walk back through, the backward sums give at once.  Transitions too far
-apart for these sums take the plain ones.
-Axes: B sentences, T tokens, K tags.
+`plain_log_partition` is the definition: ten lines, one step a token, differentiated by autograd.
+`log_partition` is the fast one that training calls, equal to it by test.
+
+Rabiner, "A tutorial on hidden Markov models" (1989), has the sums and their scaling.  The derivative of
+log Z by a score is the marginal probability of what it scores (Lafferty et al., 2001).  The backward sums
+give these marginals directly, so the fast version needs no autograd graph over time.
+Axes: B sentences, T tokens, K tags, D the two directions.
 """
 
 import numpy as np
@@ -12,55 +14,59 @@ import torch
 from torch import Tensor
 
 MAX_SCANNED = 1 << 25  # numbers in the matrices of all steps
-MAX_SPREAD = 300.0  # nats between the largest and the smallest transition; see `fits`
-
-
-def fits(transitions: Tensor, start: Tensor, end: Tensor) -> bool:
-    """Whether `_LogPartition`'s sums hold for these transitions: finite, and less than MAX_SPREAD apart.
-
-    What float64 loses of a sum is e^-700 of its largest term; through transitions this near to each other
-    that is never missed, however peaked the emissions are.
-    """
-    values = torch.cat([transitions.detach().flatten(), start.detach(), end.detach()])
-    return bool(values.max() - values.min() < MAX_SPREAD)  # false for infinities and NaN
-
-
-def log_partition(emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """(B,) float64: log of the sum over all taggings of each sentence of exp(score).
-
-    emissions       (B, T, K) float, finite at padding
-    mask            (B, T)    bool, True = real, contiguous from 0, one token at least
-    transitions     (K, K)    float, [i, j] the score of tag j after tag i
-    start, end      (K,)      float, scores of the first and the last tag
-    """
-    sums = _LogPartition.apply if fits(transitions, start, end) else plain_log_partition
-    return sums(emissions, mask, transitions, start, end)
+MAX_TRANSITION_SPREAD = 300.0  # nats between the largest and the smallest transition; see `are_scalable`
 
 
 def plain_log_partition(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor
 ) -> Tensor:
-    """As `log_partition` for any transitions, step by step in logarithms; autograd walks back through it."""
+    """(B,) float64: log of the sum over all taggings of a sentence of exp(score), for any transitions.
+
+    emissions       (B, T, K) float, finite at padding
+    mask            (B, T)    bool, True = real, contiguous from 0, at least one token
+    transitions     (K, K)    float, [i, j] the score of tag j after tag i
+    start, end      (K,)      float, scores of the first and the last tag
+    """
     emissions, transitions = emissions.double(), transitions.double()
-    state = start + emissions[:, 0]
+    state = start + emissions[:, 0]  # (B, K): log of the sum over the taggings so far that end in tag k
     for scores, real in zip(emissions.unbind(1)[1:], mask.unbind(1)[1:], strict=True):
-        onward = torch.logsumexp(state[..., None] + transitions, 1) + scores
-        state = onward.where(real[:, None], state)
+        # (B, K, 1) + (K, K), summed over the tag before
+        longer = torch.logsumexp(state[..., None] + transitions, 1) + scores
+        state = longer.where(real[:, None], state)
     return torch.logsumexp(state + end, -1)
 
 
+def log_partition(emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """As `plain_log_partition`, but faster if the transitions are scalable."""
+    sums = _LogPartition.apply if are_scalable(transitions, start, end) else plain_log_partition
+    return sums(emissions, mask, transitions, start, end)
+
+
+def are_scalable(transitions: Tensor, start: Tensor, end: Tensor) -> bool:
+    """True if sums of exp over these transitions lose nothing that counts when scaled by their largest term.
+
+    That holds for finite transitions that spread over less than MAX_TRANSITION_SPREAD.  float64 underflows
+    below e^-700 of the largest term, and no term that counts is that small, however peaked the emissions are.
+    (`viterbi.is_scalable` must also bound the emissions, since its chains have impossible steps.)
+    """
+    values = torch.cat([transitions.detach().flatten(), start.detach(), end.detach()])
+    return bool(values.max() - values.min() < MAX_TRANSITION_SPREAD)  # False for infinities and NaN
+
+
 class _LogPartition(torch.autograd.Function):
+    """The forward pass computes log Z and its gradient, the backward pass only scales that gradient."""
+
     @staticmethod
     def forward(ctx, emissions, mask, transitions, start, end):
         scores, inner = emissions.double(), transitions.double()
         rows, last = torch.arange(len(mask), device=mask.device), mask.sum(1) - 1
-        # The backward sums are forward sums of the mirrored sentence: one loop does both.
-        mirror = (last[:, None] - torch.arange(mask.shape[1], device=mask.device)).clamp_min(0)
-        mirror = mirror[..., None].expand_as(scores)
+        # The backward sums are the forward sums of the mirrored sentence, so one loop computes both.
+        mirror = (last[:, None] - torch.arange(mask.shape[1], device=mask.device)).clamp_min(0)  # (B, T)
+        mirror = mirror[..., None].expand_as(scores)  # (B, T, K)
         steps = torch.stack([scores, scores.gather(1, mirror)]).permute(2, 0, 1, 3)  # (T, 2, B, K)
-        edges = torch.stack([start, end]).double()[:, None]
-        sums = _sums(steps, edges, torch.stack([inner, inner.T])).permute(1, 2, 0, 3)  # (2, B, T, K)
-        alpha, beta = sums[0], sums[1].gather(1, mirror)  # both hold the emission of their token
+        edges = torch.stack([start, end]).double()[:, None]  # (2, 1, K)
+        sums = _forward_sums(steps, edges, torch.stack([inner, inner.T])).permute(1, 2, 0, 3)  # (2, B, T, K)
+        alpha, beta = sums[0], sums[1].gather(1, mirror)  # (B, T, K), both with their own emission
         log_z = torch.logsumexp(alpha[rows, last] + edges[1], dim=-1)
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(*_marginals(alpha, beta, scores, mask, inner, log_z), last)
@@ -70,12 +76,12 @@ class _LogPartition(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad):
-        of_tags, of_steps, last = ctx.saved_tensors
-        of_tags = grad[:, None, None] * of_tags
+        tag_marginals, step_counts, last = ctx.saved_tensors
+        of_tags = grad[:, None, None] * tag_marginals
         rows = torch.arange(len(last), device=last.device)
         grads = (
             of_tags,
-            (grad[:, None, None] * of_steps).sum(0),
+            (grad[:, None, None] * step_counts).sum(0),
             of_tags[:, 0].sum(0),
             of_tags[rows, last].sum(0),
         )
@@ -83,8 +89,8 @@ class _LogPartition(torch.autograd.Function):
         return emissions, None, transitions, start, end
 
 
-def _sums(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
-    """(T, D, B, K): log of the sums over all paths that end in each tag, in each of D directions.
+def _forward_sums(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
+    """(T, D, B, K) float64: log of the sum over all taggings of the tokens so far that end in tag k.
 
     steps (T, D, B, K), edges (D, 1, K), inner (D, K, K), all float64.
     """
@@ -92,9 +98,9 @@ def _sums(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
     return (scan if scannable else stepwise)(steps, edges, inner)
 
 
-@np.errstate(all="ignore")  # what is not a number goes on as such, as in torch
+@np.errstate(all="ignore")  # NaN and infinities propagate without a warning, as in torch
 def stepwise(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
-    """`_sums` one token after the other, in numpy, whose calls cost least where so little is in each."""
+    """`_forward_sums` token by token, in numpy, because its calls cost least on such small arrays."""
     scores, factors = steps.numpy(force=True), inner.exp().numpy(force=True)
     states = np.empty(scores.shape)
     np.add(scores[0], edges.numpy(force=True), out=states[0])
@@ -108,11 +114,12 @@ def stepwise(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
 
 
 def scan(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
-    """`_sums` in log2(T) rounds of products of K x K matrices, for a device that does them side by side.
+    """`_forward_sums` in log2(T) rounds of K x K matrix products, for a device that runs them in parallel.
 
-    After a round every token knows the sums over the last 1, 2, 4, ... steps to it (Hillis and Steele, 1986,
-    "Data parallel algorithms"; Rush, 2020, "Torch-Struct", for chains).  A row is scaled by its largest sum,
-    a column too: what then underflows is e^-400 of what stays, as transitions that fit are so near.
+    After the rounds every token has the sums over the last 1, 2, 4, ... steps before it (Hillis and Steele,
+    1986, "Data parallel algorithms"; Rush, 2020, "Torch-Struct", for chains).  Rows and columns are scaled by
+    their largest sum.  Scalable transitions spread over less than 300 nats, so what underflows is less than
+    e^-400 of what remains.
     """
     sums = inner[:, None] + steps[1:, ..., None, :]  # (T-1, D, B, K, K): from tag i before to tag j
     reach = 1
@@ -127,11 +134,12 @@ def scan(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
 
 
 def _marginals(alpha, beta, scores, mask, inner, log_z) -> tuple[Tensor, Tensor]:
-    """Probability of every tag at every token (B, T, K); how often each step is expected (B, K, K)."""
-    of_tags = (alpha + beta - scores - log_z[:, None, None]).exp().where(mask[..., None], 0.0)
+    """The probability of each tag at each token (B, T, K); the expected count of each step (B, K, K)."""
+    tag_marginals = (alpha + beta - scores - log_z[:, None, None]).exp().where(mask[..., None], 0.0)
     before, after = alpha[:, :-1], beta[:, 1:]
     top_before, top_after = before.amax(-1, keepdim=True), after.amax(-1, keepdim=True)
+    # (B, T-1, 1)
     weight = (top_before + top_after - log_z[:, None, None]).where(mask[:, 1:, None], -torch.inf)
-    # exp(a + t + b) summed over the tokens, as a product of matrices
-    of_steps = ((before - top_before).exp() * weight.exp()).mT @ (after - top_after).exp() * inner.exp()
-    return of_tags, of_steps
+    # exp(before + transition + after) summed over the tokens: (B, K, T-1) @ (B, T-1, K)
+    step_counts = ((before - top_before).exp() * weight.exp()).mT @ (after - top_after).exp() * inner.exp()
+    return tag_marginals, step_counts

@@ -1,7 +1,7 @@
 """Linear chains in numpy, float64: the best legal path, and the probability of a span.
 
-A softmax head is a chain whose legal transitions are free; a CRF head adds its learned transitions.
-Both decode here.  `transitions` is (K+1, K+1): [i, j] is the score of tag j after tag i, row K begins a
+Softmax and CRF heads both decode here.  A softmax head scores every legal transition 0, a CRF head has
+learned scores.  `transitions` is (K+1, K+1): [i, j] is the score of tag j after tag i, row K starts a
 sentence, column K ends it, and an illegal step is -inf.
 
 Sources: Viterbi (1967) for the path; Rabiner, "A tutorial on hidden Markov models" (1989) for the
@@ -16,18 +16,18 @@ import numpy as np
 
 from ner.tags import ScoredSpan, Span, TagSet
 
-MAX_SPREAD = 150.0  # nats; see `fits`
+MAX_CHAIN_SPREAD = 150.0  # nats; see `is_scalable`
 Step = Callable[[np.ndarray], np.ndarray]
 
 
 def legal_transitions(tag_set: TagSet, transitions: np.ndarray | None = None) -> np.ndarray:
-    """(K+1, K+1) float64: the scores given, or 0, where a step is legal, and -inf elsewhere."""
+    """(K+1, K+1) float64: the given scores (None: 0) of legal steps, -inf for illegal steps."""
     scores = 0.0 if transitions is None else transitions.astype(np.float64)
     return np.where(tag_set.legal, scores, -np.inf)
 
 
 def logsumexp(x: np.ndarray, axis: int) -> np.ndarray:
-    """log of the sum of exp along an axis; -inf where all terms are."""
+    """log of the sum of exp along an axis; -inf if all terms are -inf."""
     top = x.max(axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
@@ -37,20 +37,22 @@ def logsumexp(x: np.ndarray, axis: int) -> np.ndarray:
 def viterbi(emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray) -> list[np.ndarray]:
     """The best path of each sentence under the transitions.
 
-    emissions (B, T, K) float64, padding holds anything finite; lengths (B,) at least 1.
-    Returns B arrays (length,) of tag numbers.
+    emissions (B, T, K) float64, any finite value at padding; lengths (B,) int64, at least 1.
+    Returns B arrays (length,) of tag numbers, int64.
     """
     inner, begin, end = transitions[:-1, :-1], transitions[-1, :-1], transitions[:-1, -1]
-    scores = np.ascontiguousarray(emissions.transpose(1, 2, 0))  # sentences last: numpy's loops are long
+    # (T, K, B): sentences last, because numpy is fast along a long last axis
+    scores = np.ascontiguousarray(emissions.transpose(1, 2, 0))
     n_steps, n_tags, n_sentences = scores.shape
-    best = np.empty_like(scores)
+    best = np.empty_like(scores)  # (T, K, B): score of the best path that ends in tag k at token t
     best[0] = begin[:, None] + scores[0]
     paths, table = np.empty((n_tags, n_tags, n_sentences)), inner[..., None]
     for t in range(1, n_steps):
-        np.add(best[t - 1][:, None], table, out=paths)
+        np.add(best[t - 1][:, None], table, out=paths)  # (K before, K, B)
         np.add(paths.max(axis=0), scores[t], out=best[t])
     last = lengths - 1
-    final = (best[last, :, np.arange(n_sentences)] + end).argmax(axis=1)
+    # follow the path back from its last tag; at padding it stays there
+    final = (best[last, :, np.arange(n_sentences)] + end).argmax(axis=1)  # (B,)
     path = np.empty((n_steps, n_sentences), dtype=np.int64)
     path[-1] = final
     for t in range(n_steps - 2, -1, -1):
@@ -59,24 +61,25 @@ def viterbi(emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray)
     return [path[:length, row] for row, length in enumerate(lengths)]
 
 
-def fits(emissions: np.ndarray, transitions: np.ndarray) -> bool:
-    """Whether sums of exp that are scaled by their largest term lose nothing on these chains.
+def is_scalable(emissions: np.ndarray, transitions: np.ndarray) -> bool:
+    """True if sums of exp over these chains lose nothing that counts when scaled by their largest term.
 
-    What float64 loses is e^-700 of the largest.  A tag can be reached from any other in three legal steps, so
-    no tag that matters lies further below the best than four times what one step may cost.
+    float64 underflows below e^-700 of the largest term.  Any tag is at most three legal steps from any other,
+    so a tag that matters is at most four times the spread of one step below the best.  A spread below 150
+    stays above the limit.
     """
     legal = transitions[np.isfinite(transitions)]
     spread = (emissions.max(axis=-1) - emissions.min(axis=-1)).max() + legal.max() - legal.min()
-    return bool(spread < MAX_SPREAD)
+    return bool(spread < MAX_CHAIN_SPREAD)
 
 
-def through(scores: np.ndarray, *, exact: bool) -> Step:
-    """A step (N, K) -> (N, K): log of the sum over i of exp(state_i + scores_ij).
+def make_step(scores: np.ndarray, *, exact: bool) -> Step:
+    """Returns the function (N, K) -> (N, K): log of the sum over i of exp(state_i + scores_ij).
 
-    A product of matrices, for chains that `fits`; `exact` keeps to logarithms, for any.
+    scores (K, K).  `exact`: True sums logarithms, for any chain; False multiplies matrices, if scalable.
     """
     if exact:
-        return lambda state: logsumexp(state[..., None] + scores, axis=1)
+        return lambda state: logsumexp(state[..., None] + scores, axis=1)  # (N, K, 1) + (K, K)
     factors = np.exp(scores)
 
     def step(state: np.ndarray) -> np.ndarray:
@@ -88,8 +91,8 @@ def through(scores: np.ndarray, *, exact: bool) -> Step:
 
 @np.errstate(divide="ignore")
 def forward_sums(emissions: np.ndarray, transitions: np.ndarray, *, exact: bool) -> np.ndarray:
-    """(B, T, K): log of the sum over all paths that end in tag k at token t, its emission included."""
-    step = through(transitions[:-1, :-1], exact=exact)
+    """(B, T, K) float64: log of the sum over all paths up to tag k at token t, including its emission."""
+    step = make_step(transitions[:-1, :-1], exact=exact)
     alpha = np.empty_like(emissions)
     alpha[:, 0] = transitions[-1, :-1] + emissions[:, 0]
     for t in range(1, emissions.shape[1]):
@@ -101,16 +104,16 @@ def forward_sums(emissions: np.ndarray, transitions: np.ndarray, *, exact: bool)
 def backward_sums(
     emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray, *, exact: bool
 ) -> np.ndarray:
-    """(B, T, K): log of the sum over all paths from tag k at token t on, its emission excluded.
+    """(B, T, K) float64: log of the sum over all paths from tag k at token t on, without its emission.
 
-    Padding holds nothing that may be read.
+    The values at padding have no meaning.
     """
-    step, end = through(transitions[:-1, :-1].T, exact=exact), transitions[:-1, -1]
+    step, end = make_step(transitions[:-1, :-1].T, exact=exact), transitions[:-1, -1]
     beta = np.empty_like(emissions)
     beta[:, -1] = end
     for t in range(emissions.shape[1] - 2, -1, -1):
-        onward = step(emissions[:, t + 1] + beta[:, t + 1])
-        beta[:, t] = np.where((t + 1 < lengths)[:, None], onward, end)
+        following = step(emissions[:, t + 1] + beta[:, t + 1])  # (B, K)
+        beta[:, t] = np.where((t + 1 < lengths)[:, None], following, end)
     return beta
 
 
@@ -125,51 +128,54 @@ def span_log_probabilities(
     *,
     exact: bool | None = None,
 ) -> np.ndarray:
-    """(S,): log P of the legal paths that hold exactly this span, under any scheme.
+    """(S,) float64: log of the probability of each span, the sum over all legal paths with exactly this span.
 
-    rows (S,): the sentence of each span.  emissions (B, T, K) float64, padding holds anything finite.
-    A path holds the span if a tag of its label starts at `start` (continues nothing), every step inside
-    continues, and the step out of it does not.
+    rows (S,) int64: the sentence of each span.  emissions (B, T, K) float64, any finite value at padding.
+    A path has the span if a tag of its label begins at `start` and continues nothing, every step inside
+    continues it, and the step after it does not.  That holds under any scheme.
+    `exact`: as in `make_step`; None: whatever `is_scalable` allows.
     """
-    exact = not fits(emissions, transitions) if exact is None else exact
-    alpha = forward_sums(emissions, transitions, exact=exact)
-    beta = backward_sums(emissions, lengths, transitions, exact=exact)
-    log_z = logsumexp(alpha[np.arange(len(lengths)), lengths - 1] + transitions[:-1, -1], axis=1)
+    exact = not is_scalable(emissions, transitions) if exact is None else exact
+    alpha = forward_sums(emissions, transitions, exact=exact)  # (B, T, K)
+    beta = backward_sums(emissions, lengths, transitions, exact=exact)  # (B, T, K)
+    log_z = logsumexp(alpha[np.arange(len(lengths)), lengths - 1] + transitions[:-1, -1], axis=1)  # (B,)
 
     start, end = (np.array([getattr(span, name) for span in spans]) for name in ("start", "end"))
     labels = np.array([tag_set.labels.index(span.label) for span in spans])
-    stop = np.where(tag_set.continues, -np.inf, transitions)  # an entity may begin or be over
-    leave = through(stop[:-1, :-1], exact=exact)
-    go_on = through(np.where(tag_set.continues, transitions, -np.inf)[:-1, :-1], exact=exact)
+    # (K+1, K+1): the steps at both edges of an entity, and the steps inside it
+    edge = np.where(tag_set.continues, -np.inf, transitions)
+    inside = np.where(tag_set.continues, transitions, -np.inf)
+    cross_edge = make_step(edge[:-1, :-1], exact=exact)
+    step_inside = make_step(inside[:-1, :-1], exact=exact)
 
-    came = np.where((start == 0)[:, None], stop[-1, :-1], leave(alpha[rows, start - 1]))
-    of_label = tag_set.label_ids == labels[:, None]
-    state = np.where(of_label, came + emissions[rows, start], -np.inf)
+    entered = np.where((start == 0)[:, None], edge[-1, :-1], cross_edge(alpha[rows, start - 1]))  # (S, K)
+    has_label = tag_set.label_ids == labels[:, None]  # (S, K)
+    state = np.where(has_label, entered + emissions[rows, start], -np.inf)  # (S, K): paths inside the span
     for t in range(1, (end - start).max()):
-        inside = np.flatnonzero(start + t < end)
-        state[inside] = go_on(state[inside]) + emissions[rows[inside], start[inside] + t]
+        longer = np.flatnonzero(start + t < end)  # spans with a token at start + t
+        state[longer] = step_inside(state[longer]) + emissions[rows[longer], start[longer] + t]
     after = np.minimum(end, lengths[rows] - 1)
-    onward = leave(state) + emissions[rows, after] + beta[rows, after]
-    score = np.where((end == lengths[rows])[:, None], state + stop[:-1, -1], onward)
+    left = cross_edge(state) + emissions[rows, after] + beta[rows, after]  # (S, K)
+    score = np.where((end == lengths[rows])[:, None], state + edge[:-1, -1], left)
     return logsumexp(score, axis=1) - log_z[rows]
 
 
 def decode(
     emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray, tag_set: TagSet
 ) -> list[list[ScoredSpan]]:
-    """The spans of the best legal path of each sentence, each with its probability.
+    """Returns the spans of each sentence's best legal path, each with its probability.
 
-    emissions (B, T, K) any float, padding holds anything; lengths (B,) at least 1.
+    emissions (B, T, K) any float, any value at padding; lengths (B,) int64, at least 1.
     """
     real = np.arange(emissions.shape[1]) < lengths[:, None]
     emissions = np.where(real[..., None], emissions, 0.0).astype(np.float64)
     paths = viterbi(emissions, lengths, transitions)
     found = [tag_set.spans(path.tolist()) for path in paths]
-    owners = [row for row, spans in enumerate(found) for _ in spans]
-    if not owners:
+    sentence_of_span = [row for row, spans in enumerate(found) for _ in spans]
+    if not sentence_of_span:
         return [[] for _ in found]
-    kept, rows = np.unique(owners, return_inverse=True)  # sentences with spans
+    kept, rows = np.unique(sentence_of_span, return_inverse=True)  # sentences with spans
     flat = [span for spans in found for span in spans]
     log_p = span_log_probabilities(flat, rows, emissions[kept], lengths[kept], transitions, tag_set)
-    chances = iter(np.exp(np.minimum(log_p, 0.0)).tolist())
-    return [[ScoredSpan(*span, next(chances)) for span in spans] for spans in found]
+    probabilities = iter(np.exp(np.minimum(log_p, 0.0)).tolist())
+    return [[ScoredSpan(*span, next(probabilities)) for span in spans] for spans in found]

@@ -1,19 +1,18 @@
-"""The encoder through torch.compile, where the same model tags much text."""
+"""Compiles the encoder with torch.compile, which pays off if one model tags much text."""
 
 import torch
 
-from ner.encoders.bert import Bert
 from ner.errors import DataError
 from ner.model.tagger import Tagger
 
 
 def compile_encoder(tagger: Tagger) -> None:
-    """Compiles the encoder at its first batch, for any shape of batch, in evaluation.
+    """Makes torch compile the encoder at its first batch, for batches of any shape, in evaluation.
 
-    On a CPU the weights become constants of the compiled program; they must not change any more.
-    DataError: the encoder is not BERT or a relative, or there is no compiler.
+    On a CPU the weights become constants of the compiled program, so they must not change afterwards.
+    DataError if the encoder is not BERT or a relative, or if there is no compiler.
     """
-    if not isinstance(tagger.encoder, Bert):
+    if not tagger.encoder.can_compile:
         raise DataError("--compile: expected BERT or a relative of it, got another encoder")
     if tagger.device.type == "cpu":
         check_compiler()
@@ -22,14 +21,17 @@ def compile_encoder(tagger: Tagger) -> None:
 
 
 def freeze_weights() -> None:
-    """In all that is compiled from now on; `options` of torch.compile do not reach what lays weights out."""
-    import torch._inductor.config  # a second, which programs that compile nothing need not spend
+    """Makes weights constants in everything that is compiled from now on.
+
+    A global switch, because the `options` of torch.compile do not reach the part that lays out weights.
+    """
+    import torch._inductor.config  # here, because it takes a second
 
     torch._inductor.config.freezing = True
 
 
 def check_compiler() -> None:
-    """DataError where torch finds no C++ compiler."""
+    """DataError if torch finds no C++ compiler."""
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 

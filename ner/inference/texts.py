@@ -1,10 +1,12 @@
-"""Raw texts in, entities out."""
+"""Raw texts in, JSON objects with answers out."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 
+from ner.annotations import ANNOTATIONS
+from ner.annotations.base import Offsets
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
@@ -24,65 +26,60 @@ def tag_texts(
     batch_tokens: int,
     chunk_texts: int = CHUNK_TEXTS,
 ) -> Iterator[dict]:
-    """Tags raw texts; yields one object a text, in order, an empty text too.
+    """Tags raw texts; yields one object a text, in order, also for an empty text.
 
-    `{"text", "entities": [{"start", "end", "label", "text", "score"}]}`, offsets in code points,
-    `text[start:end]` the entity.  Texts are read in chunks of at most `chunk_texts`, sorted by length
-    inside, and a chunk is answered before the next is read.
+    `{"text": ...}` and the keys of each annotation, such as `"entities": [{"start", "end", "label", "text",
+    "score"}]` with offsets in code points.  Texts are read in chunks of at most `chunk_texts` and sorted by
+    length inside a chunk.  A chunk is answered before the next one is read.
     """
     for chunk in chunks(texts, chunk_texts):
-        cut = [split_words(text, model.unit) for text in chunk]
-        yield from tag_tokens(model, chunk, cut, device=device, batch_tokens=batch_tokens)
+        offsets = [split_words(text, model.unit) for text in chunk]
+        yield from tag_tokens(model, chunk, offsets, device=device, batch_tokens=batch_tokens)
 
 
 def tag_tokens(
-    model: Model,
-    texts: Sequence[str],
-    cut: Sequence[Sequence[tuple[int, int]]],
-    *,
-    device: torch.device,
-    batch_tokens: int,
+    model: Model, texts: Sequence[str], offsets: Sequence[Offsets], *, device: torch.device, batch_tokens: int
 ) -> Iterator[dict]:
-    """As `tag_texts`, for texts that are already cut into tokens, start and end of each."""
-    rows = [row for row, tokens in enumerate(cut) if tokens]
-    sentences = [Sentence(tuple(texts[row][start:end] for start, end in cut[row]), None) for row in rows]
-    found: dict[int, list] = {}
-    if sentences:
-        examples = encode(sentences, model.tokenizer)
-        loader = Batches(examples, windows=model.windows, batch_tokens=batch_tokens)
-        spans, _ = predict(model.tagger, loader, device=device)
-        found = dict(zip(rows, spans, strict=True))
-    for row, (text, tokens) in enumerate(zip(texts, cut, strict=True)):
-        entities = []
-        for span in found.get(row, ()):
-            start, end = tokens[span.start][0], tokens[span.end - 1][1]
-            entity = {"start": start, "end": end, "label": span.label, "text": text[start:end]}
-            entities.append(entity | {"score": float(f"{span.score:.6g}")})
-        yield {"text": text, "entities": entities}
+    """As `tag_texts`, for texts whose tokens are known: start and end of each."""
+    batches, rows = unannotated_batches(model, texts, offsets, batch_tokens=batch_tokens)
+    answers, _ = predict(model.tagger, batches, device=device) if rows else ([], None)
+    found = dict(zip(rows, answers, strict=True))
+    for row, (text, tokens) in enumerate(zip(texts, offsets, strict=True)):
+        values: dict = {"text": text}
+        for name in model.tagger.head.annotations:
+            value = found[row][name] if row in found else ()
+            values |= ANNOTATIONS[name].to_json(text, tokens, value)
+        yield values
 
 
 def tag_sentences(
-    model: Model,
-    sentences: Sequence[Sentence],
-    *,
-    device: torch.device,
-    batch_tokens: int,
+    model: Model, sentences: Sequence[Sentence], *, device: torch.device, batch_tokens: int
 ) -> Iterator[dict]:
-    """As `tag_texts`, for sentences of a built split: tokens end to end (unit char) or a space between."""
+    """As `tag_texts`, for sentences of a built split: tokens joined without (unit char) or with a space."""
     gap = 0 if model.unit == "char" else 1
     for first in range(0, len(sentences), CHUNK_TEXTS):
         chunk = sentences[first : first + CHUNK_TEXTS]
-        cut = []
+        offsets = []
         for sentence in chunk:
             lengths = np.fromiter(map(len, sentence.tokens), np.int64, len(sentence.tokens))
             ends = np.cumsum(lengths + gap) - gap
-            cut.append(list(zip((ends - lengths).tolist(), ends.tolist(), strict=True)))
+            offsets.append(list(zip((ends - lengths).tolist(), ends.tolist(), strict=True)))
         texts = [(" " * gap).join(sentence.tokens) for sentence in chunk]
-        yield from tag_tokens(model, texts, cut, device=device, batch_tokens=batch_tokens)
+        yield from tag_tokens(model, texts, offsets, device=device, batch_tokens=batch_tokens)
+
+
+def unannotated_batches(
+    model: Model, texts: Sequence[str], offsets: Sequence[Offsets], *, batch_tokens: int
+) -> tuple[Batches, list[int]]:
+    """Batches of the texts that have tokens, and the numbers of these texts."""
+    rows = [row for row, tokens in enumerate(offsets) if tokens]
+    sentences = [Sentence(tuple(texts[row][start:end] for start, end in offsets[row])) for row in rows]
+    examples = encode(sentences, model.tokenizer)
+    return Batches(examples, windows=model.windows, batch_tokens=batch_tokens), rows
 
 
 def chunks(texts: Iterable[str], chunk_texts: int) -> Iterator[list[str]]:
-    """The texts, `chunk_texts` or CHUNK_CHARACTERS at a time."""
+    """Groups of at most `chunk_texts` texts; a group ends early at CHUNK_CHARACTERS characters."""
     chunk: list[str] = []
     n_characters = 0
     for text in texts:

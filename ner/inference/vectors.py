@@ -1,43 +1,46 @@
-"""Vectors of texts and of their tokens, out of a pretrained or a fine-tuned model.
+"""Vectors of texts and of their tokens, from a pretrained or a fine-tuned model.
 
-`mean` and `max` are over the tokens of a text, `cls` is the state of [CLS] in its first window (Reimers and
-Gurevych 2019 compare the three), `tokens` keeps one vector a token: that of its first piece.
+`mean` and `max` pool over the tokens of a text, `cls` is the state of [CLS] in its first window (Reimers and
+Gurevych 2019 compare the three).  `tokens` keeps one vector a token: the state of its first piece.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ner.data.batch import Batch
 from ner.data.batches import Batches
-from ner.data.examples import encode
-from ner.data.sentence import Sentence
-from ner.data.windows import Windows
 from ner.data.words import split_words
 from ner.errors import DataError
-from ner.files import open_binary, whole_file
-from ner.inference.texts import CHUNK_TEXTS, chunks
-from ner.model.directory import Model, open_encoder, unit_and_window
+from ner.files import whole_file
+from ner.heads.base import Hidden
+from ner.inference.texts import CHUNK_TEXTS, chunks, unannotated_batches
+from ner.model.directory import ModelDirectory
 from ner.model.features import build_features
+from ner.model.model import Model
 from ner.model.tagger import Tagger
 from ner.npy import GrowingArray
 from ner.runtime.devices import autocast
 
-POOLINGS = {
-    "mean": lambda hidden, mask: (hidden * mask[..., None]).sum(1) / mask.sum(1, keepdim=True),
-    "max": lambda hidden, mask: hidden.masked_fill(~mask[..., None], -torch.inf).amax(1),
-    "cls": lambda hidden, mask: hidden[:, 0],
-    "tokens": None,
+# hidden state and mask (B, T) -> (B, W), or (B, T, W) for one vector a token
+POOLINGS: dict[str, Callable[[Hidden, Tensor], Tensor]] = {
+    "mean": lambda hidden, mask: (hidden.tokens * mask[..., None]).sum(1) / mask.sum(1, keepdim=True),
+    "max": lambda hidden, mask: hidden.tokens.masked_fill(~mask[..., None], -torch.inf).amax(1),
+    "cls": lambda hidden, mask: hidden.cls[:, 0],
+    "tokens": lambda hidden, mask: hidden.tokens,
 }
 
 
 @dataclass(frozen=True)
 class TextVectors:
-    """A text, the (start, end) of its tokens in code points, and (W,) or, of its tokens, (T, W) float32."""
+    """A text and its vectors.
+
+    tokens   start and end of each token in code points
+    vectors  (W,) float32, or (T, W) with one vector a token
+    """
 
     text: str
     tokens: list[tuple[int, int]]
@@ -45,22 +48,21 @@ class TextVectors:
 
 
 def open_for_vectors(model_dir: str | Path, *, layers: str | int = "last", **options) -> Model:
-    """A tagger without a head from any model directory; `layers` as in params.json, but for `mix`.
+    """A tagger without a head from any model directory; `layers` as in params.json, except `mix`.
 
-    `options` are `unit` and `max_len`, as for `load`.  DataError as there, or for too few layers.
+    `options` are `unit` and `max_len`, as for `load`.  DataError as there, or if the encoder has too few
+    layers.
     """
-    encoder, tokenizer, report = open_encoder(model_dir)
-    unit, max_len = unit_and_window(model_dir, encoder, tokenizer, **options)
+    directory = ModelDirectory(model_dir)
+    encoder, tokenizer = directory.encoder, directory.tokenizer
+    unit, max_len = directory.unit_and_window(**options)
     if layers == "mix":
         raise DataError(
             "layers: got 'mix', which is learned in training, expected last, concat4, max4 or a number"
         )
-    try:
-        features = build_features(encoder, layers, "none")
-    except ValueError as error:
-        raise DataError(f"{model_dir}: {error}") from None
+    features = build_features(encoder, layers, "none", where=str(model_dir))
     tagger = Tagger(encoder, nn.Module(), features).eval()
-    return Model(tagger, tokenizer, unit, max_len, tuple(report))
+    return Model(tagger, tokenizer, unit, max_len, tuple(directory.log_lines(directory.report)))
 
 
 def vectors_of(
@@ -73,65 +75,48 @@ def vectors_of(
     chunk_texts: int = CHUNK_TEXTS,
 ) -> Iterator[TextVectors]:
     """One object a text, in order; a text without tokens has a vector of zeros, or no token vectors."""
+    width = model.tagger.width
+    nothing = np.zeros((0, width) if pooling == "tokens" else width, np.float32)
     for chunk in chunks(texts, chunk_texts):
-        cut = [split_words(text, model.unit) for text in chunk]
-        rows = [row for row, tokens in enumerate(cut) if tokens]
-        sentences = [Sentence(tuple(chunk[row][t.start : t.end] for t in cut[row]), None) for row in rows]
-        found = {}
-        if sentences:
-            loader = Batches(
-                encode(sentences, model.tokenizer), windows=Windows(model.max_len), batch_tokens=batch_tokens
-            )
-            found = {rows[i]: vectors for i, vectors in _encoded(model.tagger, loader, pooling, device)}
-        width = width_of(model.tagger)
-        nothing = np.zeros((0, width) if pooling == "tokens" else width, np.float32)
-        for row, (text, tokens) in enumerate(zip(chunk, cut, strict=True)):
+        offsets = [split_words(text, model.unit) for text in chunk]
+        batches, rows = unannotated_batches(model, chunk, offsets, batch_tokens=batch_tokens)
+        found = {rows[i]: vectors for i, vectors in _encode(model.tagger, batches, pooling, device)}
+        for row, (text, tokens) in enumerate(zip(chunk, offsets, strict=True)):
             yield TextVectors(text, [(t.start, t.end) for t in tokens], found.get(row, nothing))
 
 
 @torch.inference_mode()
-def _encoded(
-    tagger: Tagger, loader: Batches, pooling: str, device: torch.device
+def _encode(
+    tagger: Tagger, batches: Batches, pooling: str, device: torch.device
 ) -> Iterator[tuple[int, np.ndarray]]:
-    for indices, batch in loader.batches():
+    for indices, batch in batches.batches():
         moved = batch.to(device)
-        if pooling == "cls":
-            moved = _first_piece(moved)
         with autocast(device.type, tagger.precision):
-            hidden = tagger.encode(moved).float()
-        pool = POOLINGS[pooling]
-        pooled = (hidden if pool is None else pool(hidden, moved.mask)).cpu().numpy()
+            hidden = tagger.encode(moved)
+        hidden = hidden._replace(tokens=hidden.tokens.float(), cls=hidden.cls.float())
+        pooled = POOLINGS[pooling](hidden, moved.mask).cpu().numpy()
+        n_tokens = batch.mask.sum(dim=1).tolist()
         for row, i in enumerate(indices):
-            yield int(i), pooled[row, : int(batch.mask[row].sum())] if pool is None else pooled[row]
-
-
-def _first_piece(batch: Batch) -> Batch:
-    """The batch as if each sentence had one token, and [CLS] of its first window spoke for it."""
-    place = torch.zeros_like(batch.token_piece[:, :1])
-    return batch._replace(token_piece=place, mask=place == 0)
-
-
-def width_of(tagger: Tagger) -> int:
-    return tagger.features.width if tagger.features else tagger.encoder.width
+            yield int(i), pooled[row, : n_tokens[row]] if pooled.ndim == 3 else pooled[row]
 
 
 def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: bool) -> int:
-    """Writes a float32 array (texts, W), or (tokens, W) and beside it `<name>.lengths.npy`, (texts,) int64.
+    """Writes a float32 array (texts, W); with `tokens` (tokens, W), and `<name>.lengths.npy` (texts,) int64.
 
-    Row by row: the number of texts need not be known, nor all of them fit into memory.  Returns it.
+    The array is written row by row, so texts need not fit into memory.  Returns the number of texts.
     """
     lengths: list[int] = []
-    with whole_file(path, open_binary) as file, GrowingArray(file, np.float32, (width,)) as array:
+    with whole_file(path, binary=True) as file, GrowingArray(file, np.float32, (width,)) as array:
         for item in found:
             rows = item.vectors.reshape(-1, width)
             array.append(rows)
             lengths.append(len(rows))
-    beside = path.with_suffix(".lengths.npy")
+    lengths_path = path.with_suffix(".lengths.npy")
     if tokens:
-        with whole_file(beside, open_binary) as file:
+        with whole_file(lengths_path, binary=True) as file:
             np.save(file, np.array(lengths, np.int64))
     else:
-        beside.unlink(missing_ok=True)  # of another array
+        lengths_path.unlink(missing_ok=True)  # written with another array
     return len(lengths)
 
 

@@ -1,1 +1,1 @@
-"""Layers that several encoders and heads share."""
+"""Layers that several encoders and heads share: attention, dropout, BiLSTM."""

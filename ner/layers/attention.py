@@ -1,4 +1,4 @@
-"""Scaled dot-product attention over one row of pieces: the one place that chooses how.
+"""Scaled dot-product attention over rows of pieces, and the choice between two ways to compute it.
 
 Vaswani et al. 2017, "Attention is all you need", section 3.2.1.
 Axes: R rows, N attention heads, P pieces, D width of one head.
@@ -12,26 +12,26 @@ from torch import Tensor
 
 from ner.layers.dropout import dropout
 
-# On a CPU the fused kernel only pays where memory for the P x P table is short: a training step with the
-# plain one (bf16, no dropout, 4 x 320) was 1.35 times faster at 256 pieces and 1.4 times at 512.
+# On a CPU the fused kernel pays off only if memory for the P x P table is short: with the plain version a
+# training step (bf16, no dropout, 4 layers of width 320) was 1.35 times faster at 256 pieces, 1.4 at 512.
 FUSED_FROM_PIECES = 1024
 
 
 def key_bias(piece_mask: Tensor, *, dtype: torch.dtype) -> Tensor:
-    """What is added to the score of every key: 0 where real, hugely negative at padding.
+    """The number to add to the score of every key: 0 if it is real, hugely negative at padding.
 
     piece_mask  (R, P)        bool   True = real
     returns     (R, 1, 1, P)  dtype  finite everywhere
     """
-    # Infinity would make a row without any real piece NaN. Half the smallest number leaves room
-    # for the score it is added to, which in float16 would otherwise overflow to that infinity.
+    # With -infinity, a row without any real piece would become NaN. Half the lowest number leaves room
+    # for the score that it is added to; in float16 the sum would otherwise overflow to -infinity.
     lowest = torch.finfo(dtype).min / 2
     bias = torch.zeros(piece_mask.shape, dtype=dtype, device=piece_mask.device)
     return bias.masked_fill(~piece_mask, lowest)[:, None, None, :]
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p: float) -> Tensor:
-    """Mixes the values of a row by how well its keys fit each query.
+    """For each query, the mean of the row's values, weighted by how well their keys match the query.
 
     query, key, value  (R, N, P, D)  float  anything at padding
     bias               (R, 1, 1, P)  float  from `key_bias`, of the query's dtype
@@ -43,23 +43,24 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p
 
 
 def prefers_fused(query: Tensor) -> bool:
+    """True if torch's kernel is the better choice for this device and length."""
     if query.device.type == "cuda":
         return True
-    # An exported graph serves every length, so it must not branch on the one it was traced with.
+    # An exported graph serves every length, so it must not branch on the length of the example.
     if torch.compiler.is_exporting():
         return False
     return query.shape[2] >= FUSED_FROM_PIECES
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p: float) -> Tensor:
-    """As `attention`, with the table of weights written out."""
-    # Scaling the query touches P x D numbers, scaling the scores P x P; in float16 it also keeps
-    # the products from overflowing.
-    scores = ((query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)).add_(bias)
+    """As `attention`, with the table of weights in memory."""
+    # Scaling the query touches P x D numbers, scaling the scores would touch P x P; in float16 it also
+    # keeps the products from overflowing.
+    scores = ((query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)).add_(bias)  # (R, N, P, P)
     weights = dropout(scores.softmax(dim=-1), dropout_p)
     return weights.to(value.dtype) @ value
 
 
 def fused_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p: float) -> Tensor:
-    """As `attention`, through torch's own kernel."""
+    """As `attention`, computed by torch's own kernel."""
     return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout_p)

@@ -1,37 +1,51 @@
-"""A bidirectional LSTM layer."""
+"""A bidirectional LSTM layer, and the order in which it reads rows backwards."""
 
 import contextlib
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class BiLstmLayer(nn.Module):
-    """One LSTM a direction.  The backward one reads each row reversed within its own length, so that
-    padding, behind the text in both directions, has no power."""
+    """One LSTM for each direction.
+
+    The backward LSTM reads each row reversed within its own length.  So padding comes after the text in both
+    directions and cannot influence it.
+    """
 
     def __init__(self, width_in: int, width_out: int):
         super().__init__()
         self.forwards = nn.LSTM(width_in, width_out // 2, batch_first=True)
         self.backwards = nn.LSTM(width_in, width_out // 2, batch_first=True)
 
-    def forward(self, x: torch.Tensor, reversal: torch.Tensor) -> torch.Tensor:
-        """x (R, P, I), reversal (R, P) int64 -> (R, P, H); padding holds anything."""
-        with _precision(x.device.type):
+    def forward(self, x: Tensor, backwards: Tensor) -> Tensor:
+        """x (R, P, I) float, backwards (R, P) int64 from `reversal` -> (R, P, H); meaningless at padding."""
+        with _lstm_precision(x.device.type):
             ahead, _ = self.forwards(x)
-            back, _ = self.backwards(_reorder(x, reversal))
-        return torch.cat([ahead, _reorder(back, reversal)], dim=2)
+            back, _ = self.backwards(_reorder(x, backwards))
+        return torch.cat([ahead, _reorder(back, backwards)], dim=2)
 
 
-def _precision(device_type: str):
-    """Autocast as it is, but for float16 on a CPU, which torch has no LSTM for: there float32."""
+def reversal(mask: Tensor) -> Tensor:
+    """Columns that reverse the real part of each row and leave padding in place; its own inverse.
+
+    mask     (R, P)  bool   True = real, contiguous from 0
+    returns  (R, P)  int64
+    """
+    places = torch.arange(mask.shape[1], device=mask.device)
+    return torch.where(mask, mask.sum(dim=1, keepdim=True) - 1 - places, places)
+
+
+def _lstm_precision(device_type: str) -> contextlib.AbstractContextManager:
+    """Float32 in place of float16 autocast on a CPU, where torch has no float16 LSTM; else no change."""
     half = torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type) == torch.float16
     if device_type == "cpu" and half:
         return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()
 
 
-def _reorder(x: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
+def _reorder(x: Tensor, order: Tensor) -> Tensor:
+    """x (R, P, I), order (R, P) -> (R, P, I): row r of the result holds x[r, order[r]]."""
     n_rows, n_pieces, width = x.shape
     flat = order + n_pieces * torch.arange(n_rows, device=x.device)[:, None]
     return x.reshape(-1, width).index_select(0, flat.view(-1)).view(n_rows, n_pieces, width)

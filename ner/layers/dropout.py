@@ -1,21 +1,21 @@
 """Dropout whose masks cost little on a CPU.
 
-Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".  torch draws a
-double for each number on most CPUs, which took 30% of a training step of a small BERT; 16 bits say as much
-here, and one draw of torch's own generator gives four of them.
+Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".  On most CPUs
+torch draws a double for each number, which took 30% of a training step of a small BERT.  16 bits are enough
+here, and one draw of torch's own generator gives four numbers of 16 bits.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_LEVELS = 1 << 16  # of a share: p is rounded to whole 65536ths
+_LEVELS = 1 << 16  # p is rounded to a multiple of 1 / 65536
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
     """Sets each number to 0 with probability p, 0 <= p < 1, and divides the others by 1 - p.
 
-    The masks come from torch's default generator, so that a seed or a restored state gives them again.
+    The masks come from torch's default generator, so that a seed or a restored state reproduces them.
     """
     if p == 0.0:
         return x

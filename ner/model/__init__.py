@@ -1,1 +1,1 @@
-"""The tagger and its directory."""
+"""The tagger, how it is built, and how a model directory is opened and saved."""

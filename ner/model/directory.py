@@ -1,85 +1,165 @@
-"""Model directories: open, load, save."""
+"""Opens model directories: a published encoder, a published token classifier, or what `save` wrote.
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
-from functools import partial
+`resolve_model_dir` finds the directory, `ModelDirectory` reads it, `load` makes a `Model` of it.
+"""
+
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
-from ner.config import from_mapping, to_json
+from ner.annotations.spans import SpanInventory
 from ner.data.sentence import UNITS
 from ner.data.tokenizer import WordPiece, load_tokenizer
-from ner.data.windows import LONG_TEXT, Windows
+from ner.data.windows import LONG_TEXT
 from ner.data.words import guess_unit_of_vocabulary
-from ner.encoders import ENCODERS
+from ner.encoders.base import Encoder
 from ner.encoders.published import (
-    PUBLISHED,
+    LoadReport,
     config_path,
-    encoder_config,
+    find_encoder,
     load_encoder,
-    own_tensors,
+    load_tensors,
     published_names,
     read_config,
 )
 from ner.errors import DataError
-from ner.heads import HEADS
 from ner.model.build import build_head
 from ner.model.features import build_features
 from ner.model.manifest import check_model, check_sizes
-from ner.model.published_tags import _tag_set
+from ner.model.model import Model
+from ner.model.published_tags import read_tag_set
+from ner.model.saving import upper_tensors
 from ner.model.tagger import Tagger
-from ner.tags import TagSet
-from ner.tensors import read_weights, save_weights
+from ner.tensors import read_weights
 
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
 PYTORCH_CRF = {"crf.transitions", "crf.start_transitions", "crf.end_transitions"}
-FEATURES = "features."  # what the names of its tensors begin with in a file
-# what a published config calls the dropout before the classifier, where not `classifier_dropout`
-DROPOUT_KEYS = {"albert": "classifier_dropout_prob"}
+MIN_WINDOW, MAX_WINDOW = 8, 512  # pieces; the largest is a default only
 
 
-@dataclass(frozen=True)
-class Model:
-    """A tagger and the facts it cannot be used without."""
+class ModelDirectory:
+    """A published or saved model directory.  Making this object reads every file once.
 
-    tagger: Tagger
-    tokenizer: WordPiece
-    unit: str
-    max_len: int
-    report: tuple[str, ...] = ()
-    long_text: str = "windows"
-
-    @property
-    def windows(self) -> Windows:
-        return Windows(self.max_len, long_text=self.long_text)
-
-    @property
-    def tag_set(self) -> TagSet:
-        return self.tagger.head.tag_set
-
-    @property
-    def label_ids(self) -> dict[str, int]:
-        return {label: i for i, label in enumerate(self.tag_set.labels)}
-
-
-def open_encoder(model_dir: str | Path) -> tuple[nn.Module, WordPiece, list[str]]:
-    """The encoder and the tokenizer of a published or saved model directory, and a report in words.
-
-    Raises DataError: not a model directory, another architecture, a tensor missing or of another shape,
-    a vocabulary that does not fit.
+    DataError: no model directory, an unknown architecture, a missing or misshapen tensor, a vocabulary that
+    does not belong to the weights.
     """
-    encoder, tokenizer, _, _, report = _open(model_dir)
-    return encoder, tokenizer, [*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir))]
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        check_sizes(self.path)
+        self.config: dict[str, Any] = read_config(self.path)
+        self.where = str(config_path(self.path))
+        "the config file, for errors"
+        kind, options = find_encoder(self.config, self.where)
+        self.tokenizer: WordPiece = load_tokenizer(self.path)
+        self.weights = read_weights(self.path)
+        "name -> tensor; names without the prefix, as `Encoder.published_tensors` has them"
+        n_rows = self._n_rows()
+        self._check_amount(options, options.n_numbers(n_rows))
+        self.encoder: Encoder = kind(options, vocab_size=n_rows)
+        prefixes, use_task_id = (f"{kind.file_prefix}.", "ernie."), bool(self.config.get("use_task_id"))
+        self.weights = published_names(self.weights, prefixes, use_task_id=use_task_id)
+        self.report: LoadReport = load_encoder(self.encoder, self.weights, where=self.path)
+
+    def _n_rows(self) -> int:
+        """Rows of the embedding: as many as the vocabulary has pieces, or a few more."""
+        n_pieces = len(self.tokenizer)
+        n_rows = self.config.get("vocab_size", n_pieces)
+        if not isinstance(n_rows, int) or not 0 <= n_rows - n_pieces <= MAX_SPARE_ROWS:
+            raise DataError(
+                f"{self.path}: the vocabulary has {n_pieces} pieces, expected {n_rows} as its config says"
+            )
+        return n_rows
+
+    def _check_amount(self, options: Any, n_expected: int) -> None:
+        """DataError if the config describes far more than the weights hold, before memory is allocated.
+
+        Smaller differences are found tensor by tensor when the weights are loaded.
+        """
+        n_tensors = len(self.weights)
+        for name in options.layer_counts:
+            if (count := getattr(options, name)) > n_tensors:
+                raise DataError(f"{self.where}: {name}: got {count}, the weights have {n_tensors} tensors")
+        n_held = sum(tensor.numel() for tensor in self.weights.values())
+        if n_expected > 2 * n_held:
+            raise DataError(
+                f"{self.where}: an encoder of {n_expected:,} numbers, the weights have {n_held:,}"
+            )
+
+    @cached_property
+    def own(self) -> dict[str, Any]:
+        """The values of the config under `ner`, which only our programs write."""
+        own = self.config.get("ner", {})
+        if not isinstance(own, dict):
+            raise DataError(f"{self.where}: ner: got {own!r}, expected an object")
+        return own
+
+    @property
+    def head_name(self) -> str:
+        """The head that the config names, else a CRF if there are pytorch-crf's tensors, else softmax."""
+        return self.own.get("head", "crf" if self.weights.keys() >= PYTORCH_CRF else "softmax")
+
+    @property
+    def head_facts(self) -> dict[str, Any]:
+        """What the head knows about the training data (`ner.tags.span_facts`), as `save` wrote it."""
+        facts = {name: self.own[name] for name in ("max_span_len", "nested") if name in self.own}
+        length, nested = facts.get("max_span_len", 1), facts.get("nested", False)
+        if type(length) is not int or length < 1:
+            raise DataError(f"{self.where}: max_span_len: got {length!r}, expected a whole number above 0")
+        if not isinstance(nested, bool):
+            raise DataError(f"{self.where}: nested: got {nested!r}, expected true or false")
+        return facts
+
+    @property
+    def dropout(self) -> float:
+        """The dropout before the classifier."""
+        key = self.encoder.classifier_dropout_key
+        dropout = self.config.get(key)
+        dropout = 0.1 if dropout is None else dropout
+        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+            raise DataError(f"{self.where}: {key}: got {dropout!r:.40}, expected 0 <= p < 1")
+        return dropout
+
+    def unit_and_window(self, *, unit: str | None = None, max_len: int | None = None) -> tuple[str, int]:
+        """How raw text is cut, and the pieces a window: as asked for, else as saved, else guessed."""
+        unit = unit or self.own.get("unit") or guess_unit_of_vocabulary(self.tokenizer.vocabulary)
+        if unit not in UNITS:
+            raise DataError(f"{self.path}: unit {unit!r}, expected char or word")
+        limit = self.encoder.max_positions
+        max_len = self.own.get("max_len") if max_len is None else max_len
+        if max_len is None:
+            max_len = min(MAX_WINDOW, limit or MAX_WINDOW)
+        if not isinstance(max_len, int) or max_len < MIN_WINDOW or (limit and max_len > limit):
+            most = f"at most {limit} as the encoder has positions" if limit else "any number above"
+            raise DataError(f"max_len: got {max_len}, expected {MIN_WINDOW} or more, {most}")
+        return unit, max_len
+
+    def long_text(self, asked: str | None = None) -> str:
+        """What happens to pieces beyond a window: as asked for, else as saved."""
+        name = asked or self.own.get("long_text", "windows")
+        if name not in LONG_TEXT:
+            raise DataError(f"{self.where}: long_text: got {name!r}, expected one of {', '.join(LONG_TEXT)}")
+        return name
+
+    def log_lines(self, report: LoadReport) -> list[str]:
+        """How many tensors were loaded and which not, and the spare rows of the embedding."""
+        n_pieces = len(self.tokenizer)
+        spare = self.encoder.vocab_size - n_pieces
+        lines = [f"the vocabulary has {n_pieces} pieces, {spare} rows of the embedding are spare"]
+        return [*(lines if spare else []), *report.sentences(str(self.path))]
+
+
+def open_encoder(model_dir: str | Path) -> tuple[Encoder, WordPiece, list[str]]:
+    """Encoder and tokenizer of a model directory, and lines for the log; DataError as `ModelDirectory`."""
+    directory = ModelDirectory(model_dir)
+    return directory.encoder, directory.tokenizer, directory.log_lines(directory.report)
 
 
 def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
     """A model directory as it is, or the checkpoint `name` of an experiment directory.
 
-    DataError where there is neither, or where a manifest says that a file is damaged.
+    DataError if it is neither, or if its manifest shows that a file is damaged.
     """
     directory = Path(directory)
     model_dir = directory if config_path(directory).is_file() else directory / name
@@ -89,11 +169,9 @@ def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory, expected a trained experiment or a model directory")
     series = sorted(path.name for path in directory.glob("seed-*"))
-    expected = (
-        f"one run of this series, such as {directory / series[0]}"
-        if series
-        else ("a trained experiment or a model directory")
-    )
+    expected = "a trained experiment or a model directory"
+    if series:
+        expected = f"one run of this series, such as {directory / series[0]}"
     raise DataError(f"{directory}: no config.json and no {name}/, expected {expected}")
 
 
@@ -106,223 +184,33 @@ def load(
 ) -> Model:
     """Opens a model directory that can tag: one of ours, or a published token classifier of BERT's family.
 
-    Where the config, being another program's, names no head, it is a CRF if pytorch-crf's tensors are there.
-    `unit` overrules how raw text is cut, `max_len` the pieces a window, `long_text` what becomes of more.
-    Raises DataError as `open_encoder`, and where the directory has no tags or no classifier or the window
-    does not fit.
+    `unit` replaces the saved way of cutting raw text, `max_len` the pieces a window, `long_text` what happens
+    to pieces beyond a window.
+    DataError as for `ModelDirectory`, and if the directory has no tags or no classifier, or the window does
+    not fit the encoder.
     """
-    encoder, tokenizer, config, weights, report = _open(model_dir)
-    own = _own(config, model_dir)
-    tag_set = _tag_set(config, own, model_dir)
-    dropout = config.get(DROPOUT_KEYS.get(encoder.file_prefix, "classifier_dropout"))
-    dropout = 0.1 if dropout is None else dropout
-    where = str(config_path(model_dir))
-    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-        raise DataError(f"{where}: classifier_dropout: got {dropout!r:.40}, expected 0 <= p < 1")
-    try:
-        features = build_features(encoder, own.get("layers", "last"), own.get("context", "none"))
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
+    directory = ModelDirectory(model_dir)
+    own, where, encoder = directory.own, directory.where, directory.encoder
+    tag_set = read_tag_set(directory.config, scheme=own.get("scheme"), where=where)
+    layers, context = own.get("layers", "last"), own.get("context", "none")
+    features = build_features(encoder, layers, context, where=where)
     width = features.width if features else encoder.width
-    facts = _facts(own, where)
-    name = own.get("head", "crf" if weights.keys() >= PYTORCH_CRF else "softmax")
-    head = build_head(name, width, tag_set, dropout=dropout, facts=facts, where=where)
-    try:
-        load_encoder(head, weights, where=model_dir)
-        if features:
-            own_part = {n.removeprefix(FEATURES): t for n, t in weights.items() if n.startswith(FEATURES)}
-            load_encoder(features, own_part, where=model_dir)
-    except ValueError as error:
-        raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
-    unit, max_len = unit_and_window(model_dir, encoder, tokenizer, unit=unit, max_len=max_len)
+    inventories = {"spans": SpanInventory(tag_set, **directory.head_facts)}
+    options = {"dropout": directory.dropout}
+    head = build_head(directory.head_name, width, inventories, options, where=where)
     tagger = Tagger(encoder, head, features).eval()
-    upper = set(_upper_tensors(tagger))
-    unused = [name for name in report.unused if name not in upper]
-    report = report._replace(loaded=[*report.loaded, *upper], unused=unused)
-    sentences = (*_spare_rows(encoder, tokenizer), *report.sentences(str(model_dir)))
-    long_text = long_text or own.get("long_text", "windows")
-    if long_text not in LONG_TEXT:
-        raise DataError(f"{where}: long_text: got {long_text!r}, expected one of {', '.join(LONG_TEXT)}")
-    return Model(tagger, tokenizer, unit, max_len, sentences, long_text)
+    report = _load_upper(tagger, directory)
+    unit, max_len = directory.unit_and_window(unit=unit, max_len=max_len)
+    lines = tuple(directory.log_lines(report))
+    return Model(tagger, directory.tokenizer, unit, max_len, lines, directory.long_text(long_text))
 
 
-def unit_and_window(
-    model_dir: str | Path,
-    encoder: nn.Module,
-    tokenizer: WordPiece,
-    *,
-    unit: str | None = None,
-    max_len: int | None = None,
-) -> tuple[str, int]:
-    """How raw text is cut and the pieces a window: as stated, as the directory says, or guessed."""
-    own = _own(read_config(model_dir), model_dir)
-    unit = unit or own.get("unit") or guess_unit_of_vocabulary(tokenizer.vocabulary)
-    if unit not in UNITS:
-        raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
-    return unit, _max_len(own.get("max_len") if max_len is None else max_len, encoder)
-
-
-def _own(config: Mapping, model_dir: str | Path) -> dict:
-    """What a config says that only our programs know."""
-    own = config.get("ner", {})
-    if not isinstance(own, dict):
-        raise DataError(f"{config_path(model_dir)}: ner: got {own!r}, expected an object")
-    return own
-
-
-def save(model_dir: str | Path, model: Model) -> None:
-    """Writes `config.json`, `model.safetensors` and the vocabulary into an existing directory.
-
-    The tensors bear the published names, so a softmax model over BERT or a relative opens in transformers'
-    AutoModelForTokenClassification; the config of any other head names an architecture of its own.
-    """
-    model_dir = Path(model_dir)
-    tagger = model.tagger
-    prefix = tagger.encoder.file_prefix
-    tensors = {f"{prefix}.{name}": tensor for name, tensor in own_tensors(tagger.encoder).items()}
-    tensors |= _upper_tensors(tagger)
-    (model_dir / "config.json").write_text(to_json(config_of(model)), encoding="utf-8")
-    model.tokenizer.save(model_dir)
-    save_weights(model_dir / "model.safetensors", tensors)
-
-
-def restore_weights(model_dir: str | Path, tagger: Tagger) -> None:
-    """Fills a tagger from a directory that `save` wrote of one like it.
-
-    ValueError where the weights cannot be read, RuntimeError where they are another tagger's.
-    """
-    prefix, encoder = tagger.encoder.file_prefix, tagger.encoder
-    names = zip(own_tensors(encoder), encoder.state_dict(), strict=True)
-    inner = {f"{prefix}.{published}": f"encoder.{name}" for published, name in names}
-    inner |= {name: f"head.{name}" for name in tagger.head.state_dict()}
-    tagger.load_state_dict({inner.get(name, name): t for name, t in read_weights(model_dir).items()})
-
-
-def _upper_tensors(tagger: Tagger) -> dict[str, torch.Tensor]:
-    """What is above the encoder, under the names that a file has for it."""
-    features = tagger.features.state_dict() if tagger.features else {}
-    return tagger.head.state_dict() | {FEATURES + name: tensor for name, tensor in features.items()}
-
-
-def _open(model_dir: str | Path):
-    """Encoder, tokenizer, config, all tensors under published names, and what was loaded."""
+def _load_upper(tagger: Tagger, directory: ModelDirectory) -> LoadReport:
+    """Fills head and features; returns the report of the whole tagger."""
+    targets, weights = upper_tensors(tagger), directory.weights
     try:
-        check_sizes(Path(model_dir))
-        config = read_config(model_dir)
-        kind, options = _encoder_of(config, config_path(model_dir))
-        tokenizer = load_tokenizer(model_dir)
-        weights = read_weights(model_dir)
-        build = partial(kind, options, vocab_size=_n_rows(config, tokenizer, model_dir))
-        _check_numbers(build, options, weights, config_path(model_dir))
-        encoder = build()
-        prefixes = (f"{encoder.file_prefix}.", "ernie.")
-        use_task_id = bool(config.get("use_task_id"))
-        weights = published_names(weights, prefixes, use_task_id=use_task_id)
-        report = load_encoder(encoder, weights, where=model_dir)
-    except ValueError as error:
-        raise DataError(str(error)) from None
-    except RecursionError:
-        raise DataError(f"{config_path(model_dir)}: not JSON that can be read, nested too deeply") from None
-    return encoder, tokenizer, config, weights, report
-
-
-def _check_numbers(
-    build: Callable[[], nn.Module], options: Any, weights: Mapping[str, torch.Tensor], where: Path
-) -> None:
-    """ValueError where the config promises more numbers than the weights hold: before memory is asked for."""
-    for name in ("num_hidden_layers", "n_layers", "num_hidden_groups", "inner_group_num"):
-        if getattr(options, name, 1) > len(weights):
-            raise ValueError(
-                f"{where}: {name}: got {getattr(options, name)}, the weights have {len(weights)} tensors"
-            )
-    try:
-        with torch.device("meta"):
-            empty = build()
-    except (RuntimeError, TypeError, OverflowError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{where}: sizes that no encoder can have, {reason}") from None
-    n_promised = sum(tensor.numel() for tensor in empty.state_dict().values())
-    n_there = sum(tensor.numel() for tensor in weights.values())
-    if n_promised > 2 * n_there:  # what is less wrong is told apart tensor by tensor
-        raise ValueError(f"{where}: an encoder of {n_promised:,} numbers, the weights have {n_there:,}")
-
-
-def _encoder_of(config: Mapping, where: Path) -> tuple[type, Any]:
-    """The type and the options of the encoder that a config describes."""
-    name = config.get("model_type", "bert")
-    if name not in list(ENCODERS) or name in PUBLISHED:
-        options = encoder_config(config, where)
-        return PUBLISHED[name], options
-    kind = ENCODERS[name]
-    known = {field.name for field in fields(kind.Config)}
-    values = {key: value for key, value in config.items() if key in known}
-    return kind, from_mapping(kind.Config, values, str(where))
-
-
-def _n_rows(config: Mapping, tokenizer: WordPiece, model_dir: str | Path) -> int:
-    """Rows of the embedding, which may be a few more than the vocabulary has pieces."""
-    n_rows = config.get("vocab_size", len(tokenizer))
-    if not isinstance(n_rows, int) or not 0 <= n_rows - len(tokenizer) <= MAX_SPARE_ROWS:
-        raise DataError(
-            f"{model_dir}: the vocabulary has {len(tokenizer)} pieces, expected {n_rows} as its config says"
-        )
-    return n_rows
-
-
-def _spare_rows(encoder: nn.Module, tokenizer: WordPiece) -> list[str]:
-    spare = encoder.vocab_size - len(tokenizer)
-    return (
-        [f"the vocabulary has {len(tokenizer)} pieces, {spare} rows of the embedding are spare"]
-        if spare
-        else []
-    )
-
-
-def _max_len(wanted: int | None, encoder: nn.Module) -> int:
-    limit = getattr(encoder.config, "max_position_embeddings", None)
-    max_len = min(512, limit or 512) if wanted is None else wanted
-    if not isinstance(max_len, int) or max_len < 8 or (limit and max_len > limit):
-        most = f"at most {limit} as the encoder has positions" if limit else "any number above"
-        raise DataError(f"max_len: got {max_len}, expected 8 or more, {most}")
-    return max_len
-
-
-def _facts(own: Mapping, where: str) -> dict:
-    """What the head was told of train (`ner.tags.span_facts`), as `save` wrote it."""
-    facts = {name: own[name] for name in ("max_span_len", "nested") if name in own}
-    length, nested = facts.get("max_span_len", 1), facts.get("nested", False)
-    if type(length) is not int or length < 1:
-        raise DataError(f"{where}: max_span_len: got {length!r}, expected a whole number above 0")
-    if not isinstance(nested, bool):
-        raise DataError(f"{where}: nested: got {nested!r}, expected true or false")
-    return facts
-
-
-def config_of(model: Model) -> dict:
-    """What `save` writes into `config.json`: all that a model is besides weights and vocabulary."""
-    encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
-    head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
-    own_head = "" if head_name == "softmax" else head_name.title().replace("_", "")
-    features = model.tagger.features
-    chosen = {"layers": features.layers, "context": features.kind} if features else {}
-    return {
-        "architectures": [
-            f"{type(encoder).__name__}{'Features' * bool(features)}{own_head}ForTokenClassification"
-        ],
-        "model_type": encoder.file_prefix,
-        **asdict(encoder.config),
-        "vocab_size": encoder.vocab_size,
-        "pad_token_id": model.tokenizer.pad_id,
-        DROPOUT_KEYS.get(encoder.file_prefix, "classifier_dropout"): head.dropout.p,
-        "id2label": {str(i): tag for i, tag in enumerate(tag_set.tags)},
-        "label2id": dict(tag_set.index),
-        "ner": {
-            "head": head_name,
-            **{fact: getattr(head, fact) for fact in head.facts},
-            **chosen,
-            "scheme": tag_set.scheme,
-            "unit": model.unit,
-            "max_len": model.max_len,
-            "long_text": model.long_text,
-        },
-    }
+        load_tensors(targets, weights, where=directory.path)
+    except DataError as error:
+        raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
+    loaded, unused = directory.report
+    return LoadReport([*loaded, *targets], [name for name in unused if name not in targets])

@@ -1,29 +1,31 @@
 """What the head sees of the encoder: which of its layers, and whether a BiLSTM reads them first.
 
-The plain choice, the last layer and no context, is no module at all and costs nothing.
+The plain choice, the last layer without context, needs no module and costs nothing.
+Axes: B sentences, T tokens, R rows, P pieces, H the encoder's width.
 """
 
 import torch
 from torch import Tensor, nn
 
-from ner.layers.bilstm import BiLstmLayer
+from ner.encoders.base import Encoder
+from ner.errors import DataError
+from ner.layers.bilstm import BiLstmLayer, reversal
 
 LAYERS = ("last", "concat4", "max4", "mix")
 CONTEXTS = ("none", "bilstm")
 
 
 class Features(nn.Module):
-    """`layers` of an encoder -> (B, T, width), through a BiLSTM over the tokens if `context` says so.
+    """Picks from an encoder's states, and reads them in context; `build_features` checks the arguments.
 
-    layers: `last`; `concat4` and `max4`, the last four side by side or the largest of each number (Devlin
-    et al. 2019, section 5.3, tried the first); `mix`, a learned weighted mean of all layers, times a
-    learned number (Peters et al. 2018, equation 1, which counts the embeddings among them); or the number
-    of a layer, from 1.
-    ValueError where the encoder has not so many layers, its width has no half for each direction of the
-    BiLSTM, or the name is none.
+    layers   "last"; "concat4" or "max4": the last four layers, concatenated or their elementwise maximum
+             (Devlin et al. 2019, section 5.3, tried the first); "mix": a learned weighted mean of all layers,
+             times a learned number (Peters et al. 2018, equation 1, which also counts the embeddings); or
+             the number of a layer, from 1
+    context  "none", or "bilstm": a BiLSTM over the tokens
     """
 
-    def __init__(self, encoder: nn.Module, layers: str | int = "last", context: str = "none") -> None:
+    def __init__(self, encoder: Encoder, layers: str | int = "last", context: str = "none") -> None:
         super().__init__()
         self.layers, self.kind = layers, context
         self.chosen = _chosen(layers, encoder.n_layers)
@@ -32,11 +34,7 @@ class Features(nn.Module):
             self.mix = nn.Parameter(torch.zeros(encoder.n_layers))
             self.scale = nn.Parameter(torch.ones(1))
         self.width = encoder.width * (4 if layers == "concat4" else 1)
-        if context not in CONTEXTS:
-            raise ValueError(f"context: got {context!r}, expected one of {', '.join(CONTEXTS)}")
         if context == "bilstm":
-            if encoder.width % 2:
-                raise ValueError(f"context: got 'bilstm', expected an even width, got {encoder.width}")
             self.context = BiLstmLayer(self.width, encoder.width)
             self.width = encoder.width
 
@@ -51,29 +49,37 @@ class Features(nn.Module):
         return states[0] if len(states) == 1 else torch.stack(states).amax(0)
 
     def read(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        """(B, T, .), (B, T) bool -> (B, T, width): the tokens in their context; padding has no power."""
-        if self.context is None:
-            return hidden
-        places = torch.arange(mask.shape[1], device=mask.device)
-        reversal = torch.where(mask, mask.sum(dim=1, keepdim=True) - 1 - places, places)
-        return self.context(hidden, reversal)
+        """hidden (B, T, H or 4 H), mask (B, T) bool -> (B, T, width); padding has no influence."""
+        return hidden if self.context is None else self.context(hidden, reversal(mask))
+
+
+def build_features(
+    encoder: Encoder, layers: str | int, context: str, *, where: str = "params"
+) -> Features | None:
+    """The features that the arguments ask for, as in `Features`; None for the last layer as it is.
+
+    DataError, beginning with `where`, if the encoder has too few layers, an odd width under a BiLSTM (which
+    needs half for each direction), or a name is unknown.
+    """
+    n_layers = encoder.n_layers
+    if isinstance(layers, int):
+        if not 1 <= layers <= n_layers:
+            raise DataError(f"{where}: layers: got {layers}, expected 1 to {n_layers}, the encoder's")
+    elif layers not in LAYERS:
+        expected = f"a number or one of {', '.join(LAYERS)}"
+        raise DataError(f"{where}: layers: got {layers!r}, expected {expected}")
+    elif layers in ("concat4", "max4") and n_layers < 4:
+        raise DataError(f"{where}: layers: got {layers!r}, expected an encoder of 4 layers, got {n_layers}")
+    if context not in CONTEXTS:
+        raise DataError(f"{where}: context: got {context!r}, expected one of {', '.join(CONTEXTS)}")
+    if context == "bilstm" and encoder.width % 2:
+        raise DataError(f"{where}: context: got 'bilstm', expected an even width, got {encoder.width}")
+    return None if (layers, context) == ("last", "none") else Features(encoder, layers, context)
 
 
 def _chosen(layers: str | int, n_layers: int) -> range:
     """The numbers of the layers, from 1."""
     if isinstance(layers, int):
-        if not 1 <= layers <= n_layers:
-            raise ValueError(f"layers: got {layers}, expected 1 to {n_layers}, the encoder's")
         return range(layers, layers + 1)
-    if layers not in LAYERS:
-        raise ValueError(f"layers: got {layers!r}, expected a number or one of {', '.join(LAYERS)}")
-    n_wanted = 4 if layers in ("concat4", "max4") else 1
-    if n_wanted > n_layers:
-        raise ValueError(f"layers: got {layers!r}, expected an encoder of 4 layers, got {n_layers}")
-    return range(n_layers - n_wanted + 1, n_layers + 1)
-
-
-def build_features(encoder: nn.Module, layers: str | int, context: str) -> Features | None:
-    """None where the head sees the last layer as it is."""
-    features = Features(encoder, layers, context)
-    return None if (layers, context) == ("last", "none") else features
+    n_chosen = {"concat4": 4, "max4": 4, "mix": n_layers}.get(layers, 1)
+    return range(n_layers - n_chosen + 1, n_layers + 1)

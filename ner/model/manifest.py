@@ -1,12 +1,12 @@
-"""Whether the files of a model directory can be opened: as they were written, and of a size to be read.
+"""Checks of the files of a model directory before they are opened: undamaged, and not too large to read.
 
-`manifest.json` says how they were written, with sizes and sha256:
+`manifest.json` lists size and sha256 of the files as they were written:
 
     {"files": {"config.json": {"bytes": 812, "sha256": "9f86d0..."}, ...}}
 
-`check_sizes` is for directories from anywhere: what it lets through is read within seconds and in memory in
-proportion.  (The safetensors library itself sees to it that tensors lie inside the file and do not overlap,
-but allows 100 MB of names.)
+`check_sizes` is for directories from anywhere: files that pass it are read within seconds, in memory that is
+proportional to their size.  (The safetensors library itself checks that tensors lie inside the file and do
+not overlap, but allows 100 MB of names.)
 """
 
 import json
@@ -22,30 +22,19 @@ SMALL = (
     *("config.json", "bert_config.json", "tokenizer_config.json", MANIFEST, f"{STATE}.json"),
     *("model.safetensors.index.json", "pytorch_model.bin.index.json"),
 )
-# name -> bytes, brackets and lines at most; the largest vocabulary published for BERT has 501,153 pieces
+# name -> the most bytes, brackets and lines; the largest vocabulary published for BERT has 501,153 pieces
 TEXTS = {
     **dict.fromkeys(SMALL, (4 * MIB, 10_000, 100_000)),
     "tokenizer.json": (16 * MIB, 100_000, 2_000_000),
     "vocab.txt": (16 * MIB, None, 1_000_000),
 }
-MAX_HEADER = 4 * MIB  # of a safetensors file; that of BERT-large has 50 kB
+MAX_HEADER = 4 * MIB  # bytes of a safetensors file's header; BERT-large's has 50 kB
 
 
 def check_sizes(folder: Path) -> None:
-    """DataError where a file is larger or more deeply divided than any published model has it."""
-    for name, (n_bytes, n_brackets, n_lines) in TEXTS.items():
-        path = folder / name
-        if not path.exists():
-            continue
-        if not path.is_file():
-            raise DataError(f"{path}: got no regular file, expected one")
-        if path.stat().st_size > n_bytes:
-            raise DataError(f"{path}: got {path.stat().st_size:,} bytes, expected {n_bytes:,} at most")
-        text = path.read_bytes()
-        if n_brackets is not None and text.count(b"[") + text.count(b"{") > n_brackets:
-            raise DataError(f"{path}: got more than {n_brackets:,} brackets, expected a model's")
-        if text.count(b"\n") > n_lines:
-            raise DataError(f"{path}: got more than {n_lines:,} lines, expected a model's")
+    """DataError if a file is larger, or has more brackets or lines, than in any published model."""
+    for name in TEXTS:
+        _check_text(folder / name)
     for path in folder.glob("*.safetensors"):
         with path.open("rb") as file:
             n_bytes = int.from_bytes(file.read(8), "little")
@@ -54,25 +43,41 @@ def check_sizes(folder: Path) -> None:
             raise DataError(f"{path}: got a header of {n_bytes:,} bytes, expected {expected}")
 
 
+def _check_text(path: Path) -> None:
+    """DataError if one of `TEXTS` exceeds its limits; no error if there is no such file."""
+    n_bytes, n_brackets, n_lines = TEXTS[path.name]
+    if not path.exists():
+        return
+    if not path.is_file():
+        raise DataError(f"{path}: got no regular file, expected one")
+    if path.stat().st_size > n_bytes:
+        raise DataError(f"{path}: got {path.stat().st_size:,} bytes, expected {n_bytes:,} at most")
+    text = path.read_bytes()
+    if n_brackets is not None and text.count(b"[") + text.count(b"{") > n_brackets:
+        raise DataError(f"{path}: got more than {n_brackets:,} brackets, expected a model's")
+    if text.count(b"\n") > n_lines:
+        raise DataError(f"{path}: got more than {n_lines:,} lines, expected a model's")
+
+
 def write_manifest(folder: Path) -> None:
-    """Lists every file that stands in the folder now."""
+    """Lists every file that is in the folder now."""
     names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
     files = {name: _facts(folder / name) for name in names}
     (folder / MANIFEST).write_text(_as_text({"files": files}), encoding="utf-8")
 
 
 def check_model(folder: Path) -> None:
-    """Where a model directory has a manifest: the check of all that is not the state of its training."""
+    """If a model directory has a manifest, checks all its files except the state of its training."""
     if (folder / MANIFEST).exists():
-        check_sizes(folder)
+        _check_text(folder / MANIFEST)  # opening the directory checks the sizes of the others
         check_manifest(folder, without=STATE)
 
 
 def check_manifest(folder: Path, *, without: str | None = None) -> None:
-    """Reads every file that the manifest lists, once; DataError names the first that is not as it was.
+    """Reads every file that the manifest lists; DataError names the first that is missing or changed.
 
-    A file that was added later, such as a score, is no damage.  Files whose names, but for the suffix, are
-    `without` are left out.
+    Files that were added later, such as scores, are ignored; so are listed files whose name without suffix
+    is `without`.
     """
     path = folder / MANIFEST
     values = read_json(path)

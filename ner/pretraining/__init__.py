@@ -1,12 +1,12 @@
-"""Masked language modelling: plain text in, a model directory out.
+"""Masked language modelling: from plain text to a model directory.
 
     text files -> flat pieces on disk -> rows -> masked batches -> loss -> a model directory
 
-- `plaintext`: lines of text to one flat array of pieces, tokenised once.
-- `rows`: which lines are held out; rows packed or line by line; batches as a pure function of
-  (seed, epoch).
-- `masking`: which pieces are hidden, as a pure function of a generator.
-- `mlm`: the encoder with BERT's prediction head; its model directory.
-- `params`: what is trained; `loop`: the loop over steps.
+- `plaintext`: tokenises lines of text once, into one flat array of pieces.
+- `rows`: held-out lines; rows, packed or one for each line; batches as a pure function of (seed, epoch).
+- `masking`: which pieces are hidden, as a pure function of a random generator.
+- `mlm`: the encoder with BERT's prediction head, and its model directory.
+- `params`: the options of a run; `task`: the steps, evaluations and checkpoints of a run.
+- `pretrain`: builds a run and carries it out.
 - `fill_mask`: the likeliest pieces for each `[MASK]` of a sentence.
 """

@@ -15,9 +15,9 @@ N_BEST = 5
 
 @torch.inference_mode()
 def fill_mask(model: Pretrained, text: str) -> list[list[tuple[str, float]]]:
-    """For each `[MASK]` the five likeliest pieces that are not special, with their probabilities.
+    """For each `[MASK]`, the five likeliest pieces that are not special, with their probabilities.
 
-    DataError: a text too long for the encoder, a vocabulary without [MASK].
+    DataError if the text is too long for the encoder, or the vocabulary has no [MASK].
     """
     tokenizer, device = model.tokenizer, model.lm.predictions.bias.device
     try:
@@ -38,7 +38,7 @@ def fill_mask(model: Pretrained, text: str) -> list[list[tuple[str, float]]]:
     piece_ids = torch.tensor([ids], device=device)
     places = (piece_ids[0] == kinds.mask_id).nonzero().flatten()
     scores = model.lm.scores(piece_ids, torch.ones_like(piece_ids, dtype=torch.bool), places).float()
-    probabilities = scores.softmax(-1)[:, : len(tokenizer)]  # embeddings may have a few spare rows
+    probabilities = scores.softmax(-1)[:, : len(tokenizer)]  # there may be more embeddings than pieces
     best = probabilities.masked_fill(kinds.special.to(device), -1.0).topk(min(N_BEST, len(kinds.ordinary)))
     return [
         [(tokenizer.vocabulary[i], p) for p, i in zip(row, numbers, strict=True)]
@@ -47,7 +47,7 @@ def fill_mask(model: Pretrained, text: str) -> list[list[tuple[str, float]]]:
 
 
 def fill_texts(model: Pretrained, texts: Iterable[str]) -> Iterator[dict]:
-    """A JSON object a text: the text, and for each of its masks the likeliest pieces with their scores."""
+    """Yields a JSON object for each text: the text, and each mask's likeliest pieces with their scores."""
     for text in texts:
         masks = [
             [{"piece": piece, "score": float(f"{score:.6g}")} for piece, score in best]

@@ -1,14 +1,14 @@
-"""Dynamic masking: which pieces a model has to guess, drawn anew each time a row is seen.
+"""Dynamic masking: the pieces that a model has to guess are drawn anew each time a row is seen.
 
-Devlin et al. 2019 hide 15% of the pieces: 80% of those become `[MASK]`, 10% another piece, 10% stay.
-What is hidden together, a unit, is
+Devlin et al. 2019 hide 15% of the pieces: 80% of them become `[MASK]`, 10% another piece, 10% stay.
+A masking unit, the pieces that are hidden together, is
 
 - `token`: one piece (Devlin et al. 2019),
 - `word`: a word with all its continuation pieces, `##...` (whole-word masking, the second release of
-  BERT; Cui et al. 2019 for Chinese); where every character is a word it is the same as `token`,
+  BERT; Cui et al. 2019 for Chinese); the same as `token` if every character is a word,
 - `span`: up to `max_span` neighbouring words, their number n drawn with probability proportional to
   p (1 - p)^(n - 1), p = 0.2 (Joshi et al. 2020, SpanBERT, with at most 10).  With at most 4, the
-  default here, that is 34, 27, 22 and 17%, near MacBERT's 40, 30, 20 and 10 (Cui et al. 2020).
+  default here, the probabilities are 34, 27, 22 and 17%, near MacBERT's 40, 30, 20 and 10 (Cui et al. 2020).
 """
 
 from typing import NamedTuple
@@ -18,13 +18,13 @@ from torch import Tensor
 
 from ner.data.tokenizer import CLS, MASK, PAD, SEP, UNK, WordPiece
 
-UNITS = ("token", "word", "span")
+MASKING_UNITS = ("token", "word", "span")
 GEOMETRIC_P = 0.2
-SHARE_MASKED, SHARE_RANDOM = 0.8, 0.1  # the rest stays as it is
+SHARE_MASKED, SHARE_RANDOM = 0.8, 0.1  # the other pieces stay
 
 
 class PieceKinds(NamedTuple):
-    """What masking knows of a vocabulary of V pieces.
+    """What masking needs to know about a vocabulary of V pieces.
 
     special    (V,) bool, never hidden: [PAD], [UNK], [CLS], [SEP], [MASK]
     continues  (V,) bool, part of the word before it
@@ -39,11 +39,11 @@ class PieceKinds(NamedTuple):
 
 
 class Masked(NamedTuple):
-    """M of a batch's R x P cells are to be guessed.
+    """A batch of R x P cells, M of them hidden.
 
     piece_ids  (R, P) int64, with pieces hidden
-    places     (M,) int64, row * P + column of every cell to be guessed, rising
-    labels     (M,) int64, the pieces that stood there
+    places     (M,) int64, row * P + column of every cell to guess, rising
+    labels     (M,) int64, the hidden pieces
     n_pieces   ordinary pieces of the batch, hidden or not
     """
 
@@ -54,7 +54,7 @@ class Masked(NamedTuple):
 
 
 def piece_kinds(tokenizer: WordPiece) -> PieceKinds:
-    """ValueError where the vocabulary has no [MASK]."""
+    """The kinds of a vocabulary's pieces; ValueError without [MASK]."""
     if MASK not in tokenizer.index:
         raise ValueError(f"vocabulary without {MASK}, expected one made for masked language modelling")
     pieces = tokenizer.vocabulary
@@ -77,14 +77,15 @@ def mask_pieces(
 
     piece_ids   (R, P) int64; padding holds any piece
     piece_mask  (R, P) bool, True = real
-    The unit that reaches past the budget is taken if its middle does not, so the rate is right in the
-    mean; one unit is taken at least.  A unit never crosses a special piece or the end of a row.
+
+    The last unit is taken if its middle lies within the budget, so the mean rate is exact.  At least one unit
+    is taken.  A unit never crosses a special piece or the end of a row.
     """
     cells = (piece_mask & ~kinds.special[piece_ids]).flatten().nonzero().flatten()
     if not len(cells):
         return Masked(piece_ids.clone(), cells, cells.clone(), 0)
     ids = piece_ids.flatten()[cells]
-    joined = torch.zeros_like(cells, dtype=torch.bool)  # to the cell before, with nothing in between
+    joined = torch.zeros_like(cells, dtype=torch.bool)  # adjacent to the cell before
     joined[1:] = (cells[1:] == cells[:-1] + 1) & (cells[1:] % piece_ids.shape[1] != 0)
     unit = _units(ids, joined, kinds, masking, max_span, generator)
     sizes = torch.bincount(unit)
@@ -99,15 +100,15 @@ def mask_pieces(
 
 
 def _units(ids, joined, kinds: PieceKinds, masking: str, max_span: int, generator) -> Tensor:
-    """(cells,) int64: the number of the unit that each cell belongs to, rising from 0."""
+    """The unit of each cell, (cells,) int64, rising from 0."""
     if masking == "token":
         return torch.arange(len(ids))
     begins_word = ~(joined & kinds.continues[ids])
     if masking == "word":
         return begins_word.cumsum(0) - 1
     if masking != "span":
-        raise ValueError(f"masking: got {masking!r}, expected one of {', '.join(UNITS)}")
-    # The text is cut into spans of the drawn lengths, end to end; which of them are hidden is drawn later.
+        raise ValueError(f"masking: got {masking!r}, expected one of {', '.join(MASKING_UNITS)}")
+    # The whole text is cut into spans of the drawn lengths; the hidden ones are chosen later.
     word = begins_word.cumsum(0) - 1
     n_words = int(word[-1]) + 1
     weights = (1 - GEOMETRIC_P) ** torch.arange(max_span)

@@ -13,15 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ner.config import to_json
-from ner.data.sentence import UNITS
 from ner.data.tokenizer import WordPiece
-from ner.data.words import guess_unit_of_vocabulary
 from ner.encoders import Bert
-from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention, product_dtype
-from ner.encoders.published import COUNTING_BUFFERS, grouped, load_encoder, published_names, read_config
+from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention
+from ner.encoders.published import grouped, load_encoder, load_tensors, published_names
 from ner.errors import DataError
-from ner.layers.attention import key_bias
-from ner.model.directory import open_encoder
+from ner.model.directory import ModelDirectory
 from ner.runtime.devices import autocast
 from ner.tensors import read_safetensors, read_weights, save_weights
 
@@ -31,10 +28,10 @@ MODEL_FILES = ("config.json", "model.safetensors", TAG_HEAD_FILE, "vocab.txt", "
 
 
 class Guesses(NamedTuple):
-    """How well the hidden pieces, and the tags where there are any, were guessed.
+    """How well the hidden pieces were guessed, and the tags if the text has any.
 
-    Losses are () float32, nats, summed over the guesses; the counts () int64, guesses whose likeliest
-    answer was right, None in training, where nobody asks.
+    Losses are () float32, nats, summed over the guesses.  Counts are () int64, the guesses whose likeliest
+    answer was right; None in training, which does not need them.
     """
 
     loss: Tensor
@@ -69,15 +66,16 @@ class Predictions(nn.Module):
 
 
 class MaskedLm(nn.Module):
-    """An encoder of BERT's family that guesses hidden pieces.  `precision` as in `ner.model.tagger.Tagger`.
+    """A BERT encoder that guesses hidden pieces.  `precision` as in `ner.model.tagger.Tagger`.
 
     With a `tag_head`, a linear map to the scores of `tag_names`, it also guesses the tag of every piece,
-    hidden or not: a second target that teaches at every place, where masking teaches at one in seven.
+    hidden or not.  This second target teaches at every piece, masking at one piece in seven.
     """
 
     def __init__(self, encoder: Bert) -> None:
         super().__init__()
         self.encoder = encoder
+        self.features = None  # as of a Tagger: the predictions read the last layer
         self.predictions = Predictions(encoder.config, vocab_size=encoder.vocab_size)
         self.tag_names: tuple[str, ...] = ()
         self.tag_head: nn.Linear | None = None
@@ -91,38 +89,38 @@ class MaskedLm(nn.Module):
         labels: Tensor,
         tags: Tensor | None = None,
     ) -> Guesses:
-        """Guesses the pieces at `places`; nothing else reaches the product with the vocabulary.
+        """Guesses the pieces at `places`; only they are multiplied with the vocabulary.
 
-        piece_ids   (R, P) int64, pieces hidden; padding holds any piece
+        piece_ids   (R, P) int64, with pieces hidden; padding holds any piece
         piece_mask  (R, P) bool, True = real, contiguous from 0
-        places      (M,) int64, row * P + column; none is padding
-        labels      (M,) int64, what stood there
-        tags        (R, P) int64, numbers of tag_names, below 0 where there is none; None asks for no tag
+        places      (M,) int64, row * P + column; padding is never a place
+        labels      (M,) int64, the hidden pieces
+        tags        (R, P) int64, k + 1 for `tag_names[k]`, 0 for a piece without a tag; None: no tags
         """
         if tags is None:
             scores = self.scores(piece_ids, piece_mask, places)
             return Guesses(*_sums(scores, labels, training=self.training))
         with autocast(piece_ids.device.type, self.precision):
             hidden = self.encoder(piece_ids, piece_mask).flatten(0, 1)
-            known = (tags.flatten() >= 0).nonzero().flatten()
+            known = tags.flatten().nonzero().flatten()
             tag_scores = self.tag_head(hidden[known])
             scores = self._piece_scores(hidden[places])
         return Guesses(
             *_sums(scores, labels, training=self.training),
-            *_sums(tag_scores, tags.flatten()[known], training=self.training),
+            *_sums(tag_scores, tags.flatten()[known] - 1, training=self.training),
         )
 
     def scores(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
-        """(M, V) float, of the precision's dtype: a score of every piece of the vocabulary at each place."""
+        """Scores of all V pieces of the vocabulary at each place: (M, V) float, in the precision's dtype."""
         with autocast(piece_ids.device.type, self.precision):
-            return self._piece_scores(states_at(self.encoder, piece_ids, piece_mask, places))
+            return self._piece_scores(self.encoder.states_at(piece_ids, piece_mask, places))
 
     def _piece_scores(self, hidden: Tensor) -> Tensor:
         return self.predictions(hidden, self.encoder.embeddings.word_embeddings.weight)
 
     @torch.no_grad()
     def guess_tags(self, names: Sequence[str]) -> None:
-        """Sets which tags are guessed, none where `names` is empty; those known before keep their weights."""
+        """Sets the tags to guess, none if `names` is empty; known tags keep their weights."""
         if tuple(names) == self.tag_names:
             return
         old, rows = self.tag_head, {name: row for row, name in enumerate(self.tag_names)}
@@ -140,30 +138,13 @@ class MaskedLm(nn.Module):
 
 
 def _sums(scores: Tensor, labels: Tensor, *, training: bool) -> tuple[Tensor, Tensor | None]:
-    """Of N guesses (N, C): the loss, and how many are right."""
+    """Summed loss of N guesses with scores (N, C), and the number of right ones."""
     loss = F.cross_entropy(scores.float(), labels, reduction="sum")
     return loss, None if training else (scores.argmax(-1) == labels).sum()
 
 
-def states_at(encoder: Bert, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
-    """(M, H) float: `encoder(piece_ids, piece_mask)` at `places`, arguments as for `MaskedLm`.
-
-    All pieces look at each other in the last layer too, but what follows there works on one piece at a
-    time and is done at the places alone: about a tenth of a training step with four layers.
-    """
-    *layers, last = encoder.encoder.layer
-    hidden = encoder.embeddings(piece_ids, None)
-    bias = key_bias(piece_mask, dtype=product_dtype(encoder.embeddings.word_embeddings.weight))
-    for layer in layers:
-        hidden = layer(hidden, bias)
-    mixed = last.attention.self(hidden, bias)
-    mixed, hidden = (states.flatten(0, 1).index_select(0, places) for states in (mixed, hidden))
-    hidden = last.attention.output(mixed, hidden)
-    return last.output(last.intermediate(hidden), hidden)
-
-
 def set_dropout(lm: MaskedLm, share: float) -> None:
-    """Sets every dropout of the encoder; its config, and so what is saved, keeps its own."""
+    """Sets every dropout of the encoder; its config, which is saved, keeps its own values."""
     for module in lm.encoder.modules():
         if isinstance(module, nn.Dropout):
             module.p = share
@@ -173,7 +154,7 @@ def set_dropout(lm: MaskedLm, share: float) -> None:
 
 @dataclass(frozen=True)
 class Pretrained:
-    """A masked language model and the facts it cannot be used without."""
+    """A masked language model with its tokenizer and unit."""
 
     lm: MaskedLm
     tokenizer: WordPiece
@@ -184,8 +165,8 @@ class Pretrained:
 def save_mlm(model_dir: str | Path, model: Pretrained, dtype: torch.dtype = torch.float32) -> None:
     """Writes `config.json`, `model.safetensors` and the vocabulary into an existing directory.
 
-    Published names throughout: transformers' AutoModelForMaskedLM opens it, `train.py --bert_model_dir`
-    too.  The shared matrix is written once; the head of the tags has a file of its own.
+    All names are the published ones: transformers' AutoModelForMaskedLM and `train.py --bert_model_dir` open
+    the directory.  The shared matrix is written once; the tag head has a file of its own.
     """
     model_dir = Path(model_dir)
     encoder = model.lm.encoder
@@ -210,50 +191,43 @@ def save_mlm(model_dir: str | Path, model: Pretrained, dtype: torch.dtype = torc
 
 
 def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -> Pretrained:
-    """Opens a model directory of ours, or one published for BERT.
+    """Opens a model directory of ours, or a published one for BERT.
 
-    `unit` overrules how text is cut; `new_head` begins with a random head where the directory has none.
-    Raises DataError: as `open_encoder`, another encoder than BERT, no prediction head, one that is not
-    tied to the word vectors.
+    `unit` replaces the model's own unit.  `new_head`: a random head replaces a missing prediction head.
+    DataError as for `open_encoder`; for another encoder than BERT; if the prediction head is missing, or is
+    not tied to the word vectors.
     """
-    encoder, tokenizer, report = open_encoder(model_dir)
-    if type(encoder) is not Bert:
+    directory = ModelDirectory(model_dir)
+    encoder, weights = directory.encoder, directory.weights
+    if not encoder.can_pretrain:
         raise DataError(f"{model_dir}: an encoder of type {encoder.file_prefix!r}, expected 'bert'")
-    config, lm = read_config(model_dir), MaskedLm(encoder)
-    report = [line for line in report if not line.startswith("not used")]
+    lm = MaskedLm(encoder)
+    report = directory.log_lines(directory.report._replace(unused=[]))
     try:
-        weights = published_names(read_weights(model_dir), use_task_id=False)
         head = head_weights(weights, encoder, model_dir)
         if head or not new_head:
-            load_encoder(lm.predictions, head, where=f"{model_dir}: {HEAD_PREFIX}*")
-    except ValueError as error:
+            load_tensors(lm.predictions.state_dict(), head, where=f"{model_dir}: {HEAD_PREFIX}*")
+    except DataError as error:
         raise DataError(f"{error}; only a directory of a masked language model has them") from None
     if not head:
         report.append("new, random until trained: the head that guesses hidden pieces")
-    known = {*encoder.state_dict(), *COUNTING_BUFFERS}
-    unused = [name for name in weights if name not in known and not name.startswith(HEAD_PREFIX)]
+    unused = [name for name in directory.report.unused if not name.startswith(HEAD_PREFIX)]
     report += [f"not used: {grouped(unused)}"] if unused else []
-    ours = config.get("ner", {})
-    unit = unit or ours.get("unit") or guess_unit_of_vocabulary(tokenizer.vocabulary)
-    if unit not in UNITS:
-        raise DataError(f"{model_dir}: unit {unit!r}, expected char or word")
-    if ours.get("tag_names"):
-        lm.guess_tags(ours["tag_names"])
-        try:
-            restore_tag_head(model_dir, lm)
-        except ValueError as error:
-            raise DataError(str(error)) from None
-    return Pretrained(lm.eval(), tokenizer, unit, tuple(report))
+    unit, _ = directory.unit_and_window(unit=unit)
+    if directory.own.get("tag_names"):
+        lm.guess_tags(directory.own["tag_names"])
+        restore_tag_head(model_dir, lm)
+    return Pretrained(lm.eval(), directory.tokenizer, unit, tuple(report))
 
 
 def head_weights(weights: Mapping[str, Tensor], encoder: Bert, where: str | Path) -> dict[str, Tensor]:
-    """What `Predictions` loads; ValueError where the file has an output matrix of its own."""
+    """The weights of `Predictions`; ValueError if the file has an output matrix of its own."""
     head = {n.removeprefix(HEAD_PREFIX): t for n, t in weights.items() if n.startswith(HEAD_PREFIX)}
     matrix, bias = head.pop("decoder.weight", None), head.pop("decoder.bias", None)
     if matrix is not None and not torch.equal(
         matrix.float(), encoder.embeddings.word_embeddings.weight.float()
     ):
-        raise ValueError(
+        raise DataError(
             f"{where}: cls.predictions.decoder.weight differs from the word vectors, expected tied"
         )
     if bias is not None:
@@ -262,15 +236,16 @@ def head_weights(weights: Mapping[str, Tensor], encoder: Bert, where: str | Path
 
 
 def restore_mlm(folder: str | Path, lm: MaskedLm) -> None:
-    """Fills a model from a directory that `save_mlm` wrote; ValueError where it is another model's."""
+    """Fills a model from a directory that `save_mlm` wrote; ValueError if it belongs to another model."""
     weights = published_names(read_weights(folder), use_task_id=False)
     load_encoder(lm.encoder, weights, where=folder)
-    load_encoder(lm.predictions, head_weights(weights, lm.encoder, folder), where=folder)
+    head = head_weights(weights, lm.encoder, folder)
+    load_tensors(lm.predictions.state_dict(), head, where=folder)
     restore_tag_head(folder, lm)
 
 
 def restore_tag_head(folder: str | Path, lm: MaskedLm) -> None:
-    """Fills the head of the tags, if there is one; ValueError where it is another model's."""
+    """Fills the tag head, if there is one; ValueError if the file belongs to another model."""
     if lm.tag_head:
         path = Path(folder) / TAG_HEAD_FILE
-        load_encoder(lm.tag_head, read_safetensors(path), where=path)
+        load_tensors(lm.tag_head.state_dict(), read_safetensors(path), where=path)

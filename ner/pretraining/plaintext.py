@@ -4,14 +4,11 @@ Every distinct token is asked of the tokenizer once; the rest is arithmetic on a
 at a time, so that memory grows with the number of distinct tokens and of lines, not with the text.
 """
 
-import gzip
 import hashlib
 import json
-import lzma
 import re
-import zlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -22,10 +19,9 @@ import numpy as np
 from ner.data import folder
 from ner.data.tokenizer import WordPiece
 from ner.errors import DataError
-from ner.files import whole_file
+from ner.files import read_compressed_lines, whole_file
 from ner.npy import GrowingArray
 
-OPENERS: dict[str, Callable] = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}
 CHUNK_CHARACTERS = 1 << 20
 N_GUESSED_FROM = 1000  # lines
 VERSION = 2  # of the cached arrays
@@ -73,31 +69,6 @@ class Line(NamedTuple):
     tags: Sequence[str] | None = None
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a `.txt`, `.gz` or `.xz` file in UTF-8, with their numbers from 1 on.
-
-    White space around them is removed, empty ones are left out.
-    DataError: no such file, another ending, broken compression, bytes that are not UTF-8 (with the line).
-    """
-    if path.suffix not in OPENERS:
-        raise DataError(
-            f"{path}: got {path.suffix or 'no ending'!r}, expected {', '.join(OPENERS)}, or a set"
-        )
-    number = 0
-    try:
-        with OPENERS[path.suffix](path, "rb") as file:
-            for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8").removeprefix("\ufeff" if number == 1 else "").strip()
-                if text:
-                    yield number, text
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}:{number}: not utf-8, got byte {error.object[error.start]:02x}") from None
-    except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
-        raise DataError(f"{path}: not whole, {str(error) or type(error).__name__}") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read, {error.strerror or error}") from None
-
-
 def read_tokens(path: Path, unit: str, *, part_chinese: bool = True) -> Iterator[Sequence[str]]:
     """The tokens of every line of a file, or of every sentence of the train split of a built set.
 
@@ -108,19 +79,19 @@ def read_tokens(path: Path, unit: str, *, part_chinese: bool = True) -> Iterator
     if path.is_dir():
         yield from (sentence.tokens for sentence in folder.read_split(path, "train").sentences)
     elif unit == "char":
-        yield from (line for _, line in read_lines(path))
+        yield from (line for _, line in read_compressed_lines(path))
     else:
         words = _WORDS if part_chinese else _SPACED_WORDS
-        yield from (words.findall(line) for _, line in read_lines(path))
+        yield from (words.findall(line) for _, line in read_compressed_lines(path))
 
 
 def read_tagged(path: Path, unit: str) -> Iterator[Line]:
     """Lines of `word/flag word/flag ...`, as segmenters and part-of-speech corpora write them.
 
     The first token of a word has the tag `B-flag`, the others `I-flag`; with unit `word` every word is
-    one token.  DataError as `read_lines`, and where a word has no flag (with the line).
+    one token.  DataError as `read_compressed_lines`, and where a word has no flag (with the line).
     """
-    for number, line in read_lines(path):
+    for number, line in read_compressed_lines(path):
         tokens, tags = [], []
         for item in line.split():
             word, _, flag = item.rpartition("/")
@@ -139,7 +110,7 @@ def guess_unit_of_file(path: Path) -> str:
     """The unit of a built set; `char` where half or more of the first lines' characters are Chinese."""
     if path.is_dir():
         return folder.read_unit(path, folder.read_split(path, "train").sentences)
-    lines = (line for _, line in islice(read_lines(path), N_GUESSED_FROM))
+    lines = (line for _, line in islice(read_compressed_lines(path), N_GUESSED_FROM))
     text = "".join(re.sub(r"/[A-Za-z]+(?=\s|$)|\s", "", line) for line in lines)  # flags left out
     return "char" if 2 * len(re.findall(f"[{_CHINESE}]", text)) >= max(1, len(text)) else "word"
 
@@ -202,8 +173,8 @@ def open_text(
 ) -> TokenizedText:
     """The pieces of all files in order, from the cache where files, vocabulary and unit are the same.
 
-    The `tagged` files follow the others.  DataError as `read_lines` and `read_tagged`, and where there is
-    not one line of text.
+    The `tagged` files follow the others.  DataError as `read_compressed_lines` and `read_tagged`, or if there
+    is no line of text.
     """
     key = cache_key(paths, tagged, tokenizer, unit)
     stem, whole = cache_dir / key, cache_dir / f"{key}.json"

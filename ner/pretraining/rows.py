@@ -1,6 +1,6 @@
-"""Tokenised lines to masked batches: which lines are held out, rows packed or line by line.
+"""From tokenised lines to masked batches: which lines are held out, and how lines are packed into rows.
 
-Batches of an epoch are a pure function of (seed, epoch), so a run can be resumed anywhere.
+The batches of an epoch are a pure function of (seed, epoch), so a run can be resumed anywhere.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,18 @@ from ner.pretraining.plaintext import TokenizedText
 
 PACKINGS = ("blocks", "lines")
 HELD_OUT_EVERY, MIN_HELD_OUT = 200, 20
-NO_TAG = -100
+NO_TAG = 0
 
 
 class MaskedBatch(NamedTuple):
     """What a step needs, on the CPU.
 
-    piece_ids   (R, P) int64, pieces hidden; padding holds [PAD]
-    piece_mask  (R, P) bool, True = real, specials included, contiguous from 0
-    places      (M,) int64, row * P + column of every cell to be guessed
-    labels      (M,) int64, the pieces that stood there
-    tags        (R, P) int64, the number of every piece's tag, NO_TAG where there is none; or None
+    piece_ids   (R, P) int64, with M pieces hidden; padding holds [PAD]
+    piece_mask  (R, P) bool, True = real, special pieces included, contiguous from 0
+    places      (M,) int64, row * P + column of every cell to guess
+    labels      (M,) int64, the hidden pieces
+    tags        (R, P) int64, k + 1 for tag k of the text's tag names, NO_TAG for a piece without a tag;
+                None if the text has no tags
     n_pieces    ordinary pieces of the batch, hidden or not
     """
 
@@ -39,11 +40,11 @@ class MaskedBatch(NamedTuple):
     n_pieces: int
 
     def inputs(self, device: torch.device | str) -> tuple[torch.Tensor | None, ...]:
-        """All but the count, in order, on the device."""
+        """The tensors in order, on the device."""
         return tuple(x if x is None else x.to(device, non_blocking=True) for x in self[:5])
 
-    def unasked(self) -> "MaskedBatch":
-        """The same with nothing to be guessed, of no pieces."""
+    def without_targets(self) -> "MaskedBatch":
+        """The same rows with nothing to guess; they count no pieces."""
         tags = None if self.tags is None else torch.full_like(self.tags, NO_TAG)
         return self._replace(places=self.places[:0], labels=self.labels[:0], tags=tags, n_pieces=0)
 
@@ -52,10 +53,10 @@ class MaskedBatch(NamedTuple):
         return 0 if self.tags is None else int((self.tags != NO_TAG).sum())
 
 
-def split_lines(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the lines to train on and of those held out: every 200th, more often in a short text.
+def hold_out(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
+    """Line numbers for training, and held-out line numbers: every 200th, more often in a short text.
 
-    ValueError on fewer than two lines.
+    ValueError for fewer than two lines.
     """
     if n_lines < 2:
         raise ValueError(f"got {n_lines} lines, expected at least 2: one is held out")
@@ -66,7 +67,7 @@ def split_lines(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Stream:
-    """Chosen lines of a text end to end, as if the others were not there."""
+    """Chosen lines of a text end to end, as if the text had no others."""
 
     def __init__(self, text: TokenizedText, lines: np.ndarray):
         self._text = text
@@ -83,12 +84,10 @@ class Stream:
         return self._text.pieces[self._places(positions)]
 
     def tags(self, positions: np.ndarray) -> np.ndarray | None:
-        """The numbers of their tags, int64, NO_TAG where there is none; None in an untagged text."""
+        """The tags at the positions, int64 as in `MaskedBatch`; None for a text without tags."""
         if self._text.tags is None:
             return None
-        numbers = self._text.tags[self._places(positions)].astype(np.int64) - 1
-        numbers[numbers < 0] = NO_TAG
-        return numbers
+        return self._text.tags[self._places(positions)].astype(np.int64)
 
     def _places(self, positions: np.ndarray) -> np.ndarray:
         line = np.searchsorted(self.ends, positions, side="right")
@@ -96,14 +95,14 @@ class Stream:
 
 
 class Rows(NamedTuple):
-    """Row i is [CLS] and the cells `starts[i]` to `starts[i] + lengths[i]` of a stream, [SEP] among them."""
+    """Row i is [CLS] and the cells `starts[i]` to `starts[i] + lengths[i]` of a stream, [SEP] included."""
 
     starts: np.ndarray
     lengths: np.ndarray
 
     @property
     def n_pieces(self) -> np.ndarray:
-        """As `Batches` counts: without one [CLS] and one [SEP]."""
+        """Pieces of each row as `Batches` counts them: without one [CLS] and one [SEP]."""
         return self.lengths - 1
 
     def __len__(self) -> int:
@@ -111,14 +110,14 @@ class Rows(NamedTuple):
 
 
 def block_rows(stream: Stream, block_len: int, offset: int = 0) -> Rows:
-    """Rows of `block_len`, [CLS] included; a first one of `offset` cells if not 0, the rest in the last."""
+    """Rows of `block_len` with [CLS].  The first has `offset` cells unless that is 0, the last the rest."""
     starts = np.arange(offset, len(stream), block_len - 1)
     starts = np.concatenate([[0], starts]) if offset else starts
     return Rows(starts, np.diff(starts, append=len(stream)))
 
 
 def line_rows(stream: Stream, block_len: int) -> Rows:
-    """A row a line; a line too long for a row becomes the least number of rows, of even length."""
+    """One row for each line; a line too long for a row becomes as few rows as possible, of even length."""
     n_rows = -(-(stream.lengths - 1) // (block_len - 2))
     line = np.repeat(np.arange(len(n_rows)), n_rows)
     part = np.arange(len(line)) - np.repeat(np.cumsum(n_rows) - n_rows, n_rows)
@@ -129,10 +128,10 @@ def line_rows(stream: Stream, block_len: int) -> Rows:
 
 
 class MaskedLoader:
-    """Masked batches of chosen lines under a budget of `batch_tokens` cells, padding and specials included.
+    """Masked batches of chosen lines, at most `batch_tokens` cells each, padding and special pieces included.
 
-    With a `seed`, rows are shuffled, masks drawn anew and the cuts between blocks moved each epoch;
-    without one, rows come sorted by length and the masks are always the same, for evaluation.
+    With a `seed`, each epoch shuffles the rows, draws new masks and moves the cuts between blocks.  Without a
+    seed, rows are sorted by length and the masks are always the same, for evaluation.
     """
 
     def __init__(
@@ -167,7 +166,7 @@ class MaskedLoader:
         return block_rows(self.stream, self.block_len, min(offset, len(self.stream) - 1))
 
     def epoch(self, epoch: int) -> "Epoch":
-        """The batches of an epoch, each made when asked for."""
+        """The batches of an epoch; each is made when it is read."""
         rows = self.rows(epoch)
         order = Batches(rows, windows=Windows(self.block_len), batch_tokens=self.batch_tokens, seed=self.seed)
         return Epoch(self, epoch, rows, order.batch_indices(epoch))
@@ -175,7 +174,7 @@ class MaskedLoader:
     def collate(
         self, rows: Rows, indices: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags as in `MaskedBatch`."""
+        """Pads rows: piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags (R, P) int64."""
         starts, lengths = rows.starts[indices], rows.lengths[indices]
         width = min(int(rounded(lengths.max() + 1)), self.block_len)
         cells = np.arange(width - 1)
@@ -193,7 +192,7 @@ class MaskedLoader:
         return torch.from_numpy(piece_ids), piece_mask, tags
 
     def generator(self, epoch: int, number: int) -> torch.Generator:
-        """What the masks of batch `number` of an epoch are drawn from."""
+        """The random generator for the masks of batch `number` of an epoch."""
         seed = self._random(epoch, "masks", number).integers(1 << 62)
         return torch.Generator().manual_seed(int(seed))
 
@@ -203,7 +202,7 @@ class MaskedLoader:
 
 
 class Epoch:
-    """`len` batches; `epoch[i]` makes batch i, always the same one."""
+    """The batches of an epoch; `epoch[i]` makes batch i, the same one every time."""
 
     def __init__(self, loader: MaskedLoader, epoch: int, rows: Rows, indices: list[np.ndarray]):
         self.loader, self.epoch, self.rows, self.indices = loader, epoch, rows, indices

@@ -1,4 +1,4 @@
-"""Devices, threads, precision and the options that choose them."""
+"""Device, threads and precision, and the command-line options that choose them."""
 
 import argparse
 import contextlib
@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +17,47 @@ from ner.errors import DataError
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What the device options of a program choose."""
+
+    device: torch.device
+    precision: str
+    "a key of PRECISIONS"
+    batch_tokens: int
+    "pieces a batch in evaluation and prediction, padding included"
+
+
+def choose_machine(args: argparse.Namespace) -> Machine:
+    """Reads the options of `add_device_arguments` and `add_batch_tokens`, and sets torch's threads."""
+    if args.threads is not None:
+        if args.threads < 1:
+            raise DataError(f"--threads {args.threads}: expected 1 or more")
+        torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
+    precision = "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+    return Machine(device, precision, choose_batch_tokens(getattr(args, "batch_tokens", None), device))
+
+
 def pick_device(name: str | None = None) -> torch.device:
-    """The device named, or CUDA where there is one (CUDA_VISIBLE_DEVICES says which), or the CPU."""
+    """Returns the named device; without a name CUDA if available (see CUDA_VISIBLE_DEVICES), else the CPU.
+
+    DataError if torch cannot use the device.
+    """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise DataError(f"--device {name}: not to be had, {str(error).splitlines()[0]}") from None
+        raise DataError(f"--device {name}: not available, {str(error).splitlines()[0]}") from None
     return device
 
 
 def bound_kernels() -> None:
-    """Bounds what is kept of products by their shapes, for prediction on a CPU; before the first product.
+    """Limits the caches that oneDNN and torch keep for each shape of a matrix product, on a CPU.
 
-    The last batch of every chunk of texts has a shape of its own.  Left alone, oneDNN keeps 1,024 compiled
-    kernels and torch 1,024 descriptions of products, several hundred megabytes; the shapes that come again
-    need some 200 kernels, and descriptions are made in no time.
+    Must be called before the first product.  The last batch of every chunk of texts has a new shape.  By
+    default oneDNN keeps 1,024 compiled kernels and torch 1,024 descriptions of products, several hundred
+    megabytes.  The shapes that recur need about 200 kernels, and a description is cheap to build again.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "240")
     os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
@@ -44,8 +70,8 @@ def add_batch_tokens(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options by which every program that runs a model says where and in which precision."""
-    parser.add_argument("--device", help="cuda, cuda:1, cpu ... (default: a GPU where there is one)")
+    """Adds the options of every program that runs a model: device, threads, precision."""
+    parser.add_argument("--device", help="cuda, cuda:1, cpu ... (default: a GPU if there is one)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--bf16", action="store_true", help="autocast to bfloat16 (CPU or GPU)")
@@ -54,29 +80,22 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def device_and_precision(args: argparse.Namespace) -> tuple[torch.device, str]:
-    """What the device arguments ask for; a `batch_tokens` that was not given gets its value."""
-    if args.threads is not None:
-        if args.threads < 1:
-            raise DataError(f"--threads {args.threads}: expected 1 or more")
-        torch.set_num_threads(args.threads)
-    device = pick_device(args.device)
-    settle_batch_tokens(args, device)
-    return device, "bf16" if args.bf16 else "fp16" if args.fp16 else "fp32"
+def default_batch_tokens(device: torch.device) -> int:
+    """Pieces a batch without a gradient: as many as a CPU's caches hold, or enough to fill a GPU."""
+    return 2048 if device.type == "cpu" else 8192
 
 
-def settle_batch_tokens(args: argparse.Namespace, device: torch.device) -> None:
-    """Gives a `batch_tokens` that the program has and nobody gave its value; DataError below 1."""
-    if "batch_tokens" not in args:
-        return
-    if args.batch_tokens is None:
-        args.batch_tokens = default_batch_tokens(device)
-    if args.batch_tokens < 1:
-        raise DataError(f"--batch_tokens {args.batch_tokens}: expected 1 or more")
+def choose_batch_tokens(asked: int | None, device: torch.device) -> int:
+    """Returns the value of --batch_tokens, or the default if None; DataError if it is below 1."""
+    if asked is None:
+        return default_batch_tokens(device)
+    if asked < 1:
+        raise DataError(f"--batch_tokens {asked}: expected 1 or more")
+    return asked
 
 
 def autocast(device_type: str, precision: str):
-    """The context in which the encoder and the head's matrices run."""
+    """The autocast context for the encoder and the head's matrix products; does nothing in fp32."""
     dtype = PRECISIONS[precision]
     if dtype is None:
         return contextlib.nullcontext()
@@ -84,17 +103,12 @@ def autocast(device_type: str, precision: str):
 
 
 def casts_kept(device_type: str):
-    """Inside, what `autocast` makes of a weight is kept from batch to batch."""
+    """A context in which `autocast` casts each weight once, not once a batch."""
     return torch.autocast(device_type, enabled=False)
 
 
-def default_batch_tokens(device: torch.device) -> int:
-    """Pieces a batch without a gradient: as many as a CPU's caches hold, or enough to fill a GPU."""
-    return 2048 if device.type == "cpu" else 8192
-
-
 def environment() -> dict[str, str]:
-    """What a reader of results wants to know of the machine."""
+    """Versions and hardware that a reader of results needs to know, by name."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "python": platform.python_version(),
@@ -115,7 +129,7 @@ def _processor() -> str:
 
 
 def peak_memory(device: torch.device) -> float:
-    """Megabytes at most so far: on a GPU of its tensors, on a CPU of the whole process."""
+    """Peak memory so far in megabytes: of the tensors on a GPU, of the whole process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024

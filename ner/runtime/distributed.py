@@ -1,8 +1,12 @@
-"""Several processes that train one model, as torchrun starts them; one alone has no need to know of it.
+"""Training in several processes under torchrun.  In a single process every function here does nothing.
 
-Each process runs the same program over its share of the batches.  What they tell each other besides gradients
-goes through the CPU: sums of a few numbers a step, and Python objects where a process waits for the others.
-The first process alone writes files, holds the lock of a directory, and speaks.
+Each process runs the same program over its share of the batches.  Besides gradients, processes exchange only
+sums of a few numbers a step and Python objects at a barrier, both through the CPU.  Only the first process
+writes files, locks a directory, and logs.
+
+A collective function waits until every process calls it, so every process must call it, in the same order,
+and none inside `if is_first()`.  Collective are `wrap` and its gradients, `all_sum`, `all_max`, `all_gather`,
+`barrier`, `from_first`, `first_then_others`, and the end of `synchronised`.
 """
 
 import contextlib
@@ -20,61 +24,65 @@ from ner.errors import DataError
 from ner.runtime.logs import log
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=12)  # the first may ask a teacher for long; that a process died is seen at once
+# long, since the others wait while the first process asks a teacher; a process that died is noticed at once
+TIMEOUT = timedelta(hours=12)
 
 
 @contextlib.contextmanager
-def group() -> Iterator[None]:
-    """In it the processes that torchrun started know each other; nothing without torchrun, or inside another.
+def process_group() -> Iterator[None]:
+    """Connects the processes that torchrun started.  Does nothing without torchrun or inside another group.
 
-    A GPU's gradients go through nccl, all else through gloo.  All but the first are silent from then on.
+    GPU gradients go through nccl, everything else through gloo.  All processes but the first stop logging.
     """
     if not dist.is_torchelastic_launched() or dist.is_initialized():
         yield
         return
     has_gpu = torch.cuda.is_available()
-    if has_gpu and dist.get_node_local_rank() < torch.cuda.device_count():  # too many: `own_device`
+    if has_gpu and dist.get_node_local_rank() < torch.cuda.device_count():  # else `local_device` refuses
         torch.cuda.set_device(dist.get_node_local_rank())
-    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo", timeout=PATIENCE)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if has_gpu else "gloo", timeout=TIMEOUT)
     log.disabled = not is_first()
     try:
         yield
     except (DataError, SystemExit):
-        if not has_gpu:  # gloo's threads, left to themselves, now and then abort a process that ends with 2
+        if not has_gpu:  # otherwise gloo's threads sometimes abort a process that exits with 2
             dist.destroy_process_group()
         raise
-    dist.destroy_process_group()  # not after other errors: some may be waiting, whom its end alone would free
+    # Skipped after other errors: other processes may be blocked in a collective function, and only the end of
+    # this process releases them.
+    dist.destroy_process_group()
 
 
 def world_size() -> int:
-    """Processes in all, 1 without torchrun."""
+    """Number of processes, 1 without torchrun."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this one, from 0."""
+    """Number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
 def is_first() -> bool:
+    """True in the process of rank 0, and without torchrun."""
     return rank() == 0
 
 
-def in_words() -> str:
-    """How many processes there are, for the end of a line; empty for one."""
+def describe_processes() -> str:
+    """The number of processes, as the end of a log line; empty for one process."""
     return f" in each of {world_size()} processes" if world_size() > 1 else ""
 
 
-def expect_one(what: str) -> None:
-    """DataError where torchrun has started the program."""
+def refuse_torchrun(what: str) -> None:
+    """DataError if torchrun started the program."""
     if dist.is_torchelastic_launched():
         raise DataError(f"{what}: got torchrun, expected one process")
 
 
-def own_device(device: torch.device) -> torch.device:
-    """Of the GPUs of its node the one with the process's number there; the CPU is shared.
+def local_device(device: torch.device) -> torch.device:
+    """Returns the GPU whose number is the process's rank on its node.  A CPU is shared.
 
-    DataError where there are too few, or one is named.
+    DataError if the node has fewer GPUs than processes, or if `device` names one GPU for all.
     """
     if world_size() == 1 or device.type != "cuda":
         return device
@@ -86,10 +94,10 @@ def own_device(device: torch.device) -> torch.device:
     return torch.device("cuda", number)
 
 
-def share(model: nn.Module, *, some_unused: bool) -> nn.Module:
-    """The model as one of several whose gradients are averaged, with the first one's weights; alone, itself.
+def wrap(model: nn.Module, *, some_unused: bool) -> nn.Module:
+    """Returns the model with the first process's weights and averaged gradients; in one process, itself.
 
-    `some_unused`: not every parameter that may learn takes part in every step.
+    `some_unused`: True if some trainable parameters take no part in some steps.
     """
     if world_size() == 1:
         return model
@@ -97,63 +105,69 @@ def share(model: nn.Module, *, some_unused: bool) -> nn.Module:
 
 
 def accumulate(model: nn.Module, batches: Sequence[T]) -> Iterator[T]:
-    """The batches of one step, each to be differentiated before the next.
+    """Yields the batches of one step.  The caller calls backward on each before it takes the next.
 
-    Until the last one a shared model's gradients stay in their processes, then their sums are averaged.
+    Gradients stay in their process until the last batch.  Then their sums are averaged over the processes.
     """
-    apart = getattr(model, "no_sync", contextlib.nullcontext)
+    no_sync = getattr(model, "no_sync", contextlib.nullcontext)
     for batch in batches[:-1]:
-        with apart():
+        with no_sync():
             yield batch
     yield batches[-1]
 
 
 def seed_others(seed: int, step: int) -> None:
-    """Gives all processes but the first random numbers of their own: other dropout for other batches."""
+    """Reseeds all processes but the first, so that each draws its own dropout for its own batches."""
     if not is_first():
         torch.manual_seed(int(np.random.default_rng((seed, step, rank())).integers(1 << 62)))
 
 
-def total(values: Sequence[float]) -> list[float]:
-    """The sums over all processes, the same in each."""
-    return _reduced(values, dist.ReduceOp.SUM)
+def all_sum(values: Sequence[float]) -> list[float]:
+    """Sums each value over all processes, in float64.  Collective."""
+    return _all_reduce(values, dist.ReduceOp.SUM)
 
 
-def largest(values: Sequence[float]) -> list[float]:
-    """The largest of all processes, the same in each."""
-    return _reduced(values, dist.ReduceOp.MAX)
+def all_max(values: Sequence[float]) -> list[float]:
+    """The maximum of each value over all processes.  Collective."""
+    return _all_reduce(values, dist.ReduceOp.MAX)
 
 
-def _reduced(values: Sequence[float], how: dist.ReduceOp) -> list[float]:
+def _all_reduce(values: Sequence[float], operation: dist.ReduceOp) -> list[float]:
     if world_size() == 1:
         return list(values)
     numbers = torch.tensor(values, dtype=torch.float64)
-    dist.all_reduce(numbers, how)
+    dist.all_reduce(numbers, operation)
     return numbers.tolist()
 
 
-def gather(value: Any) -> list:
-    """What each process gives, in their order.  SystemExit where another is in `synchronised` and failed."""
+def all_gather(value: Any) -> list:
+    """The values of all processes, by rank.  Collective.
+
+    SystemExit if another process failed inside `synchronised` meanwhile.
+    """
     if world_size() == 1:
         return [value]
-    failed, values = _exchange(0, value)
-    if any(failed):
-        raise SystemExit(max(failed))
+    exit_codes, values = _exchange(0, value)
+    if any(exit_codes):
+        raise SystemExit(max(exit_codes))
     return values
 
 
 def barrier() -> None:
-    """Waits until all are here, as `gather`."""
-    gather(None)
+    """Waits until all processes are here.  Collective; SystemExit as `all_gather`."""
+    all_gather(None)
 
 
 def from_first(make: Callable[[], T]) -> T:
-    """What the first process makes, in all of them, as `gather`."""
-    return gather(make() if is_first() else None)[0]
+    """Calls `make` in the first process and returns its result in all.  Collective, as `all_gather`."""
+    return all_gather(make() if is_first() else None)[0]
 
 
 def first_then_others(make: Callable[[], T]) -> T:
-    """What each process makes, the others once the first is done and its files stand, as `gather`."""
+    """Calls `make` in the first process, then, once its files are written, in the others.
+
+    Returns each process's own result.  Collective, as `all_gather`.
+    """
     if not is_first():
         barrier()
     made = make()
@@ -164,30 +178,31 @@ def first_then_others(make: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def synchronised() -> Iterator[None]:
-    """Who leaves it waits for the others; where any of them fails in it, all end.
+    """A barrier at the end of the block.  If any process raised an error inside, all exit.
 
-    The first of those that failed raises its error, the others SystemExit with an exit code like its own.
+    The first process that failed raises its error.  The others raise SystemExit.
+    Inside the block, a process may call collective functions only if all do.
     """
     try:
         yield
     except Exception as error:
         if world_size() > 1:
-            _fail(error)
+            _exit_unless_reporter(error)
         raise
     barrier()
 
 
-def _fail(error: Exception) -> None:
-    """Returns in the process that is to say what happened."""
+def _exit_unless_reporter(error: Exception) -> None:
+    """Returns in the first process that failed, which reports its error.  SystemExit in the others."""
     code = 2 if isinstance(error, DataError | OSError) else 1
-    failed, _ = _exchange(code, None)
-    if rank() != next(number for number, one in enumerate(failed) if one):
+    exit_codes, _ = _exchange(code, None)
+    if rank() != next(number for number, one in enumerate(exit_codes) if one):
         raise SystemExit(code)
 
 
 def _exchange(code: int, value: Any) -> tuple[list[int], list]:
-    """Exit codes of those that failed, 0 of the others; what each gave."""
-    given: list = [None] * world_size()
-    dist.all_gather_object(given, (code, value))
-    codes, values = zip(*given, strict=True)
+    """Exit codes (0: did not fail) and values of all processes, by rank."""
+    received: list = [None] * world_size()
+    dist.all_gather_object(received, (code, value))
+    codes, values = zip(*received, strict=True)
     return list(codes), list(values)

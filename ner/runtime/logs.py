@@ -4,6 +4,7 @@ import contextlib
 import logging
 import math
 import sys
+from collections import deque
 from pathlib import Path
 
 from tqdm import tqdm
@@ -12,40 +13,88 @@ from ner.files import add_file_name
 
 log = logging.getLogger("ner")
 
+MAX_BUFFERED = 1000  # records; a program that opens no log file keeps the latest ones only
+MIN_STEPS_TO_REPORT, REPORTS_AN_EPOCH = 50, 10  # progress lines without a terminal
+
 
 class LogFile(logging.FileHandler):
-    """A line that cannot be written is an error like any other, not a traceback among the messages."""
+    """Appends to a file.  A line that cannot be written raises OSError with the file's name."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, encoding="utf-8")
+        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
 
     def handleError(self, record: logging.LogRecord) -> None:
         with add_file_name(Path(self.baseFilename)):
             raise
 
 
-def start_log(path: Path | None = None) -> logging.Logger:
-    """Messages go to standard error as they are, and with the time to the end of the file."""
+class RecordBuffer(logging.Handler):
+    """Keeps the latest records in memory, until the log file may be opened."""
+
+    def __init__(self):
+        super().__init__()
+        self.records: deque[logging.LogRecord] = deque(maxlen=MAX_BUFFERED)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+    def close(self) -> None:
+        self.records.clear()
+        super().close()
+
+
+buffer = RecordBuffer()
+
+
+def start_log(path: Path | None = None, *, quiet: bool = False) -> logging.Logger:
+    """Sends messages to standard error, and into `path` if it is given.
+
+    Without a path, messages are also kept in memory: `log_to` writes them to a file later.  So a program
+    can log while it still checks its arguments, and create its log file only after the last check.
+    `quiet`: until then standard error gets warnings and errors alone, so a refused run prints its error only.
+    """
+    stop_log()
     log.setLevel(logging.INFO)
     log.propagate = False
-    stop_log()
     console = logging.StreamHandler(sys.stderr)
     console.setFormatter(logging.Formatter("%(message)s"))
+    console.setLevel(logging.WARNING if quiet else logging.NOTSET)
     log.addHandler(console)
+    log.addHandler(buffer)
     if path is not None:
-        file = LogFile(path, encoding="utf-8")
-        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        log.addHandler(file)
+        log_to(path)
     return log
 
 
+def log_to(path: Path) -> None:
+    """Appends the messages since `start_log` to a file, each with its own time, then all that follow.
+
+    Standard error gets the messages that a quiet start kept back.
+    """
+    file = LogFile(path)
+    others = [handler for handler in log.handlers if handler is not buffer]
+    log.addHandler(file)
+    log.removeHandler(buffer)
+    while buffer.records:
+        record = buffer.records.popleft()
+        for handler in (file, *(other for other in others if record.levelno < other.level)):
+            handler.handle(record)
+    for handler in others:
+        handler.setLevel(logging.NOTSET)
+
+
 def stop_log() -> None:
-    """Closes what `start_log` opened."""
+    """Closes what `start_log` and `log_to` opened, and forgets what no file has taken."""
+    buffer.close()
     for handler in list(log.handlers):
         log.removeHandler(handler)
-        with contextlib.suppress(OSError):  # every line was flushed, or its error told
+        with contextlib.suppress(OSError):  # every line was flushed, or its error was reported
             handler.close()
 
 
 class ProgressBar:
-    """tqdm with a running loss on a terminal; elsewhere a plain line at each tenth of the epoch."""
+    """Shows tqdm with the latest loss on a terminal; elsewhere logs a line after each tenth of an epoch."""
 
     def __init__(self, n_steps: int, title: str, on_terminal: bool):
         self.n_steps, self.title, self.on_terminal = n_steps, title, on_terminal
@@ -62,15 +111,19 @@ class ProgressBar:
             self.bar.close()
 
     def start(self, n_done: int) -> None:
-        """Steps that an earlier run took."""
+        """Counts the steps that an earlier run took."""
         self.n_done = n_done
         if self.bar is not None:
             self.bar.update(n_done)
 
     def step(self, loss: float) -> None:
+        """Counts a step and shows its loss."""
         self.n_done += 1
         if self.bar is not None:
             self.bar.update()
             self.bar.set_postfix(loss=f"{loss:.4f}")
-        elif self.n_steps >= 50 and self.n_done % math.ceil(self.n_steps / 10) == 0:
+        elif (
+            self.n_steps >= MIN_STEPS_TO_REPORT
+            and self.n_done % math.ceil(self.n_steps / REPORTS_AN_EPOCH) == 0
+        ):
             log.info(f"{self.title}  step {self.n_done}/{self.n_steps}  loss {loss:.4f}")

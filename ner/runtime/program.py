@@ -1,4 +1,4 @@
-"""How a program ends: exit codes, signals, one line for an error."""
+"""How a program ends: exit codes, signals, and one line for an error."""
 
 import contextlib
 import io
@@ -15,47 +15,49 @@ from ner.runtime.logs import log, stop_log
 
 
 class StopRequest:
-    """Notes the first Ctrl-C or SIGTERM inside `with`, so that the step under way can be finished and saved.
+    """Records the first Ctrl-C or SIGTERM inside `with`, so that the current step can be finished and saved.
 
-    The second one stops at once.  `number` is 0 until there was one.
+    The second one stops at once.  `number` is the signal's number, 0 before it arrives.
     """
 
     def __init__(self):
         self.number = 0
-        self._before: dict = {}
+        self._old_handlers: dict = {}
 
     def __enter__(self) -> "StopRequest":
-        if threading.current_thread() is threading.main_thread():  # no other may set handlers
+        if threading.current_thread() is threading.main_thread():  # only this thread may set handlers
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wants it
-                    self._before[number] = signal.signal(number, self._note)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
+                    self._old_handlers[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, *exception) -> None:
-        while self._before:
-            signal.signal(*self._before.popitem())
+        while self._old_handlers:
+            signal.signal(*self._old_handlers.popitem())
 
-    def _note(self, number: int, frame) -> None:
+    def _record(self, number: int, frame) -> None:
         self.number = number
         self.__exit__()
-        with contextlib.suppress(OSError):  # written as it is: the signal may have come inside print
-            os.write(2, b"\nstopping after this step; once more stops at once\n")
+        with contextlib.suppress(OSError):  # unbuffered: the signal may have interrupted print
+            os.write(2, b"\nstopping after this step; a second signal stops at once\n")
 
 
 def run(main: Callable, parse_args: Callable, argv: Sequence[str] | None = None) -> int:
-    """Runs a program: 0 when it ends well; after one line on standard error 2 for a user's error, a file
-    that cannot be read or written included, 1 for training that cannot go on, 128 + its number for a
-    signal that stopped a run.  Memory that ran out is of the second kind."""
-    for stream in (sys.stdout, sys.stderr):  # a terminal that lacks a character shows its number
+    """Runs `main(parse_args(argv))` and returns the exit code.  An error becomes one line on standard error.
+
+    0: success.  1: training cannot continue, or memory ran out.  2: a user's error, or a file that cannot be
+    read or written.  128 + its number: a signal stopped the run.
+    """
+    for stream in (sys.stdout, sys.stderr):  # shows escapes for what the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         return _run(main, parse_args, argv)
-    except BrokenPipeError:  # the reader of a pipe has seen enough
+    except BrokenPipeError:  # the reader of a pipe has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        where = "" if error.filename is None else f"{error.filename}: "
+        where = f"{error.filename}: " if error.filename is not None else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     finally:
@@ -86,5 +88,5 @@ def _run(main: Callable, parse_args: Callable, argv: Sequence[str] | None) -> in
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether it says that memory ran out; of the machine's own torch says so in words alone."""
+    """True for an out-of-memory error.  Without a GPU torch raises a RuntimeError, known by its text only."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)

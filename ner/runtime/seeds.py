@@ -1,4 +1,4 @@
-"""Seeds and random states."""
+"""Seeds and random states of torch."""
 
 import torch
 
@@ -6,19 +6,19 @@ from ner.errors import DataError
 
 
 def check_seed(seed: int) -> None:
-    """DataError where torch has no such seed."""
+    """DataError if the seed is out of torch's range."""
     if not 0 <= seed < 2**63:
         raise DataError(f"--seed {seed}: expected 0 to {2**63 - 1}")
 
 
 def set_seed(seed: int) -> None:
-    """Seeds torch on every device; the order of data has a seed of its own in `Batches`."""
+    """Seeds torch on every device.  `Batches` has its own seed for the order of the data."""
     check_seed(seed)
     torch.manual_seed(seed)
 
 
 def random_state() -> dict[str, torch.Tensor]:
-    """torch's random states, uint8 tensors by name; nothing else is random in training."""
+    """Returns torch's random states, uint8 tensors by name.  Training uses no other random numbers."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state |= {f"cuda{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
@@ -26,7 +26,7 @@ def random_state() -> dict[str, torch.Tensor]:
 
 
 def set_random_state(state: dict[str, torch.Tensor]) -> None:
-    """Restores what `random_state` gave; states of GPUs that are not here are left out."""
+    """Restores the states of `random_state`; ignores states of GPUs that this machine does not have."""
     torch.set_rng_state(state["cpu"])
     for i in range(torch.cuda.device_count()):
         if f"cuda{i}" in state:

@@ -1,62 +1,120 @@
 """Scores of a model on annotated sentences."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from torch import nn
 
-from ner.annotations.spans import Scores, score
+from ner.annotations import ANNOTATIONS, Answer, Scores
+from ner.annotations.base import Scored
 from ner.data.batches import Batches
 from ner.data.examples import encode
-from ner.data.sentence import Sentence, Split
+from ner.data.sentence import Sentence
+from ner.heads.base import Head
 from ner.inference.predict import predict
 from ner.model.directory import Model
-from ner.tags import Span
+from ner.runtime.logs import log
 
 
-def evaluate(
-    model: Model, loader: Batches, *, device: torch.device, **options
-) -> tuple[Scores, float, list[list[Span]]]:
-    """Scores of a model on annotated examples, its loss in nats a token, and the spans it predicts.
+@dataclass(frozen=True)
+class Evaluation:
+    """Answers of a model on annotated sentences, scored.
 
-    `options` are those of `predict`.
+    scores   by the name of the annotation, the head's first one in front
+    loss     nats a token
+    answers  one a sentence
     """
-    found, loss = predict(model.tagger, loader, device=device, **options)
-    sentences = loader.sentences
-    predicted = [[scored.span for scored in spans] for spans in found]
-    scores = score([s.spans for s in sentences], predicted, [len(s.tokens) for s in sentences])
-    return scores, loss, predicted
+
+    scores: dict[str, Scores]
+    loss: float
+    answers: list[Answer]
+
+    @property
+    def main(self) -> Scores:
+        """The scores that early stopping, search and results go by."""
+        return next(iter(self.scores.values()))
+
+    def predicted(self, name: str) -> list:
+        """The predicted values of one annotation, one a sentence."""
+        return [answer[name] for answer in self.answers]
+
+    def summary(self) -> dict:
+        """The figures of metrics_<split>.json; further annotations stand under their own names."""
+        first, *others = self.scores
+        figures = {name: self.scores[name].summary() for name in others}
+        return self.scores[first].summary() | figures | {"loss": self.loss}
+
+    def per_epoch(self) -> dict[str, float]:
+        """The figures of a line of metrics.jsonl, the keys of further annotations prefixed by their names."""
+        first, *others = self.scores
+        figures = {f"{name}_{key}": x for name in others for key, x in self.scores[name].per_epoch().items()}
+        return self.scores[first].per_epoch() | figures
 
 
-def annotated_loader(model: Model, sentences: Sequence[Sentence], *, batch_tokens: int) -> Batches:
-    """Batches to score a model on."""
+def evaluate(model: Model, batches: Batches, *, device: torch.device, **options) -> Evaluation:
+    """Predicts and scores annotated sentences; `options` are those of `predict`."""
+    answers, loss = predict(model.tagger, batches, device=device, **options)
+    n_tokens = [len(sentence.tokens) for sentence in batches.sentences]
+    scores = {
+        name: ANNOTATIONS[name].score(
+            [sentence.gold[name] for sentence in batches.sentences],
+            [answer[name] for answer in answers],
+            n_tokens,
+        )
+        for name in model.tagger.head.annotations
+    }
+    return Evaluation(scores, loss, answers)
+
+
+def annotated_batches(model: Model, sentences: Sequence[Sentence], *, batch_tokens: int) -> Batches:
+    """Batches with gold, to score a model on."""
     return Batches(
         encode(sentences, model.tokenizer),
         windows=model.windows,
         batch_tokens=batch_tokens,
-        label_ids=model.label_ids,
-        learnable=model.tagger.head.learnable,
+        targets=model.tagger.head.targets,
     )
 
 
-def unread_gold(loader: Batches, name: str) -> list[str]:
-    """What is to be said of gold that lies where long sentences are cut off."""
-    if loader.kept is None:
-        return []
-    n_gold = sum(len(sentence.spans or ()) for sentence in loader.sentences)
-    n_cut = sum(len(kept) < len(s.tokens) for kept, s in zip(loader.kept, loader.sentences, strict=True))
-    return [
-        f"{name}: long_text {loader.windows.long_text} cuts {n_cut} of {len(loader.sentences)} sentences; "
-        f"{loader.n_unread} of {n_gold} gold entities are not read, and count as missed"
-    ]
+def count_gold(sentences: Sequence[Sentence], name: str) -> int:
+    """Number of gold items of one annotation."""
+    return sum(ANNOTATIONS[name].count(sentence.gold[name]) for sentence in sentences)
 
 
-def missed_gold(head: nn.Module, split: Split) -> list[str]:
-    """What is to be said of gold that a head could never find."""
-    n_missed = sum(len(s.spans) - len(head.learnable(s.spans)) for s in split.sentences)
-    if not n_missed:
-        return []
-    return [
-        f"{n_missed} of {split.n_entities} gold entities overlap others or are longer than any of train's; "
-        "this head cannot find them, they count as missed"
-    ]
+def log_unread_gold(batches: Batches, split: str) -> None:
+    """Logs how many gold items are lost because long sentences are truncated."""
+    if batches.kept is None:
+        return
+    pairs = zip(batches.kept, batches.sentences, strict=True)
+    n_cut = sum(len(kept) < len(sentence.tokens) for kept, sentence in pairs)
+    for name in batches.targets.inventories:
+        n_gold, n_unread = count_gold(batches.sentences, name), batches.n_unread(name)
+        log.info(
+            f"{split}: long_text {batches.windows.long_text} cuts {n_cut} of {len(batches.sentences)} "
+            f"sentences; {n_unread} of {n_gold} gold entities are not read, and count as missed"
+        )
+
+
+def log_missed_gold(head: Head, sentences: Sequence[Sentence]) -> None:
+    """Logs how many gold items the head can never find."""
+    for name in head.annotations:
+        count, n_gold = ANNOTATIONS[name].count, count_gold(sentences, name)
+        n_missed = n_gold - sum(count(head.learnable(name, sentence.gold[name])) for sentence in sentences)
+        if n_missed:
+            log.info(
+                f"{n_missed} of {n_gold} gold entities overlap others or are longer than any of train's; "
+                "this head cannot find them, they count as missed"
+            )
+
+
+def write_predictions(
+    out_dir: Path, split: str, sentences: Sequence[Sentence], evaluation: Evaluation
+) -> list[str]:
+    """Writes the predictions of every annotation; returns the names of the files."""
+    written = []
+    for name in evaluation.scores:
+        pairs = zip(sentences, evaluation.answers, strict=True)
+        scored = [Scored(sentence.tokens, sentence.gold[name], answer[name]) for sentence, answer in pairs]
+        written += ANNOTATIONS[name].write_predictions(out_dir, split, scored)
+    return written

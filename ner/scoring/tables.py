@@ -1,41 +1,26 @@
-"""Scores as text for people: percent, aligned columns."""
+"""Text tables for people: aligned columns, scores in percent."""
 
 from collections.abc import Sequence
 
-from ner.annotations.spans import Scores
-
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned, the first to the left, the others to the right; the first row is the heading."""
+    """Aligns columns, the first to the left, the others to the right.  The first row is the heading."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
-        cells = [
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(cells).rstrip())
+        padded = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join([row[0].ljust(widths[0]), *padded[1:]]).rstrip())
     return "\n".join(lines)
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> str:
-    """As `table`, in markdown."""
+    """The same as a markdown table."""
     lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join([lines[0], "|---" + "|---:" * (len(rows[0]) - 1) + "|", *lines[1:]])
 
 
-def per_type_table(scores: Scores) -> str:
-    """Precision, recall, F1 (percent) and gold entities of each type and of all."""
-    rows = [("type", "precision", "recall", "F1", "gold", "predicted")]
-    counts = [*sorted(scores.per_type.items()), ("all", scores.total)]
-    for label, c in counts:
-        percents = (f"{100 * value:.2f}" for value in (c.precision, c.recall, c.f1))
-        rows.append((label, *percents, str(c.n_gold), str(c.n_predicted)))
-    return table(rows)
-
-
 def duration(seconds: float) -> str:
-    """75 -> 1m15s, 3700 -> 1h02m."""
+    """75 -> `1m15s`, 3700 -> `1h02m`."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60}h{minutes % 60:02d}m"

@@ -1,4 +1,4 @@
-"""What runs left in their directories, read back, and what several of them come to together."""
+"""Reads the results of experiments back from their directories and summarises several of them."""
 
 import hashlib
 import json
@@ -23,45 +23,54 @@ from ner.studies.significance import (
 from ner.tags import Span
 from ner.training.run_dir import ALIKE
 
-LEVEL = 0.05  # above it a difference is not called one
-EPOCH = {"epoch": int, "val_f1": float, "seconds": float}
+LEVEL = 0.05  # a difference is significant if its p is at most this
+
+
+def headline_key(directory: Path) -> str:
+    """The key in metrics.jsonl by which epochs are ranked, from resolved.json; F1 in runs that lack it."""
+    path = directory / "resolved.json"
+    return read_json(path).get("headline", "val_f1") if path.exists() else "val_f1"
 
 
 def read_epochs(directory: Path) -> list[dict]:
-    """The lines of `metrics.jsonl`; DataError names the first that is none."""
-    path = directory / "metrics.jsonl"
+    """Reads the lines of `metrics.jsonl`, each with the score that ranks it under the key `headline`.
+
+    DataError names the first line that is not the line of an epoch.
+    """
+    path, headline = directory / "metrics.jsonl", headline_key(directory)
+    keys = {"epoch": int, headline: float, "seconds": float}
     epochs = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         try:
             values = json.loads(line)
-            wrong = [key for key, kind in EPOCH.items() if not isinstance(values[key], kind | int)]
+            wrong = [key for key, kind in keys.items() if not isinstance(values[key], kind | int)]
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise DataError(f"{path}:{number}: not the line of an epoch, {error!r}") from None
         if wrong:
             raise DataError(f"{path}:{number}: {wrong[0]}: got {values[wrong[0]]!r}, expected a number")
-        epochs.append(values)
+        epochs.append(values | {"headline": values[headline]})
     if not epochs:
         raise DataError(f"{path}: empty, expected a line an epoch")
     return epochs
 
 
-def best_f1(epochs: Sequence[dict]) -> float:
-    """On val, of the epoch whose model is `best`; a fraction."""
-    return max(epoch["val_f1"] for epoch in epochs)
+def best_headline(epochs: Sequence[dict]) -> float:
+    """The highest validation score, a fraction: the score of the epoch whose model is `best`."""
+    return max(epoch["headline"] for epoch in epochs)
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered on a split."""
+    """A model's answers on a split, as counts."""
 
     counts: np.ndarray
-    "(S, 3), int64: entities found right, predicted and gold of each sentence"
+    "(S, 3) int64: correct, predicted and gold entities of each sentence"
     gold: str
-    "a hash of the sentences and their gold: only the same ones can be compared"
+    "hash of the sentences and their gold; runs are comparable only if it is the same"
 
 
 def read_answers(path: Path) -> Answers:
-    """Reads `predictions_<split>.jsonl`."""
+    """Reads `predictions_<split>.jsonl`; DataError names the first wrong line."""
     digest, counts = hashlib.sha256(), []
     for number, line in enumerate(read_text(path).removesuffix("\n").split("\n"), start=1):
         try:
@@ -76,7 +85,7 @@ def read_answers(path: Path) -> Answers:
 
 @dataclass(frozen=True)
 class Run:
-    """An experiment directory; what is not there is None."""
+    """An experiment directory.  A property is None if its file is missing."""
 
     directory: Path
     split: str
@@ -110,19 +119,22 @@ class Run:
         return answers
 
     @property
-    def lacks(self) -> str:
-        """The first file that is missing; "" where all are there."""
-        there = {
+    def missing_file(self) -> str:
+        """Name of the first missing file; "" if none is missing."""
+        results = {
             "metrics.jsonl": self.epochs,
             f"metrics_{self.split}.json": self.scores,
             f"predictions_{self.split}.jsonl": self.answers,
         }
-        return next((name for name, value in there.items() if value is None), "")
+        return next((name for name, value in results.items() if value is None), "")
 
 
 @dataclass
 class Row:
-    """A system: one run, or several that differ by their seed.  Fractions; None where a run lacks it."""
+    """A system: one run, or several that differ only in their seed.
+
+    Scores are fractions.  A value is None if the results of a run do not have it.
+    """
 
     system: str
     runs: int
@@ -136,39 +148,39 @@ class Row:
     f1_high: float | None = None
     difference: float | None = None
     p: float | None = None
-    "of the difference to the baseline, corrected for the number of comparisons"
+    "p of the difference to the baseline, corrected for the number of comparisons"
     verdict: str = ""
     seconds_an_epoch: float | None = None
     minutes: float | None = None
-    "of training, a run; validation is not in them"
+    "training time of a run, without validation"
     peak_memory_mb: float | None = None
-    "of the hungriest run"
+    "maximum over the runs"
 
 
 def summarise(system: str, runs: Sequence[Run], n_resamples: int) -> Row:
-    """Means and deviations over the runs, and the interval over the sentences."""
+    """Fills in means and deviations over the runs, and the interval over the sentences."""
     row = Row(system, len(runs))
     if all(run.epochs for run in runs):
-        row.val_f1, row.val_f1_deviation = _spread([best_f1(run.epochs) for run in runs])
+        row.val_f1, row.val_f1_deviation = _spread([best_headline(run.epochs) for run in runs])
         seconds = [[epoch["seconds"] for epoch in run.epochs] for run in runs]
         row.seconds_an_epoch = statistics.mean(map(statistics.mean, seconds))
         row.minutes = statistics.mean(map(sum, seconds)) / 60
-        # of a resumed run each part has a peak of its own
+        # a resumed run starts to measure its peak again
         peaks = [epoch.get("peak_memory_mb") for run in runs for epoch in run.epochs]
         row.peak_memory_mb = None if None in peaks else max(peaks)
     if all(run.scores for run in runs):
         precisions, recalls, f1s = zip(*(run.scores for run in runs), strict=True)
         row.precision, row.recall = statistics.mean(precisions), statistics.mean(recalls)
         row.f1, row.f1_deviation = _spread(f1s)
-    if counts := counts_of(runs):
+    if counts := counts_by_run(runs):
         row.f1_low, row.f1_high = bootstrap(counts, n_resamples=n_resamples)
     return row
 
 
-def counts_of(runs: Sequence[Run]) -> list[np.ndarray]:
-    """The answers of each run; empty where one has none."""
+def counts_by_run(runs: Sequence[Run]) -> list[np.ndarray]:
+    """The counts of each run; empty if a run has no answers."""
     answers = [run.answers for run in runs]
-    return [] if None in answers else [a.counts for a in answers]
+    return [] if None in answers else [one.counts for one in answers]
 
 
 def _spread(values: Sequence[float]) -> tuple[float, float | None]:
@@ -177,42 +189,44 @@ def _spread(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def check_comparable(systems: dict[str, Sequence[Run]]) -> None:
-    """DataError where two runs answered different sentences, or those of one system were asked otherwise."""
+    """DataError if runs have different sentences, or runs of one system differ in more than their seed."""
     answered = [run for runs in systems.values() for run in runs if run.answers]
     for run in answered:
         if run.answers.gold != answered[0].answers.gold:
             raise DataError(
                 f"{run.directory}: other sentences or other gold in {run.split}, "
-                f"expected those of {answered[0].directory}"
+                f"expected the same as in {answered[0].directory}"
             )
     for system, runs in systems.items():
         check_one_system(system, runs)
 
 
 def check_one_system(system: str, runs: Sequence[Run]) -> None:
-    """DataError where the runs differ by more than their seed, or two have the same one."""
+    """DataError if the runs differ in more than their seed, or if two have the same seed."""
     files = [run.directory / "resolved.json" for run in runs]
     resolved = [(file, read_json(file)) for file in files if file.exists()]
-    of_seed = {}
+    file_of_seed = {}
     for file, values in resolved:
-        first, as_first = resolved[0]
-        if other := [part for part in ALIKE if values.get(part) != as_first.get(part)]:
-            raise DataError(f"{file}: other {other[0]} than {first}, expected {system} to be one system")
-        same = of_seed.setdefault(values.get("seed", file), file)
+        first_file, first_values = resolved[0]
+        if different := [part for part in ALIKE if values.get(part) != first_values.get(part)]:
+            raise DataError(
+                f"{file}: other {different[0]} than {first_file}, expected {system} to be one system"
+            )
+        same = file_of_seed.setdefault(values.get("seed", file), file)
         if same != file:
             raise DataError(f"{file}: seed {values['seed']} as {same}, expected {system} to have each once")
 
 
 def compare(rows: Sequence[Row], systems: dict[str, Sequence[Run]], baseline: str, n_shuffles: int) -> None:
-    """Fills in difference, p and verdict of each row that is not the baseline."""
+    """Fills in the difference to the baseline, p and the verdict of every row."""
     base = next(row for row in rows if row.system == baseline)
     base.verdict = "baseline"
     others = [row for row in rows if row is not base]
-    theirs, ps = counts_of(systems[baseline]), {}
+    theirs, ps = counts_by_run(systems[baseline]), {}
     for row in others:
         if row.f1 is not None and base.f1 is not None:
             row.difference = row.f1 - base.f1
-        ours = counts_of(systems[row.system])
+        ours = counts_by_run(systems[row.system])
         row.verdict = "not tested"
         if ours and theirs:
             ps[row.system] = randomisation(ours, theirs, n_shuffles=n_shuffles)
@@ -224,7 +238,7 @@ def compare(rows: Sequence[Row], systems: dict[str, Sequence[Run]], baseline: st
 
 
 def verdict(difference: float, p: float) -> str:
-    """In words."""
+    """Describes a tested difference in one or two words."""
     if p > LEVEL:
         return "not significant"
     return "better" if difference > 0 else "worse"

@@ -1,8 +1,8 @@
 """A search over keys of params.json: what to try next, and which trial to stop early.
 
-Each trial is an ordinary experiment in `<model_dir>/trial-N`.  Beside its params.json stands `trial.json`:
-the values tried, how far it came, and what all trials of the search share.  Nothing else is kept, so that
-a search goes on from its directories.
+Each trial is an ordinary experiment in `<model_dir>/trial-N`.  Its file `trial.json` holds the values tried,
+the state of the trial, and what all trials of the search share.  A search keeps no other state, so it
+continues from its directories.
 """
 
 import itertools
@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ner.config import to_json
+from ner.config import parse_value, to_json
 from ner.errors import DataError
 from ner.files import read_json, whole_file
 from ner.studies.results import read_epochs
 from ner.training.params import Config
 from ner.training.run_dir import check_same
 
-N_RIVALS = 4  # trials that must have come as far before one is stopped
-N_ASKED = 100  # times that optuna may answer with what was tried before
+MIN_RIVALS = 4  # a trial is stopped only if so many others have come as far
+MAX_SUGGESTIONS = 100  # requests to optuna, which may suggest values that were tried before
 STATES = ("begun", "finished", "pruned", "failed")
 SHARED = ("params", "options", "data")
 RANGE = re.compile(r"(.+?)\.\.(.+?)(:log)?")
@@ -31,12 +31,12 @@ RANGE = re.compile(r"(.+?)\.\.(.+?)(:log)?")
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; whole where both ends are (`parse_space`)."""
+    """Numbers from `low` to `high`, both included; whole numbers if both ends are of type int."""
 
     low: int | float
     high: int | float
     log: bool = False
-    "drawn evenly in the logarithm"
+    "True: the logarithm is drawn uniformly"
 
 
 Space = Mapping[str, Range | Sequence[Any]]
@@ -44,19 +44,22 @@ Space = Mapping[str, Range | Sequence[Any]]
 
 @dataclass(frozen=True)
 class Trial:
-    """`state` is one of STATES (failed: training broke off), or refused, of which nothing is kept."""
+    """One trial.  `state` is one of STATES (failed: training stopped with an error) or "refused".
+
+    A refused trial has no directory of its own.
+    """
 
     directory: Path
     values: dict[str, Any]
     state: str
     f1s: list[float] = field(default_factory=list)
-    "on val, an epoch each"
+    "the headline metric on val, a fraction for each epoch"
 
 
 def parse_space(items: Sequence[str]) -> dict[str, Range | list[Any]]:
-    """`KEY=VALUE,VALUE` or `KEY=LOW..HIGH[:log]` each; a value is JSON, or else text.
+    """Parses items `KEY=VALUE,VALUE` or `KEY=LOW..HIGH[:log]`; a value is JSON, or text if it is not JSON.
 
-    The ends of a range are whole where they are written so and the key is no fraction in `Config`.
+    A range of a key that is a float in `Config` has float ends.
     """
     kinds = typing.get_type_hints(Config)
     space: dict[str, Range | list[Any]] = {}
@@ -66,36 +69,33 @@ def parse_space(items: Sequence[str]) -> dict[str, Range | list[Any]]:
             raise DataError(f"--set {item}: expected key=value,value or key=low..high")
         if key in space:
             raise DataError(f"--set {item}: {key} twice, expected it once")
-        space[key] = _parse_range(item, text, kinds.get(key)) or [_value(part) for part in text.split(",")]
+        space[key] = _parse_range(item, text, kinds.get(key)) or [
+            parse_value(part) for part in text.split(",")
+        ]
     return space
 
 
 def _parse_range(item: str, text: str, kind: Any) -> Range | None:
+    """The range in `text`, or None if it is a list of values."""
     found = RANGE.fullmatch(text)
-    ends = [_value(end) for end in found.groups()[:2]] if found else []
+    ends = [parse_value(end) for end in found.groups()[:2]] if found else []
     if not ends or not all(isinstance(end, int | float) for end in ends):
         return None
     low, high = map(float, ends) if kind is float else ends
     log = bool(found[3])
     if low >= high or (log and low <= 0):
-        raise DataError(f"--set {item}: expected the lower end first{', above 0' * log}")
+        positive = ", above 0" if log else ""
+        raise DataError(f"--set {item}: expected the lower end first{positive}")
     return Range(low, high, log)
 
 
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
-
-
 def overrides(values: Mapping[str, Any]) -> list[str]:
-    """As for `load_config`."""
+    """The values as `key=value` overrides for `load_config`."""
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
 def grid(space: Space) -> Iterator[dict[str, Any]]:
-    """Every combination, the last key changing fastest; DataError where the space has a range."""
+    """Yields every combination, the last key changing fastest; DataError if the space has a range."""
     for key, values in space.items():
         if isinstance(values, Range):
             raise DataError(
@@ -106,7 +106,7 @@ def grid(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def read_trials(directory: Path, shared: dict) -> list[Trial]:
-    """All that stand in the directory, by number; DataError where one was not of the same search."""
+    """Reads all trials in the directory, by number; DataError if one belongs to another search."""
     trials = []
     for path in sorted(directory.glob("trial-*/trial.json"), key=lambda path: _number(path.parent)):
         check_same(path, shared, SHARED, "the search")
@@ -114,11 +114,14 @@ def read_trials(directory: Path, shared: dict) -> list[Trial]:
         values, state = written.get("values"), written.get("state")
         if not isinstance(values, dict) or state not in STATES:
             raise DataError(f"{path}: got state {state!r} of values {values!r}, expected one of {STATES}")
-        trials.append(Trial(path.parent, values, state, [] if state == "begun" else val_f1s(path.parent)))
+        trials.append(
+            Trial(path.parent, values, state, [] if state == "begun" else epoch_scores(path.parent))
+        )
     return trials
 
 
 def _number(directory: Path) -> int:
+    """N of `trial-N`."""
     try:
         return int(directory.name.removeprefix("trial-"))
     except ValueError:
@@ -126,53 +129,56 @@ def _number(directory: Path) -> int:
 
 
 def new_directory(directory: Path) -> Path:
-    """Makes `trial-N`, N above that of all which stand there, be they of a search or somebody's own."""
+    """Makes `trial-N`, where N is larger than the number of any folder `trial-*`, whoever made it."""
     names = [path.name.removeprefix("trial-") for path in directory.glob("trial-*")]
     made = directory / f"trial-{max((int(name) for name in names if name.isdecimal()), default=0) + 1}"
     made.mkdir()
     return made
 
 
-def val_f1s(directory: Path) -> list[float]:
-    """Of each epoch so far; empty where none is over."""
+def epoch_scores(directory: Path) -> list[float]:
+    """The headline metric on val of each epoch so far, a fraction; empty before the first has ended."""
     if not (directory / "metrics.jsonl").exists():
         return []
-    return [epoch["val_f1"] for epoch in read_epochs(directory)]
+    return [epoch["headline"] for epoch in read_epochs(directory)]
 
 
 def write_trial(trial: Trial, shared: dict) -> None:
+    """Writes `trial.json`."""
     with whole_file(trial.directory / "trial.json") as file:
         file.write(to_json({"values": trial.values, "state": trial.state, **shared}))
 
 
 def next_values(space: Space, trials: Sequence[Trial], n_trials: int | None) -> dict[str, Any] | None:
-    """What to try next, or to go on with; None where the grid, or the number of trials, is complete."""
-    fitting = [trial for trial in trials if fits(trial.values, space)]
-    for trial in fitting:
+    """What to try next, or to continue; None if the grid, or the number of trials, is complete."""
+    known = [trial for trial in trials if in_space(trial.values, space)]
+    for trial in known:
         if trial.state == "begun":
             return trial.values
     if n_trials is None:
-        tried = [trial.values for trial in fitting]
+        tried = [trial.values for trial in known]
         return next((values for values in grid(space) if values not in tried), None)
-    return suggest(space, fitting) if len(fitting) < n_trials else None
+    return suggest(space, known) if len(known) < n_trials else None
 
 
-def fits(values: Mapping[str, Any], space: Space) -> bool:
-    """Whether they are of this space: a directory may hold the trials of others."""
+def in_space(values: Mapping[str, Any], space: Space) -> bool:
+    """True if the values lie in the space; a directory may also hold trials of other spaces."""
 
-    def holds(allowed: Range | Sequence[Any], value: Any) -> bool:
+    def is_allowed(allowed: Range | Sequence[Any], value: Any) -> bool:
         if not isinstance(allowed, Range):
             return value in allowed
         return isinstance(value, int | float) and allowed.low <= value <= allowed.high
 
-    return values.keys() == space.keys() and all(holds(space[key], values[key]) for key in space)
+    return values.keys() == space.keys() and all(is_allowed(space[key], values[key]) for key in space)
 
 
 def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
-    """Values by optuna's tree-structured Parzen estimator (Bergstra et al. 2011), random ones at first.
+    """Suggests values by optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
-    The study is made anew of the trials each time, the seed their number: the same trials lead to the
-    same suggestion.  What was tried is not suggested again; None where that is all there is.
+    The first suggestions are random.  Each call builds a new study from the trials and takes their number as
+    its seed, so the same trials lead to the same suggestion.  Values that were tried are not suggested again.
+    None if all have been tried.
+    DataError if optuna is not installed.
     """
     try:
         import optuna
@@ -183,24 +189,24 @@ def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=len(trials)))
     for trial in trials:
         ended = trial.state == "finished" and trial.f1s
-        told = optuna.trial.create_trial(
+        past = optuna.trial.create_trial(
             state=optuna.trial.TrialState.COMPLETE if ended else optuna.trial.TrialState.PRUNED,
             value=max(trial.f1s) if ended else None,
             params=trial.values,
             distributions=distributions,
             intermediate_values=dict(enumerate(trial.f1s, start=1)),
         )
-        study.add_trial(told)
+        study.add_trial(past)
     tried = [trial.values for trial in trials]
-    for _ in range(N_ASKED):
+    for _ in range(MAX_SUGGESTIONS):
         values = study.ask(distributions).params
         if values not in tried:
             return values
-    return next((values for values in grid(_listed(space)) if values not in tried), None)
+    return next((values for values in grid(_enumerate_ranges(space)) if values not in tried), None)
 
 
-def _listed(space: Space) -> Space:
-    """The whole numbers of each range one by one; those between fractions have no end."""
+def _enumerate_ranges(space: Space) -> Space:
+    """Lists the whole numbers of each range.  Only for a space without ranges of floats."""
     return {
         key: range(allowed.low, allowed.high + 1) if isinstance(allowed, Range) else allowed
         for key, allowed in space.items()
@@ -208,6 +214,7 @@ def _listed(space: Space) -> Space:
 
 
 def _distribution(allowed: Range | Sequence[Any]):
+    """optuna's distribution over the allowed values of a key."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if not isinstance(allowed, Range):
@@ -217,11 +224,11 @@ def _distribution(allowed: Range | Sequence[Any]):
 
 
 def falls_behind(f1s: Sequence[float], others: Sequence[Trial]) -> bool:
-    """True where the best val F1 so far is below the median of what the others had after as many epochs.
+    """True if the best score so far is below the median of the others' best after as many epochs.
 
-    After the median rule of Vizier (Golovin et al. 2017), which takes running averages of the others where
-    this takes their best; a finished trial that stopped sooner counts with its best, and four others at
-    least must have come so far.
+    This is the median rule of Vizier (Golovin et al. 2017), but with the best score of each other trial, not
+    its running average.  A finished trial with fewer epochs counts with its best.  At least MIN_RIVALS others
+    must have come as far.
     """
     n_epochs = len(f1s)
     rivals = [
@@ -229,4 +236,4 @@ def falls_behind(f1s: Sequence[float], others: Sequence[Trial]) -> bool:
         for other in others
         if len(other.f1s) >= n_epochs or (other.f1s and other.state == "finished")
     ]
-    return len(rivals) >= N_RIVALS and max(f1s) < statistics.median(rivals)
+    return len(rivals) >= MIN_RIVALS and max(f1s) < statistics.median(rivals)

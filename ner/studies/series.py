@@ -1,70 +1,80 @@
-"""A series: runs that differ by their seed alone, each an ordinary experiment in `<model_dir>/seed-N`."""
+"""A series: runs that differ in their seed alone, each an ordinary experiment in `<model_dir>/seed-N`."""
 
-import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from ner.errors import DataError
 from ner.files import read_json
+from ner.runtime import distributed, logs
+from ner.runtime.logs import log
 from ner.runtime.seeds import check_seed
-from ner.studies.results import best_f1, read_epochs
+from ner.studies.results import best_headline, read_epochs
 from ner.studies.significance import mean_and_deviation
-from ner.training.params import Config
+from ner.training.params import Config, load_config
 from ner.training.run_dir import check_directory, check_unchanged
+from ner.training.train import Settings, train
 
 
-def plan(
-    params: Path, seeds: Sequence[int], config: Config, *, restore: str | None, overwrite: bool
-) -> list[dict]:
-    """What train.py is asked for each run: model_dir, seed, restore_file, overwrite.
+def train_series(settings: Settings, seeds: Sequence[int]) -> None:
+    """Trains one run for each seed, and logs their mean score.  All runs are checked before the first begins.
 
-    `params` is the params.json of the series.  DataError where any of the runs cannot begin or go on.
+    `settings` are those of a run in the directory of the series.
     """
-    if restore not in (None, "last"):
-        raise DataError(f"--restore_file {restore}: expected last, as there are --seeds")
-    if restore and overwrite:
+    with distributed.synchronised():
+        runs = plan_series(settings, seeds)
+    for run in runs:
+        train(run)
+    if distributed.is_first():
+        logs.start_log()
+        log.info(summary([run.directory for run in runs]))
+
+
+def plan_series(settings: Settings, seeds: Sequence[int]) -> list[Settings]:
+    """The settings of each run; DataError if any of the runs cannot begin or go on."""
+    config = load_config(settings.params, settings.overrides)
+    if settings.restore not in (None, "last"):
+        raise DataError(f"--restore_file {settings.restore}: expected last, as there are --seeds")
+    if settings.restore and settings.overwrite:
         raise DataError("--restore_file and --overwrite: expected one of them")
     if len(set(seeds)) < len(seeds):
         raise DataError(f"--seeds: got {' '.join(map(str, seeds))}, expected different ones")
-    runs = []
-    for seed in seeds:
-        check_seed(seed)
-        directory = params.parent / f"seed-{seed}"
-        run = {"model_dir": directory, "seed": seed, "restore_file": restore, "overwrite": overwrite}
-        if restore and not is_begun(directory):
-            run |= {"restore_file": None, "overwrite": True}  # there is nothing to go on from, nor to lose
-        check_directory(directory, overwrite=run["overwrite"], restore=run["restore_file"])
-        if run["restore_file"]:
-            asked = {"params": asdict(config), "seed": seed}
-            check_unchanged(directory, read_json(directory / "resolved.json") | asked)
-        elif not overwrite:
-            check_params(params, directory)
-        runs.append(run)
-    return runs
+    return [plan_run(settings, seed, config) for seed in seeds]
 
 
-def is_begun(directory: Path) -> bool:
-    """True where a checkpoint stands."""
+def plan_run(settings: Settings, seed: int, config: Config) -> Settings:
+    """The settings of the run with one seed; DataError if it cannot begin or go on."""
+    check_seed(seed)
+    directory = settings.directory / f"seed-{seed}"
+    soft_labels_dir = settings.soft_labels_dir or settings.directory  # shared: the teacher is asked once
+    run = replace(settings, seed=seed, directory=directory, soft_labels_dir=soft_labels_dir)
+    if run.restore and not has_checkpoint(directory):
+        run = replace(run, restore=None, overwrite=True)  # nothing was saved: the run begins again
+    check_directory(directory, overwrite=run.overwrite, restore=run.restore)
+    if run.restore:
+        asked = {"params": asdict(config), "seed": seed}
+        check_unchanged(directory, read_json(directory / "resolved.json") | asked)
+    elif not settings.overwrite:
+        check_params(settings.params, directory)
+    return run
+
+
+def has_checkpoint(directory: Path) -> bool:
+    """True if the directory of a run holds a checkpoint."""
     return any((directory / "checkpoints").glob("step-*"))
 
 
 def check_params(params: Path, directory: Path) -> None:
-    """DataError where a run has a params.json of its own that is not that of the series."""
+    """DataError if the run has a params.json of its own that differs from the series' file."""
     own = directory / "params.json"
     if own.exists() and own.read_bytes() != params.read_bytes():
         raise DataError(f"{own}: differs, expected the same as {params}; --overwrite replaces it")
 
 
-def copy_params(params: Path, directory: Path) -> None:
-    """Each run of a series has the file of the series."""
-    if params.parent != directory:
-        shutil.copyfile(params, directory / "params.json")
-
-
 def summary(directories: Sequence[Path]) -> str:
-    """One line: mean and deviation of the best val F1, in percent."""
-    f1s = [100 * best_f1(read_epochs(directory)) for directory in directories]
+    """One line: mean and standard deviation of the best val F1, in percent."""
+    f1s = [100 * best_headline(read_epochs(directory)) for directory in directories]
+    if len(f1s) == 1:
+        return f"best val F1 of 1 seed: mean {f1s[0]:.2f}"
     mean, deviation = mean_and_deviation(f1s)
-    spread = f", standard deviation {deviation:.2f} (n - 1)" if len(f1s) > 1 else ""
-    return f"best val F1 of {len(f1s)} seed{'s' * (len(f1s) > 1)}: mean {mean:.2f}{spread}"
+    return f"best val F1 of {len(f1s)} seeds: mean {mean:.2f}, standard deviation {deviation:.2f} (n - 1)"

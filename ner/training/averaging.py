@@ -1,7 +1,7 @@
-"""An exponential moving average of the weights, which is what is scored and kept.
+"""Exponential moving average of the weights.  Validation and the saved model use the average.
 
-Polyak and Juditsky 1992 for the average; with a share that grows to `decay` in the first steps, as
-tensorflow's ExponentialMovingAverage has it, so that the random beginning is soon forgotten.
+Averaging is due to Polyak and Juditsky 1992.  The decay grows to its final value in the first steps, as in
+tensorflow's ExponentialMovingAverage, so that the random initial weights are soon forgotten.
 """
 
 import contextlib
@@ -14,11 +14,11 @@ from torch import nn
 
 from ner.tensors import save_weights
 
-FILE = "learning_weights.safetensors"  # beside a checkpoint's model, which is the average
+FILE = "learning_weights.safetensors"  # in a checkpoint, whose model.safetensors is the average
 
 
 class WeightAverage:
-    """After step t each mean m of a weight w becomes d m + (1 - d) w, d = min(decay, (1 + t) / (10 + t))."""
+    """Mean m of a weight w becomes d m + (1 - d) w after step t, with d = min(decay, (1 + t) / (10 + t))."""
 
     def __init__(self, module: nn.Module, decay: float):
         self.weights = list(module.parameters())
@@ -27,13 +27,13 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """To be called after each optimiser step, the first being 1."""
+        """Updates the means.  Call it after each optimiser step; the first is step 1."""
         decay = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(self.means, self.weights, 1 - decay)
 
     @contextlib.contextmanager
-    def in_place(self) -> Iterator[None]:
-        """In it the module's weights are the means."""
+    def applied(self) -> Iterator[None]:
+        """Inside the block the module's weights are the means."""
         self._swap()
         try:
             yield
@@ -45,14 +45,15 @@ class WeightAverage:
             weight.data, mean.data = mean.data, weight.data
 
     def save(self, folder: Path) -> None:
-        """Writes the weights that learn, outside of `in_place`."""
+        """Writes the trained weights, not the means.  Not inside `applied`."""
         save_weights(folder / FILE, {str(i): weight.detach() for i, weight in enumerate(self.weights)})
 
     @torch.no_grad()
     def restore(self, folder: Path) -> None:
-        """Takes the module's weights, read from a checkpoint, for the means, and reads those that learn.
+        """Copies the module's weights, which a checkpoint's model has just set, into the means.
 
-        OSError, SafetensorError, KeyError or RuntimeError where they are not there or another model's.
+        Then reads the trained weights into the module.  OSError, SafetensorError, KeyError or RuntimeError if
+        their file is missing or belongs to another model.
         """
         saved = load_file(folder / FILE)
         for i, (weight, mean) in enumerate(zip(self.weights, self.means, strict=True)):

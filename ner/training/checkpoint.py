@@ -1,11 +1,11 @@
-"""Checkpoints: a model directory with the state of training beside it, whole or not there at all.
+"""Checkpoints: a model directory together with the state of training, complete or absent.
 
 experiments/<name>/checkpoints/step-120/   config.json, model.safetensors, vocab.txt ... and
                                            training_state.json, training_state.safetensors, manifest.json
-experiments/<name>/last, best              relative links to whole checkpoints
+experiments/<name>/last, best              relative links to complete checkpoints
 
-In `checkpoints`, names that begin with a dot are drafts and what is about to go; a program killed at any
-moment leaves at most those behind, and the next one that resumes removes them.
+In `checkpoints`, folders whose names begin with a dot are drafts, or old folders that are being removed.  A
+program that is killed at any moment leaves at most such folders; the next program that resumes removes them.
 """
 
 import contextlib
@@ -25,33 +25,33 @@ from ner.errors import DataError, TrainingError
 from ner.files import read_json
 from ner.model.manifest import STATE, check_manifest, check_sizes, write_manifest
 from ner.runtime import distributed
+from ner.runtime.logs import log
 from ner.runtime.seeds import random_state, set_random_state
 from ner.tensors import save_weights
-from ner.training.step import Progress
+from ner.training.step import Progress, Update
 
-N_KEPT = 2  # newest ones; the best is kept besides
+N_KEPT = 2  # the newest checkpoints are kept, and the best one
 
 
 def save_checkpoint(
     experiment_dir: Path,
     *,
     write_model: Callable[[Path], None],
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
+    update: Update,
     progress: Progress,
     record: dict,
     is_best: bool,
 ) -> Path:
-    """Writes `checkpoints/step-N` beside, flushes, renames, then moves `last` (and `best`) to it.
+    """Writes `checkpoints/step-N` under another name, flushes, renames, then moves `last` (and `best`) to it.
 
-    `write_model` fills a folder with the model directory; `record` is any JSON the caller wants back on
-    resuming.  Raises DataError where the disk is full or cannot be written, TrainingError where a weight
-    is not finite; the checkpoints before it stay as they are.
+    `write_model` fills a folder with the model directory.  `record` is JSON that the caller gets back on
+    resuming.  DataError if the disk is full or cannot be written, TrainingError if a weight is not finite;
+    earlier checkpoints stay as they are.
     """
     target = experiment_dir / "checkpoints" / f"step-{progress.step}"
     draft = _hidden(target, "unfinished")
     best = progress.step if is_best else _best_step(experiment_dir)
-    _check_finite(optimizer, progress.step)
+    _check_finite(update.optimizer, progress.step)
     try:
         with saving(target):
             target.parent.mkdir(exist_ok=True)
@@ -59,7 +59,7 @@ def save_checkpoint(
             draft.mkdir()
             write_model(draft)
             values = {"progress": asdict(progress), "best": best, "record": record}
-            _save_state(draft, optimizer, scaler, values)
+            _save_state(draft, update, values)
             write_manifest(draft)
             for path in [*draft.iterdir(), draft]:
                 _flush(path)
@@ -69,14 +69,14 @@ def save_checkpoint(
             _flush(experiment_dir)
             _prune(experiment_dir)
     except DataError:
-        shutil.rmtree(draft, ignore_errors=True)  # room for other programs
+        shutil.rmtree(draft, ignore_errors=True)  # frees the disk for other programs
         raise
     return target
 
 
 @contextlib.contextmanager
 def saving(target: Path) -> Iterator[None]:
-    """A failure to write in it is a DataError."""
+    """Inside, a failure to write is a DataError that names `target`."""
     try:
         yield
     except (OSError, SafetensorError) as error:
@@ -90,29 +90,29 @@ def _check_finite(optimizer: torch.optim.Optimizer, step: int) -> None:
         raise TrainingError(f"weights are not finite after step {step}; a lower learning_rate may help")
 
 
-def _save_state(folder: Path, optimizer, scaler, values: dict) -> None:
-    state = optimizer.state_dict()["state"]
+def _save_state(folder: Path, update: Update, values: dict) -> None:
+    state = update.optimizer.state_dict()["state"]
     tensors = {f"optimizer.{i}.{name}": t for i, moments in state.items() for name, t in moments.items()}
     tensors |= {f"random.{name}": t for name, t in random_state().items()}
     save_weights(folder / f"{STATE}.safetensors", tensors)
-    values = values | {"scaler": scaler.state_dict()}
+    values = values | {"scaler": update.scaler.state_dict()}
     (folder / f"{STATE}.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def find_checkpoint(experiment_dir: Path, name: str) -> tuple[Path, list[str]]:
-    """The checkpoint that `name` (last, best, or checkpoints/step-N) stands for, all its bytes verified.
+def find_checkpoint(experiment_dir: Path, name: str) -> Path:
+    """The folder of checkpoint `name` (last, best or checkpoints/step-N), with every byte verified.
 
-    Where the last one is damaged the one before takes over, which the second value says, a line each.
-    DataError where none is whole.
+    If `last` is damaged, the one before it takes over, and the log says so.  DataError if no checkpoint is
+    complete.
     """
     _clean_up(experiment_dir)
     link = experiment_dir / name
     if name == "last":
         candidates = _up_to(experiment_dir, link)
     else:
-        known = name == "best" or name.startswith("checkpoints/step-")
-        stands = known and link.is_dir()
-        candidates = [experiment_dir / "checkpoints" / link.resolve().name] if stands else []
+        is_known = name == "best" or name.startswith("checkpoints/step-")
+        exists = is_known and link.is_dir()
+        candidates = [experiment_dir / "checkpoints" / link.resolve().name] if exists else []
     if not candidates:
         raise DataError(f"{link}: no such checkpoint, expected last, best or checkpoints/step-N")
     damages: list[str] = []
@@ -123,12 +123,14 @@ def find_checkpoint(experiment_dir: Path, name: str) -> tuple[Path, list[str]]:
         except DataError as error:
             damages.append(str(error))
             continue
-        return folder, [f"{damage}; the checkpoint before it takes over" for damage in damages]
+        for damage in damages:
+            log.info(f"{damage}; the checkpoint before it takes over")
+        return folder
     raise DataError(damages[0])
 
 
 def _up_to(experiment_dir: Path, last: Path) -> list[Path]:
-    """Checkpoints from the last one back; from the newest where the link is not there."""
+    """Checkpoints from `last` backwards; from the newest if that link is missing."""
     found = _checkpoints(experiment_dir)[::-1]
     if not last.is_symlink():
         return found
@@ -137,46 +139,38 @@ def _up_to(experiment_dir: Path, last: Path) -> list[Path]:
 
 
 def restore_checkpoint(
+    experiment_dir: Path,
     folder: Path,
     *,
+    record_type: type,
     read_model: Callable[[Path], None],
-    optimizer: torch.optim.Optimizer,
-    scaler: torch.amp.GradScaler,
-) -> tuple[Progress, int | None, dict]:
-    """Puts weights, optimiser, scaler and random state back.
+    update: Update,
+) -> tuple[Progress, Any]:
+    """Restores weights, optimiser, scaler and random state from a checkpoint, and removes later checkpoints.
 
-    `read_model` fills the model from a folder that `write_model` filled.  Returns progress, the step of
-    the best checkpoint at that time, and the caller's record.
+    `read_model` fills the model from a folder that `write_model` filled.  Returns the progress, and the
+    caller's record as a `record_type`.  DataError if the folder is not a checkpoint of this run.
     """
-    if not (folder / f"{STATE}.json").exists():
-        raise DataError(f"{folder}: no {STATE}.json, expected a checkpoint of a training run")
-    values = read_json(folder / f"{STATE}.json")
+    path, optimizer = folder / f"{STATE}.json", update.optimizer
+    if not path.exists():
+        raise DataError(f"{folder}: no {path.name}, expected a checkpoint of a training run")
+    values = read_json(path)
     try:
         read_model(folder)
         tensors = load_file(folder / f"{STATE}.safetensors")
-        optimizer.load_state_dict(
-            {"state": _optimizer_state(tensors), "param_groups": optimizer.state_dict()["param_groups"]}
-        )
-        scaler.load_state_dict(values["scaler"])
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": _optimizer_state(tensors), "param_groups": groups})
+        update.scaler.load_state_dict(values["scaler"])
         progress, best, record = Progress(**values["progress"]), values["best"], values["record"]
         set_random_state(
             {n.removeprefix("random."): t for n, t in tensors.items() if n.startswith("random.")}
         )
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: not a checkpoint of this run, {str(error).splitlines()[0]}") from None
-    return progress, best, record
-
-
-def resume(experiment_dir: Path, folder: Path, *, record_type: type, **parts) -> tuple[Progress, Any]:
-    """Goes back to a checkpoint from `find_checkpoint`; later ones are discarded.
-
-    `parts` are those of `restore_checkpoint`; the caller's record comes back as a `record_type`.
-    """
-    progress, best, values = restore_checkpoint(folder, **parts)
     try:
-        record = record_type(**values)
+        record = record_type(**record)
     except TypeError as error:
-        raise DataError(f"{folder / STATE}.json: record: {error}") from None
+        raise DataError(f"{path}: record: {error}") from None
     if distributed.is_first():
         discard_after(experiment_dir, progress.step, best)
     return progress, record
@@ -192,7 +186,7 @@ def _optimizer_state(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, to
 
 
 def discard_after(experiment_dir: Path, step: int, best: int | None) -> None:
-    """Makes `step` the last checkpoint and `best` the best, if it still stands, and removes later ones."""
+    """Makes `step` the last checkpoint and `best` the best one, if it still exists; removes later ones."""
     folder, link = experiment_dir / "checkpoints", experiment_dir / "best"
     _link(experiment_dir / "last", folder / f"step-{step}")
     if best is not None and (folder / f"step-{best}").is_dir():
@@ -231,7 +225,10 @@ def _hidden(target: Path, state: str) -> Path:
 
 
 def _publish(draft: Path, target: Path) -> None:
-    """Gives the draft its name; one that has it already is there until then (`_clean_up` sees to that)."""
+    """Renames the draft to its final name.
+
+    An older folder of that name is kept until then; `_clean_up` restores it after a crash.
+    """
     replaced = _hidden(target, "replaced")
     if target.exists():
         shutil.rmtree(replaced, ignore_errors=True)
@@ -242,15 +239,15 @@ def _publish(draft: Path, target: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    """Never leaves a half-removed folder under a checkpoint's name."""
-    going = _hidden(path, "removed")
-    shutil.rmtree(going, ignore_errors=True)
-    path.rename(going)
-    shutil.rmtree(going)
+    """Removes a checkpoint under another name, so that no half-removed folder looks like one."""
+    hidden = _hidden(path, "removed")
+    shutil.rmtree(hidden, ignore_errors=True)
+    path.rename(hidden)
+    shutil.rmtree(hidden)
 
 
 def _clean_up(experiment_dir: Path) -> None:
-    """Ends what a killed program had begun: a checkpoint cut off in being replaced gets its name back."""
+    """Completes what a killed program began; a checkpoint that was being replaced gets its name back."""
     for path in (experiment_dir / "checkpoints").glob(".step-*"):
         target = path.with_name(path.stem.removeprefix("."))
         if path.suffix == ".replaced" and not target.exists():

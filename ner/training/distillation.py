@@ -1,8 +1,9 @@
-"""A student learns what a fine-tuned teacher says of every token (Hinton, Vinyals and Dean 2015).
+"""Distillation: a fine-tuned teacher's probabilities of every tag, as targets beside gold.
 
-The teacher's probabilities are computed once, into a flat file of float16, with its best tagging beside
-them, and meet the student by token and by the name of the tag: the two may differ in encoder, vocabulary,
-window and head.  A CRF speaks by its marginals, from which its best tagging cannot be had.
+Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network".  The teacher's probabilities
+are computed once, into a flat file of float16, together with its best tag sequence.  They reach the student
+by token and by the name of the tag: the two may differ in encoder, vocabulary, window and head.  A CRF
+teacher gives token marginals.  Its Viterbi path cannot be recovered from them, so it is stored too.
 """
 
 import hashlib
@@ -19,11 +20,12 @@ from ner.data.examples import Examples, encode
 from ner.data.sentence import Sentence
 from ner.data.windows import Windows
 from ner.data.words import split_words
-from ner.files import open_binary, whole_file
-from ner.heads.flat import FlatHead
-from ner.model.directory import Model, config_of
+from ner.files import whole_file
+from ner.model.model import Model
+from ner.model.saving import config_of
 from ner.runtime.devices import casts_kept, default_batch_tokens
-from ner.scoring.evaluate import annotated_loader, evaluate
+from ner.runtime.logs import log
+from ner.scoring.evaluate import annotated_batches, evaluate
 from ner.scoring.tables import table
 from ner.tags import NON_TAGS, TagSet
 from ner.tensors import sha256_of_tensors
@@ -31,18 +33,17 @@ from ner.tensors import sha256_of_tensors
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """What a teacher says of the student's examples.
+    """A teacher's answers for the student's examples.
 
+    examples     annotated ones, then raw texts annotated by the teacher
     soft         (tokens of all examples, K) float16, probabilities of the student's tags
-    fingerprint  of all that they depend on
-    said         one line for the log
+    fingerprint  changes with everything that the answers depend on
     """
 
     teacher: Model
     examples: Examples
     soft: np.ndarray
     fingerprint: str
-    log_line: str
 
 
 def prepare(
@@ -54,9 +55,9 @@ def prepare(
     directory: Path,
     temperature: float = 1.0,
 ) -> SoftLabels:
-    """Asks the teacher about annotated examples, and about raw texts, which become examples by its answer.
+    """Asks the teacher about annotated examples and about raw texts, which become examples by its answer.
 
-    The answer is kept in `directory`.
+    The answers are kept in a file in `directory` and used again if nothing that they depend on has changed.
     """
     tag_set, unlabelled = student.tag_set, sentences_of(texts, student.unit)
     sentences = [*examples.sentences, *unlabelled]
@@ -64,24 +65,22 @@ def prepare(
     path = directory / f"soft_labels-{key}.npy"
     answers = compute_soft_labels(path, teacher, sentences, tag_set, temperature=temperature)
     if unlabelled:
-        annotated = with_spans(unlabelled, answers["best"][examples.token_ends[-1] :], tag_set)
+        annotated = annotate(unlabelled, answers["best"][examples.token_ends[-1] :], tag_set)
         examples = encode([*examples.sentences, *annotated], student.tokenizer)
-    log_line = (
-        f"learns from a teacher by {path}; {len(unlabelled)} of the sentences have no labels but its own"
-    )
-    return SoftLabels(teacher, examples, answers["soft"], key, log_line)
+    log.info(f"learns from a teacher by {path}; {len(unlabelled)} of the sentences have only its labels")
+    return SoftLabels(teacher, examples, answers["soft"], key)
 
 
 def check_pair(teacher: Model, student: Model) -> None:
-    """ValueError where the two cannot be compared tag by tag."""
+    """ValueError if teacher and student cannot be compared tag by tag."""
     for name, head in (("teacher", teacher.tagger.head), ("student", student.tagger.head)):
-        if not isinstance(head, FlatHead):
-            raise ValueError(f"the {name} has a {type(head).__name__}, expected head softmax or crf")
+        if not head.scores_tags:
+            raise ValueError(f"the {name} has a {head.name}, expected head softmax or crf")
     columns(teacher.tag_set, student.tag_set)
 
 
 def columns(teacher: TagSet, student: TagSet) -> list[int]:
-    """For each of the student's tags the teacher's number of it; ValueError names one that either lacks."""
+    """The teacher's number of each tag of the student; ValueError names a tag that one of them lacks."""
     theirs = {tag: i for i, tag in enumerate(teacher.tags) if tag not in NON_TAGS}
     ours = dict.fromkeys(student.tags)
     for name, lacking in (
@@ -97,15 +96,15 @@ def columns(teacher: TagSet, student: TagSet) -> list[int]:
 
 
 def sentences_of(texts: Iterable[str], unit: str) -> list[Sentence]:
-    """Raw texts as sentences without annotation; a text without a token is none."""
+    """Raw texts as sentences without annotation; texts without a token are left out."""
     cut = ((text, split_words(text, unit)) for text in texts)
-    return [Sentence(tuple(text[t.start : t.end] for t in tokens), None) for text, tokens in cut if tokens]
+    return [Sentence(tuple(text[t.start : t.end] for t in tokens)) for text, tokens in cut if tokens]
 
 
 def fingerprint(
     teacher: Model, sentences: Sequence[Sentence], tags: Sequence[str], temperature: float
 ) -> str:
-    """32 hexadecimal digits of all that soft labels depend on."""
+    """32 hexadecimal digits of everything that soft labels depend on."""
     weights = sha256_of_tensors(teacher.tagger.state_dict())
     facts = (config_of(teacher), teacher.tokenizer.sha256, teacher.tagger.precision, list(tags), temperature)
     digest = hashlib.sha256(repr((weights, *facts)).encode())
@@ -122,12 +121,12 @@ def compute_soft_labels(
     *,
     temperature: float = 1.0,
 ) -> np.ndarray:
-    """Of every token, all sentences end to end, memory-mapped from the .npy at `path`, two fields:
+    """The teacher's answers for every token, all sentences end to end, memory-mapped from the .npy at `path`.
 
-    soft  (K,) float16, probabilities of the tags of `tag_set`, which sum to 1
-    best  int16, the number of its tag in the teacher's best legal tagging, whatever the temperature
+    soft  (K,) float16, probabilities of the tags of `tag_set`; they sum to 1
+    best  int16, number of the tag in the teacher's best legal tag sequence, which ignores the temperature
 
-    Computed where no whole file stands there.
+    Computed if no whole file of this shape is there.
     """
     shape = (sum(len(sentence.tokens) for sentence in sentences),)
     kind = np.dtype([("soft", np.float16, (len(tag_set),)), ("best", np.int16)])
@@ -139,7 +138,7 @@ def compute_soft_labels(
         pass
     labels = np.empty(shape, kind)
     _fill(labels, teacher, sentences, tag_set, temperature)
-    with whole_file(path, open_binary) as file:
+    with whole_file(path, binary=True) as file:
         np.save(file, labels)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
@@ -149,50 +148,50 @@ def _fill(labels, teacher: Model, sentences, tag_set: TagSet, temperature: float
     examples, order = encode(sentences, teacher.tokenizer), columns(teacher.tag_set, tag_set)
     tagger, ends = teacher.tagger.eval(), examples.token_ends
     budget = default_batch_tokens(tagger.device)
-    loader = Batches(examples, windows=Windows(teacher.max_len), batch_tokens=budget)
+    batches = Batches(examples, windows=Windows(teacher.max_len), batch_tokens=budget)
     with casts_kept(tagger.device.type):
-        for indices, batch in loader.batches():
+        for indices, batch in batches.batches():
             moved = batch.to(tagger.device)
             scores, _ = tagger(moved)
-            chances = tagger.head.probabilities(scores, moved, temperature=temperature)[..., order]
-            chances = (chances / chances.sum(-1, keepdim=True)).half().cpu().numpy()
+            soft = tagger.head.probabilities(scores, moved, temperature=temperature)[..., order]
+            soft = (soft / soft.sum(-1, keepdim=True)).half().cpu().numpy()
             decoded = tagger.head.decode(scores, moved)
-            for i, row, spans in zip(indices, chances, decoded, strict=True):
+            for i, row, spans in zip(indices, soft, decoded, strict=True):
                 own = labels[ends[i] : ends[i + 1]]
                 own["soft"] = row[: len(own)]
                 own["best"] = tag_set.tag_ids([span.span for span in spans], len(own))
 
 
-def with_spans(sentences: Sequence[Sentence], tag_ids: np.ndarray, tag_set: TagSet) -> list[Sentence]:
-    """Sentences annotated by tag numbers, theirs end to end."""
+def annotate(sentences: Sequence[Sentence], tag_ids: np.ndarray, tag_set: TagSet) -> list[Sentence]:
+    """The sentences with the spans of their tag numbers; `tag_ids` are those of all sentences end to end."""
     rows = np.split(tag_ids, np.cumsum([len(sentence.tokens) for sentence in sentences])[:-1])
     return [
-        sentence._replace(spans=tuple(tag_set.spans(row.tolist())))
+        Sentence.with_spans(sentence.tokens, tag_set.spans(row.tolist()))
         for sentence, row in zip(sentences, rows, strict=True)
     ]
 
 
 def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[str, dict]:
-    """Parameters, megabytes of weights (float32), tokens a second and F1 of each model, on annotated text."""
+    """Parameters, megabytes of float32 weights, tokens a second and headline of each model."""
     n_tokens = sum(len(sentence.tokens) for sentence in sentences)
     rows = {}
     for name, model in models.items():
         budget = default_batch_tokens(model.tagger.device)
-        loader = annotated_loader(model, sentences, batch_tokens=budget)
+        batches = annotated_batches(model, sentences, batch_tokens=budget)
         started = time.perf_counter()
-        scores, *_ = evaluate(model, loader, device=model.tagger.device)
+        scores = evaluate(model, batches, device=model.tagger.device).main
         n_parameters = sum(parameter.numel() for parameter in model.tagger.parameters())
         rows[name] = {
             "parameters": n_parameters,
             "megabytes": round(4 * n_parameters / 1e6, 1),
             "tokens_per_second": round(n_tokens / (time.perf_counter() - started)),
-            "val_f1": scores.total.f1,
+            "val_f1": scores.headline,
         }
     return rows
 
 
 def comparison_table(rows: dict[str, dict]) -> str:
-    """`comparison` for a person."""
+    """The figures of `comparison` for a person."""
     heading = ("model", "parameters", "MB", "tokens/s", "val F1")
     cells = [
         (

@@ -1,23 +1,27 @@
-"""From params.json and a built set to a model ready to be trained."""
+"""Builds a model that is ready to be trained, from params.json and a built data set."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from torch import nn
-
+from ner.annotations import ANNOTATIONS
 from ner.data.examples import Examples, encode
-from ner.data.folder import read_labels, read_unit
+from ner.data.folder import read_unit
 from ner.data.sentence import Split
 from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary, load_tokenizer
+from ner.encoders import Encoder
 from ner.errors import DataError
-from ner.heads.losses import build_loss
-from ner.model.build import build_encoder, build_head, scheme_of
+from ner.heads import HEADS
+from ner.heads.base import Head
+from ner.model.build import build_encoder, build_head, head_options, scheme_of
 from ner.model.depth import n_layers_of, train_from, unfrozen_depth
-from ner.model.directory import Model, open_encoder
+from ner.model.directory import open_encoder
 from ner.model.features import build_features
 from ner.model.manifest import check_model
+from ner.model.model import Model
 from ner.model.tagger import Tagger
-from ner.tags import TagSet, span_facts
+from ner.runtime.logs import log
 from ner.training.params import Config
 
 
@@ -29,113 +33,112 @@ def new_model(
     bert_model_dir: Path | None,
     checkpoint: Path | None,
     where: str,
-) -> tuple[Model, Examples, list[str]]:
-    """The tagger with its encoder, published or fresh; the train split in its pieces; a report in words.
+) -> tuple[Model, Examples]:
+    """The model and the train split in pieces; logs how the model was made.
 
-    A run that goes on takes the vocabulary of its `checkpoint`.  DataError, its line beginning with `where`,
-    on what params.json asks for and cannot be had.
+    Without a `bert_model_dir`, the encoder is new; its vocabulary is learned from train, or read from the
+    `checkpoint` if the run continues from one.
+    DataError, beginning with `where`, if params.json asks for what is not possible.
     """
+    name = config.head_name
+    scheme = config.scheme or scheme_of(name)
+    inventories = read_inventories(HEADS[name].annotations, train, data_dir, scheme)
     if bert_model_dir:
-        check_model(bert_model_dir)
-        encoder, tokenizer, report = open_encoder(bert_model_dir)
-        if config.encoder:
-            report.append(f"the `encoder` key of params.json is not used: {bert_model_dir} decides")
-        examples = encode(train.sentences, tokenizer)
+        encoder, tokenizer = published_encoder(config, bert_model_dir)
     else:
-        encoder, tokenizer, examples, report = fresh_encoder(config, train, checkpoint, where)
-    if config.activation_checkpointing:
-        recompute(encoder, where)
-    limit = getattr(encoder.config, "max_position_embeddings", config.max_len)
-    if config.max_len > limit:
-        raise DataError(
-            f"{where}: max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
-        )
-    labels = read_labels(data_dir)
-    if unlisted := sorted(train.labels - set(labels)):
-        raise DataError(f"{data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
-    tag_set = TagSet.from_labels(labels, config.scheme or scheme_of(config.head))
-    try:
-        features = build_features(encoder, config.layers, config.context)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
+        encoder, tokenizer = fresh_encoder(config, train, checkpoint, where)
+    examples = encode(train.sentences, tokenizer)
+    if not bert_model_dir and not checkpoint:
+        encoder.prepare(tokenizer, examples.pieces)
+    features = build_features(encoder, config.layers, config.context, where=where)
     width = features.width if features else encoder.width
-    facts = span_facts(sentence.spans for sentence in train.sentences)
-    head = build_head(config.head, width, tag_set, dropout=config.head_dropout, facts=facts, where=where)
-    check_learnable(head, train, data_dir / "train", config.head)
-    set_loss(head, config, where)
-    check_dropout(encoder, config, where)
-    check_rate(head, config, where)
-    report.append(f"new, to be trained: the {config.head} head over {head.describe()}")
+    options = head_options(name, asdict(config), where=where)
+    head = build_head(name, width, inventories, options, where=where)
     tagger = Tagger(encoder, head, features)
+    check(tagger, config, where)
+    check_learnable(head, train, data_dir / "train", name)
+    if config.activation_checkpointing:
+        encoder.recompute(where)
+    log.info(f"new, to be trained: the {name} head over {head.describe()}")
     if features:
-        report.append(
-            f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}"
-        )
-    if config.full_finetuning:
-        report += freeze(tagger, config, where)
-    else:
-        tagger.freeze_encoder()
-        report.append("the encoder is frozen (full_finetuning is false)")
-    report += never_unfrozen(tagger, config)
+        log.info(f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}")
+    freeze(tagger, config)
+    log_never_unfrozen(tagger, config)
     unit = read_unit(data_dir, train.sentences)
-    return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples, report
+    return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples
+
+
+def published_encoder(config: Config, model_dir: Path) -> tuple[Encoder, WordPiece]:
+    """The encoder and the tokenizer of a published directory."""
+    check_model(model_dir)
+    encoder, tokenizer, lines = open_encoder(model_dir)
+    for line in lines:
+        log.info(line)
+    if config.encoder:
+        log.info(f"the `encoder` key of params.json is not used: {model_dir} decides")
+    return encoder, tokenizer
 
 
 def fresh_encoder(
     config: Config, train: Split, checkpoint: Path | None, where: str
-) -> tuple[nn.Module, WordPiece, Examples, list[str]]:
-    """An encoder without published weights, and what it learns from train before training begins."""
+) -> tuple[Encoder, WordPiece]:
+    """An encoder with random weights, and a tokenizer: the checkpoint's, or learned from train."""
     if not config.encoder:
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
     if checkpoint:
         tokenizer = load_tokenizer(checkpoint)
     else:
         tokens = (token for sentence in train.sentences for token in sentence.tokens)
-        # capital letters tell names from words
+        # capital letters help to tell names from other words
         tokenizer = learn_vocabulary(tokens, normalisation=Normalisation(do_lower_case=False))
-    encoder = build_encoder(config.encoder, vocab_size=len(tokenizer), where=where)
-    examples = encode(train.sentences, tokenizer)
-    report = [f"an encoder without published weights; {len(tokenizer)} pieces learned from train"]
-    if hasattr(encoder, "prepare") and not checkpoint:
-        try:
-            report += encoder.prepare(tokenizer, examples.pieces)
-        except ValueError as error:  # a file of vectors
-            raise DataError(str(error)) from None
-    return encoder, tokenizer, examples, report
+    log.info(f"an encoder without published weights; {len(tokenizer)} pieces learned from train")
+    return build_encoder(config.encoder, vocab_size=len(tokenizer), where=where), tokenizer
 
 
-def recompute(encoder: nn.Module, where: str) -> None:
-    """Activation checkpointing; DataError where the encoder keeps all it computes."""
-    if not hasattr(encoder, "recompute"):
-        name = encoder.file_prefix
-        raise DataError(f"{where}: activation_checkpointing: got True, expected false with encoder {name!r}")
-    encoder.recompute()
+def read_inventories(annotations: Sequence[str], train: Split, data_dir: Path, scheme: str) -> dict[str, Any]:
+    """What a head must know of each of its annotations, from the built data set."""
+    inventories = {}
+    for name in annotations:
+        values = [sentence.gold[name] for sentence in train.sentences]
+        inventories[name] = ANNOTATIONS[name].read_inventory(data_dir, values, scheme=scheme)
+    return inventories
 
 
-def set_loss(head: nn.Module, config: Config, where: str) -> None:
-    """Gives the head the loss that it is to be trained with; DataError where it has but one of its own."""
-    if config.loss == "ce" and not config.label_smoothing:
-        return
-    if not hasattr(head, "criterion"):
-        name, got = (
-            ("loss", config.loss) if config.loss != "ce" else ("label_smoothing", config.label_smoothing)
-        )
-        raise DataError(f"{where}: {name}: got {got!r}, which head {config.head!r} cannot be trained with")
-    head.criterion = build_loss(config.loss, label_smoothing=config.label_smoothing)
+def check(tagger: Tagger, config: Config, where: str) -> None:
+    """DataError at the first key of params.json that the tagger's parts do not allow."""
+    encoder, n_layers = tagger.encoder, n_layers_of(tagger)
+    limit = encoder.max_positions
+    rate = config.transition_learning_rate
+    has_transitions = bool(tagger.head.transition_parameters())
+    has_dropout = config.head_dropout > 0 or (config.full_finetuning and encoder.has_dropout)
+    for is_wrong, line in (
+        (
+            limit and config.max_len > limit,
+            f"max_len: got {config.max_len}, expected at most {limit} as the encoder has positions",
+        ),
+        (
+            config.rdrop and not has_dropout,  # its two passes would be the same
+            f"rdrop: got {config.rdrop}, expected 0 where there is no dropout",
+        ),
+        (
+            rate and not has_transitions,
+            f"transition_learning_rate: got {rate}, expected 0 with head {config.head_name!r}, "
+            "which has no transitions",
+        ),
+        (
+            config.full_finetuning and config.n_frozen > n_layers,
+            f"freeze_layers: got {config.freeze_layers}, expected at most {n_layers - 1} of {n_layers} "
+            "layers; full_finetuning false freezes the whole encoder",
+        ),
+    ):
+        if is_wrong:
+            raise DataError(f"{where}: {line}")
 
 
-def check_dropout(encoder: nn.Module, config: Config, where: str) -> None:
-    """DataError where R-Drop has two passes drawn together that no dropout sets apart."""
-    options = asdict(encoder.config) if config.full_finetuning else {}
-    shares = [config.head_dropout, *(value for name, value in options.items() if "dropout" in name)]
-    if config.rdrop and not any(shares):
-        raise DataError(f"{where}: rdrop: got {config.rdrop}, expected 0 where there is no dropout")
-
-
-def check_learnable(head: nn.Module, train: Split, folder: Path, name: str) -> None:
-    """DataError at the first sentence of train whose entities the head could not all find."""
+def check_learnable(head: Head, train: Split, folder: Path, name: str) -> None:
+    """DataError at the first sentence of train whose entities the head cannot all predict."""
     for line, sentence in enumerate(train.sentences, start=1):
-        if lost := sorted(set(sentence.spans) - set(head.learnable(sentence.spans))):
+        if lost := sorted(set(sentence.spans) - set(head.learnable("spans", sentence.spans))):
             raise DataError(
                 f"{folder / 'entities.jsonl'}:{line}: entities overlap, such as {list(lost[0])}, which head "
                 f"{name!r} cannot learn; expected head 'global_pointer', or a set built with "
@@ -143,41 +146,30 @@ def check_learnable(head: nn.Module, train: Split, folder: Path, name: str) -> N
             )
 
 
-def check_rate(head: nn.Module, config: Config, where: str) -> None:
-    """DataError where a rate is asked for transitions that the head has not."""
-    rate = config.transition_learning_rate
-    if rate and not any("transitions" in name for name, _ in head.named_parameters()):
-        raise DataError(
-            f"{where}: transition_learning_rate: got {rate}, expected 0 with head {config.head!r}, "
-            "which has no transitions"
-        )
-
-
-def freeze(tagger: Tagger, config: Config, where: str) -> list[str]:
-    """Leaves the lowest layers out of training, and those above what the head sees; says which."""
-    n_layers = n_layers_of(tagger)
-    if config.n_frozen > n_layers:
-        raise DataError(
-            f"{where}: freeze_layers: got {config.freeze_layers}, expected at most {n_layers - 1} "
-            f"of {n_layers} layers; full_finetuning false freezes the whole encoder"
-        )
+def freeze(tagger: Tagger, config: Config) -> None:
+    """Excludes the frozen layers, and the layers above what the head sees, from training; logs which."""
+    if not config.full_finetuning:
+        tagger.freeze_encoder()
+        log.info("the encoder is frozen (full_finetuning is false)")
+        return
     train_from(tagger, config.n_frozen)
-    report = [f"frozen: {below(config.n_frozen, n_layers)} (freeze_layers)"] if config.n_frozen else []
+    if config.n_frozen:
+        log.info(f"frozen: {below(config.n_frozen, n_layers_of(tagger))} (freeze_layers)")
     if isinstance(config.layers, int) and config.layers < tagger.encoder.n_layers:
-        report.append(f"layers above number {config.layers} do not learn, the head does not see them")
-    return report
+        log.info(f"layers above number {config.layers} do not learn, the head does not see them")
 
 
-def never_unfrozen(tagger: Tagger, config: Config) -> list[str]:
-    """What is to be said of layers whose turn to learn would come after the last epoch."""
+def log_never_unfrozen(tagger: Tagger, config: Config) -> None:
+    """Logs the layers that gradual unfreezing would reach only after the last epoch, if any."""
     n_layers, every, frozen = n_layers_of(tagger), config.unfreeze_every, config.n_frozen
     lowest = unfrozen_depth(config.epoch_num - 1, n_layers=n_layers, every=every, frozen=frozen)
-    if lowest == frozen:
-        return []
-    unlearned = below(lowest, n_layers)
-    return [f"in {config.epoch_num} epochs {unlearned} never get to learn (unfreeze_every)"]
+    if lowest > frozen:
+        unlearned = below(lowest, n_layers)
+        log.info(f"in {config.epoch_num} epochs {unlearned} never get to learn (unfreeze_every)")
 
 
 def below(depth: int, n_layers: int) -> str:
-    """Which parts of the encoder lie below a depth, from 1, in words."""
-    return "the embeddings" + f" and the first {depth - 1} of {n_layers} layers" * (depth > 1)
+    """Names the parts of the encoder below a depth, from 1."""
+    if depth == 1:
+        return "the embeddings"
+    return f"the embeddings and the first {depth - 1} of {n_layers} layers"

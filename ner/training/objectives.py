@@ -87,7 +87,7 @@ class MultiDropout(Objective):
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         with autocast(batch.piece_ids.device.type, model.precision):
             hidden = model.encode(batch)
-            samples = [model.head.scores(hidden) for _ in range(self.n_samples)]
+            samples = [model.head.scores(hidden, batch.mask) for _ in range(self.n_samples)]
         return sum(model.head.loss(scores, batch).sum() for scores in samples) / self.n_samples
 
 
@@ -131,7 +131,7 @@ class Adversarial(Objective):
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         perturbation = Perturbation()
-        handle = word_embeddings(model.encoder).register_forward_hook(perturbation)
+        handle = model.encoder.word_embeddings.register_forward_hook(perturbation)
         length = self.step_size * self.epsilon
         try:
             loss = perturbed = self.base(model, batch)
@@ -230,12 +230,6 @@ class Perturbation:
     def replace(self, values: Iterable[Tensor]) -> None:
         """Sets the values of the next pass."""
         self.values, self.n_calls = [value.requires_grad_() for value in values], 0
-
-
-def word_embeddings(encoder: nn.Module) -> nn.Embedding:
-    """The encoder's table of pieces."""
-    tables = (module for module in encoder.modules() if isinstance(module, nn.Embedding))
-    return next(table for table in tables if table.num_embeddings == encoder.vocab_size)
 
 
 def row_norm(x: Tensor) -> Tensor:

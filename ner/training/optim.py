@@ -1,4 +1,4 @@
-"""The optimiser's groups, and learning-rate schedules as pure functions of the step."""
+"""Parameter groups of the optimiser, and learning-rate schedules as functions of the step."""
 
 import math
 
@@ -17,13 +17,14 @@ def parameter_groups(
     layer_decay: float = 1.0,
     transition_learning_rate: float | None = None,
 ) -> list[dict]:
-    """Groups for AdamW, one for each peak rate, with and without decay.
+    """Returns the groups for AdamW: one for each peak rate, with and without weight decay.
 
-    The highest layer that the head sees learns at `learning_rate`, each layer below at `layer_decay` times
-    the rate of the one above, the embeddings slowest (Howard and Ruder 2018, section 3.2, divide by 2.6;
-    Clark et al. 2020 multiply by 0.8 to 0.9).  A CRF's transitions learn at `transition_learning_rate`,
-    None: the head's.  Matrices decay; vectors (biases, normalisation) do not, as in BERT's own training.
-    Each group keeps its peak rate as `peak`.  Parameters that do not require a gradient are left out.
+    The highest layer that the head sees learns at `learning_rate`.  Each layer below learns at `layer_decay`
+    times the rate of the layer above, and the embeddings slowest (Howard and Ruder 2018, section 3.2, divide
+    by 2.6; Clark et al. 2020 multiply by 0.8 to 0.9).  A CRF's transitions learn at
+    `transition_learning_rate` (None: the head's rate).  Weight decay applies to matrices, not to vectors
+    (biases, normalisation), as in BERT's own training.  Each group stores its peak rate as `peak`.
+    Parameters that do not require a gradient are left out.
     """
     n_layers = n_layers_of(tagger)
     groups: dict[tuple[bool, float, bool], list] = {}
@@ -50,8 +51,8 @@ def build_optimizer(groups: list[dict]) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, betas=(0.9, 0.999), eps=1e-6, fused=True)
 
 
-TRIANGLE_RATIO = 32  # of the peak rate to the last, Howard and Ruder 2018, section 3.2
-# each takes the share of the way after the warm-up, in [0, 1], and returns the factor of the peak rate
+TRIANGLE_RATIO = 32  # peak rate divided by final rate, Howard and Ruder 2018, section 3.2
+# name -> function of the share of the steps after the warm-up that are done, in [0, 1], to the rate's factor
 SCHEDULES = {
     "linear": lambda done: 1.0 - done,
     "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
@@ -61,9 +62,9 @@ SCHEDULES = {
 
 
 def rate_factor(step: int, *, n_steps: int, warmup: float, schedule: str = "linear") -> float:
-    """Factor of the peak rate for optimiser step `step` (from 0) of `n_steps`.
+    """Learning rate of optimiser step `step` (from 0) of `n_steps`, as a factor of the peak rate.
 
-    Rises linearly through the first `warmup` share of the steps and is never 0 at a step taken.
+    It rises linearly during the first `warmup` share of the steps.  It is never 0 before `n_steps`.
     """
     n_warmup = round(warmup * n_steps)
     if step < n_warmup:

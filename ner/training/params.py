@@ -47,8 +47,8 @@ class Config(Options):
     "encoder layers for the head: last, concat4, max4 (of the last four), mix (learned), or a number from 1"
     context: str = option("none", choices=CONTEXTS)
     "between encoder and head: none, or a bilstm over the tokens of the whole sentence"
-    head: str = option("softmax", choices=HEADS)
-    "a name in ner/heads"
+    head: str | Mapping[str, Any] = "softmax"
+    "a name in ner/heads, or an object with that name and the head's options"
     scheme: str = option("", choices=("", "BIO", "BIOES"), expected="BIO or BIOES")
     "tag scheme inside the model; empty: BIOES for heads that have tags, else BIO"
     head_dropout: float = option(0.1, low=0, below=1, expected="0 <= p < 1")
@@ -100,6 +100,7 @@ class Config(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(self.head_name in list(HEADS), "head", self.head_name, f"one of {', '.join(HEADS)}")
         frozen = isinstance(self.freeze_layers, int) or self.freeze_layers == "embeddings"
         require(frozen, "freeze_layers", self.freeze_layers, "a number of layers, or 'embeddings'")
         self._require_zero("multi_dropout", "0 with rdrop: one of them", unless=not self.rdrop)
@@ -114,6 +115,10 @@ class Config(Options):
     def _require_zero(self, name: str, expected: str, *, unless: bool) -> None:
         value = getattr(self, name)
         require(unless or not value, name, value, expected)
+
+    @property
+    def head_name(self) -> str:
+        return self.head["name"] if isinstance(self.head, Mapping) and "name" in self.head else str(self.head)
 
     @property
     def n_frozen(self) -> int:

@@ -1,4 +1,4 @@
-"""The directory of a run: who trains in it, what stands in it, and its lines of metrics."""
+"""The directory of a run: its lock, its result files and its metrics.jsonl."""
 
 import contextlib
 import fcntl
@@ -14,21 +14,21 @@ from ner.files import add_file_name, read_json, read_text, whole_file
 
 LOCK = "train.lock"
 METRICS = "metrics.jsonl"
-OURS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best", "distillation.json")
-# of resolved.json, what makes two runs the same but for their seed
+RESULTS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best", "distillation.json")
+# keys of resolved.json in which two runs must agree to differ in their seed alone
 ALIKE = (
     *("params", "data", "precision", "loss_scale", "encoder", "weights", "tokenizer", "teacher"),
     "world_size",
 )
-# evaluate.py's, of the same model
+# files that evaluate.py writes about `best`
 SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl", "suspicious_*.jsonl")
 
 
 @contextlib.contextmanager
 def only_trainer(directory: Path) -> Iterator[None]:
-    """Holds `train.lock`, with the process id in it; DataError where another process holds it.
+    """Holds `train.lock`, which contains the process id; DataError if another process holds it.
 
-    The system lets go of the lock when its process ends, however that ends.
+    The operating system releases the lock when the process ends, even if it is killed.
     """
     is_new = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
@@ -39,11 +39,11 @@ def only_trainer(directory: Path) -> Iterator[None]:
         os.write(handle, f"{os.getpid()}\n".encode())
         yield
     finally:
-        with contextlib.suppress(OSError):  # a file that stays behind locks nothing
+        with contextlib.suppress(OSError):  # a file that is left locks nothing
             path.unlink()
         os.close(handle)
         if is_new:
-            with contextlib.suppress(OSError):  # not empty: something came of it
+            with contextlib.suppress(OSError):  # not empty: the run left results
                 directory.rmdir()
 
 
@@ -58,31 +58,37 @@ def _lock(path: Path) -> int:
             owner = os.read(handle, 20).decode(errors="replace").strip()
             os.close(handle)
             raise DataError(f"{path.parent}: process {owner or 'unknown'} trains here, {path}") from None
-        os.close(handle)  # its owner has just removed it
+        os.close(handle)  # the file's owner has just removed it
 
 
 def check_directory(directory: Path, *, overwrite: bool, restore: str | None) -> None:
-    """Makes sure that nothing is overwritten by accident."""
+    """DataError if results of an earlier run would be overwritten without `overwrite`."""
     if restore and overwrite:
         raise DataError("--restore_file and --overwrite: expected one of them")
-    stands = _results(directory)
-    if stands and not restore and not overwrite:
+    names = _results(directory)
+    if names and not restore and not overwrite:
         goes_on = "--restore_file last goes on with it, " if (directory / "last").is_dir() else ""
         raise DataError(
-            f"{directory}: results of an earlier run stand here ({', '.join(stands)}); "
+            f"{directory}: results of an earlier run stand here ({', '.join(names)}); "
             f"{goes_on}--overwrite begins anew"
         )
 
 
 def clear_directory(directory: Path) -> None:
-    """Removes an earlier run's files."""
+    """Removes the files of an earlier run."""
     for name in _results(directory):
         path = directory / name
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
+def copy_params(params: Path, directory: Path) -> None:
+    """Copies params.json into a run's directory, unless it is already there."""
+    if params.parent != directory:
+        shutil.copyfile(params, directory / "params.json")
+
+
 def clear_scores(directory: Path) -> list[str]:
-    """Removes what evaluate.py wrote, as another model is `best` now; the names of what there was."""
+    """Removes the files of evaluate.py, because another model is `best` now; returns their names."""
     names = _scores(directory)
     for name in names:
         (directory / name).unlink()
@@ -90,8 +96,8 @@ def clear_scores(directory: Path) -> list[str]:
 
 
 def _results(directory: Path) -> list[str]:
-    stands = [name for name in OURS if (directory / name).exists() or (directory / name).is_symlink()]
-    return stands + _scores(directory)
+    names = [name for name in RESULTS if (directory / name).exists() or (directory / name).is_symlink()]
+    return names + _scores(directory)
 
 
 def _scores(directory: Path) -> list[str]:
@@ -99,18 +105,21 @@ def _scores(directory: Path) -> list[str]:
 
 
 def write_resolved(directory: Path, resolved: dict) -> None:
-    """`resolved.json`: what was asked for and what it came to."""
+    """Writes `resolved.json`: the options of the run, and what was derived from them."""
     with add_file_name(directory / "resolved.json"), whole_file(directory / "resolved.json") as file:
         file.write(to_json(resolved))
 
 
 def check_unchanged(directory: Path, resolved: dict) -> None:
-    """A resumed run must be the same run: DataError names what changed, be it params, data or processes."""
+    """DataError if a resumed run would differ in its params, data, number of processes or the like."""
     check_same(directory / "resolved.json", resolved, ("seed", *ALIKE), "the run")
 
 
 def check_same(path: Path, values: dict, parts: Sequence[str], what: str) -> None:
-    """DataError names the first of the parts that is not as the file has it, written when `what` began."""
+    """DataError with the first of the `parts` of `values` that differs from the file at `path`.
+
+    The file was written when `what` began.
+    """
     before = read_json(path)
     for part in parts:
         old, new = before.get(part), json.loads(json.dumps(values.get(part)))
@@ -123,7 +132,7 @@ def check_same(path: Path, values: dict, parts: Sequence[str], what: str) -> Non
 
 
 def add_metrics(directory: Path, line: dict) -> None:
-    """One more line of `metrics.jsonl`, on the disk before the checkpoint that counts it."""
+    """Appends a line to `metrics.jsonl`, flushed to disk before the checkpoint that follows it."""
     path = directory / METRICS
     with add_file_name(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
@@ -131,10 +140,10 @@ def add_metrics(directory: Path, line: dict) -> None:
         os.fsync(file.fileno())
 
 
-def cut_metrics(directory: Path, keeps: Callable[[dict], bool]) -> None:
-    """Leaves the lines up to the first that `keeps` refuses or that was cut off in writing.
+def truncate_metrics(directory: Path, keeps: Callable[[dict], bool]) -> None:
+    """Truncates metrics.jsonl at the first line that `keeps` rejects or that is incomplete.
 
-    DataError where a whole line is none of metrics.
+    DataError if a complete line is not valid.
     """
     path, kept = directory / METRICS, []
     lines = read_text(path).splitlines(keepends=True) if path.exists() else []

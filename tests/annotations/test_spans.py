@@ -9,7 +9,7 @@ from seqeval.metrics.sequence_labeling import precision_recall_fscore_support as
 from seqeval.metrics.v1 import precision_recall_fscore_support as strict
 from seqeval.scheme import IOB2
 
-from ner.annotations.spans import Counts, score, tag_counts
+from ner.annotations.span_scores import Counts, score, tag_counts
 from ner.tags import ScoredSpan, Span, spans_to_tags, tags_to_spans
 
 LABELS = ("LOC", "ORG", "PER")

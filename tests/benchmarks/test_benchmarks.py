@@ -1,4 +1,4 @@
-"""Every benchmark once, --quick: all arms run, and the checks beside their times hold."""
+"""Every benchmark runs once with --quick: all arms run, and their checks hold."""
 
 import json
 
@@ -9,7 +9,7 @@ from benchmarks import crf, data, infer, lengths, shares, startup, stream, train
 
 @pytest.fixture
 def quick(run_main, sample, tmp_path):
-    """`quick(module)`: what the tables hold, by their order, and what was printed."""
+    """`quick(module)` returns the tables in their order, and the printed text."""
 
     def start(module, *argv):
         out = tmp_path / "out.json"
@@ -51,7 +51,7 @@ def test_data(quick):
     pytest.importorskip("transformers")
     [features, scores], _ = quick(data)
     checks = {row["check"] for row in features["rows"] if "HF" in str(row)}
-    assert checks == {"92 of 100 sentences identical, 8 more but for tokens it drops"}  # white space
+    assert checks == {"92 of 100 sentences identical, 8 more except for dropped tokens"}  # white space
     assert {row["check"] for row in scores["rows"]} == {"figures identical"}
 
 
@@ -64,7 +64,7 @@ def test_crf(quick):
 
 
 def test_shares(quick):
-    """Three tries: milliseconds are measured, and what other work takes of them falls on one kind."""
+    """Three tries: only milliseconds are measured, and other work on the machine falls on one kind."""
     for _ in range(3):
         [table], _ = quick(shares)
         columns = table["shares"].values()
@@ -114,7 +114,7 @@ def test_infer_compiled(quick):
     assert table["tags_as_hf_fp32"][infer.COMPILED] > 0.99
 
 
-def test_a_data_set_that_is_not_there(run_main, tmp_path):
+def test_a_missing_data_set_is_one_line(run_main, tmp_path):
     ended = run_main(data, "--quick", "--data_dir", tmp_path / "none")
     assert ended.code == 2
     assert ended.err.count("\n") == 1
@@ -130,7 +130,7 @@ def test_a_data_set_that_is_not_there(run_main, tmp_path):
         (stream, "megabytes", "nan"),
     ],
 )
-def test_numbers_that_cannot_be(module, name, value, capsys):
+def test_numbers_out_of_bounds_are_refused(module, name, value, capsys):
     with pytest.raises(SystemExit) as ended:
         module.parse_args([f"--{name}", str(value)])
     assert ended.value.code == 2

@@ -1,4 +1,4 @@
-"""The checks beside the times, and what the rivals are given: they say so where something differs."""
+"""The checks of the benchmarks report a difference, and the rivals get the same input."""
 
 import json
 
@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import crf, data, infer, inputs, lengths, shares, stream, train
 from benchmarks.steps import our_steps, some_batches
-from ner.annotations.spans import score
+from ner.annotations.span_scores import score
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
@@ -17,19 +17,20 @@ from ner.model.build import build_encoder, build_head
 from ner.model.directory import Model
 from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet, spans_to_tags
+from tests.factories import make_inventories
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefg", "##b"]
 
 
 def make_sentence(text, *spans):
-    return Sentence(tuple(text), tuple(Span(*span) for span in spans))
+    return Sentence.with_spans(tuple(text), tuple(Span(*span) for span in spans))
 
 
 def make_model():
     torch.manual_seed(0)
     tokenizer, tag_set = WordPiece(VOCABULARY), TagSet.from_labels(["LOC", "PER"])
     encoder = build_encoder({"name": "bert", **inputs.SIZES["tiny"]}, vocab_size=len(tokenizer))
-    head = build_head("softmax", encoder.width, tag_set, dropout=0.1)
+    head = build_head("softmax", encoder.width, make_inventories(tag_set), {"dropout": 0.1})
     return Model(Tagger(encoder, head), tokenizer, "char", 512)
 
 
@@ -41,7 +42,7 @@ def make_examples(n=40):
 
 def test_hf_features_label_the_first_piece_of_each_token():
     model = make_model()
-    sentence = Sentence(("a", "ab", "c", "d"), (Span(1, 3, "LOC"),))
+    sentence = Sentence.with_spans(("a", "ab", "c", "d"), (Span(1, 3, "LOC"),))
     [feature] = train.hf_features(encode([sentence], model.tokenizer), model, 16)
     tag, index = model.tag_set.index, model.tokenizer.index
     assert feature["input_ids"] == [index[p] for p in ("[CLS]", "a", "a", "##b", "c", "d", "[SEP]")]
@@ -51,7 +52,7 @@ def test_hf_features_label_the_first_piece_of_each_token():
     assert cut["labels"] == [*feature["labels"][:4], -100]
 
 
-def test_losses_that_differ_are_said_to():
+def test_losses_that_differ_are_reported():
     losses = {train.ANCESTOR: (2.0, 4.0), train.OURS: (2.2, 2.0)}
     assert train.difference(losses, train.OURS) == "1e-01, 5e-01"
     assert train.difference({train.OURS: (1.0, 1.0)}, train.OURS) == "not compared"
@@ -66,7 +67,7 @@ def test_some_batches_of_an_epoch_and_the_middle_one_before():
     assert np.array_equal(first, chosen[1])
     rows = [loader.row(batch) for batch in chosen]
     assert rows == [tuple(loader.collate(batch).piece_ids.shape[1:]) for batch in chosen]
-    assert rows == sorted(set(rows))  # from short to long, and not alike
+    assert rows == sorted(set(rows))  # from short to long, all different
 
 
 def test_steps_train():
@@ -74,7 +75,7 @@ def test_steps_train():
     before = [p.clone() for p in model.tagger.parameters()]
     examples = encode(make_examples(), model.tokenizer)
     loader = some_batches(examples, model, Windows(32), batch_tokens=64, n=2, seed=1)
-    assert our_steps(model.tagger, loader, torch.device("cpu")) > 0
+    assert our_steps(model.tagger, loader) > 0
     assert all((a != b).any() for a, b in zip(before, model.tagger.parameters(), strict=True))
 
 
@@ -97,7 +98,7 @@ def test_outside_is_as_frequent_as_asked():
     ("unit", "tokens"), [("char", ("a", "b", "cd", "e")), ("word", ("x", "yz", "w", "v"))]
 )
 def test_tags_of_entities_in_text(unit, tokens):
-    sentence = Sentence(tokens, (Span(1, 3, "LOC"), Span(3, 4, "PER")))
+    sentence = Sentence.with_spans(tokens, (Span(1, 3, "LOC"), Span(3, 4, "PER")))
     gap = 0 if unit == "char" else 1
     starts = [sum(len(t) + gap for t in tokens[:i]) for i in range(len(tokens))]
     entities = [
@@ -112,12 +113,12 @@ def test_tags_that_differ_are_counted():
 
 
 def test_sentences_of_several_pieces_a_token_are_left_out():
-    sentences = [make_sentence("abc"), Sentence(("ab", "c"), ()), make_sentence("g" * 600)]
+    sentences = [make_sentence("abc"), Sentence.with_spans(("ab", "c"), ()), make_sentence("g" * 600)]
     assert infer.same_pieces(sentences, make_model(), None, rivals=False) == sentences[:1]
 
 
 class Encoded(dict):
-    """As transformers' tokenizer returns it."""
+    """Like the result of transformers' tokenizer."""
 
     def word_ids(self, row):
         return self["words"][row]
@@ -129,8 +130,8 @@ def test_pieces_that_differ_are_not_identical():
     words, starts = [[0, 1], [0, 2]], [[0, 1], [0, 1]]
     same = Encoded(input_ids=[[a, b], [a, c]], words=words)
     other = Encoded(input_ids=[[a, a], [a, b]], words=words)
-    said = data.compare_pieces(examples, same, starts)
-    assert said == "1 of 2 sentences identical, 1 more but for tokens it drops"
+    message = data.compare_pieces(examples, same, starts)
+    assert message == "1 of 2 sentences identical, 1 more except for dropped tokens"
     assert data.compare_pieces(examples, other, starts) == "0 of 2 sentences identical"
 
 
@@ -145,7 +146,7 @@ def test_changed_gold_is_nearly_gold():
     assert total.n_predicted < total.n_gold
 
 
-def test_figures_that_differ_are_said_to():
+def test_figures_that_differ_are_reported():
     gold = [[Span(0, 2, "LOC")], [Span(1, 2, "PER")]]
     ours = data.our_figures(score(gold, [gold[0], []], [3, 3]))
     tags = [[spans_to_tags(spans, 3) for spans in rows] for rows in (gold, [gold[0], []])]
@@ -162,7 +163,7 @@ def test_difference_is_of_the_loss_and_the_worst_gradient():
 def test_running_text_keeps_entities_that_stay_whole():
     sentences = [
         make_sentence("abcd", (0, 2, "LOC"), (3, 4, "PER")),
-        Sentence(("ab", "c"), ()),  # a token of two pieces: left out
+        Sentence.with_spans(("ab", "c"), ()),  # a token of two pieces: left out
         make_sentence("efg", (0, 3, "LOC")),
     ]
     parts = lengths.running_text(sentences, make_model(), 3, 3)
@@ -186,7 +187,7 @@ def test_kinds_of_operators(operator, kind):
 
 
 @pytest.mark.parametrize(("answers", "same"), [("ab", True), ("a", False), ("abc", False), ("ba", False)])
-def test_answers_that_are_not_those_of_the_lines_are_seen(answers, same, tmp_path):
+def test_answers_that_do_not_match_the_lines_are_noticed(answers, same, tmp_path):
     text, found = tmp_path / "text", tmp_path / "answers"
     text.write_text("a\nb\n")
     found.write_text("".join(json.dumps({"text": answer}) + "\n" for answer in answers))

@@ -49,7 +49,7 @@ def test_evenly_spaced():
 
 
 @pytest.mark.parametrize("shape", [(3, 8), (1, 24)])
-def test_flop_are_those_that_torch_counts(shape):
+def test_flop_equal_torchs_count(shape):
     encoder = Bert(Bert.Config(**TINY), vocab_size=10).eval()
     ids = torch.ones(shape, dtype=torch.int64)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -58,7 +58,7 @@ def test_flop_are_those_that_torch_counts(shape):
     assert timing.forward_flop(TINY, [shape, shape]) == 2 * counter.get_total_flops()
 
 
-def test_the_ceiling_is_products_alone():
+def test_the_ceiling_is_matrix_products_only():
     arm = timing.ceiling(TINY, 8, torch.device("cpu"))
     seconds, per_second = arm()
     assert per_second * seconds == pytest.approx(arm.flop)
@@ -66,14 +66,14 @@ def test_the_ceiling_is_products_alone():
     assert arm.flop == without_attention  # of one of the two layers
 
 
-def test_peak_memory_is_the_most_that_was_held():
+def test_peak_memory_is_the_maximum():
     before = timing.peak_memory()
-    held = np.ones(before // 8 + 25_000_000)  # what was there and 200 MB
-    del held
+    array = np.ones(before // 8 + 25_000_000)  # 200 MB more than before
+    del array
     assert timing.peak_memory() >= before + 150_000_000
 
 
-def test_a_process_of_its_own(sample, tmp_path):
+def test_a_separate_process(sample, tmp_path):
     folder = shutil.copytree(sample, tmp_path / "set")
     inputs.vocabulary().save(folder)
     values = {"arm": "this code", "data_dir": str(folder), "threads": 1, "started": time.time()}

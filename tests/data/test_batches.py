@@ -20,6 +20,7 @@ from ner.encoders.bert import BertConfig
 from ner.heads import HEADS
 from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet, outermost
+from tests.factories import make_hidden, make_inventories, make_targets
 
 LABELS = ("LOC", "PER")
 WORDS = ["a", "bb", "cab", "abcabc", "日", "?", "\u200b", " "]
@@ -36,7 +37,7 @@ def make_sentence(n_tokens, *, seed=0, words=WORDS, annotated=True):
     tokens = tuple(random.choice(words, size=n_tokens).tolist())
     starts = np.flatnonzero(random.random(n_tokens) < 0.3).tolist()
     spans = tuple(Span(i, i + 1, LABELS[i % 2]) for i in starts)
-    return Sentence(tokens, spans if annotated else None)
+    return Sentence.with_spans(tokens, spans if annotated else None)
 
 
 def make_loader(sentences, *, max_len=12, overlap=None, batch_tokens=64, **options):
@@ -65,7 +66,9 @@ class Neighbours(nn.Module):
 
 def make_stub_tagger(*, reach):
     torch.manual_seed(0)
-    head = HEADS["softmax"](3, TagSet.from_labels(LABELS), dropout=0.0)
+    head = HEADS["softmax"](
+        3, make_inventories(TagSet.from_labels(LABELS)), HEADS["softmax"].Options(dropout=0.0)
+    )
     return Tagger(Neighbours(reach=reach), head.double()).eval()
 
 
@@ -81,13 +84,11 @@ def test_encode_gives_each_token_the_pieces_that_the_tokenizer_gives_it():
         assert own.tolist() == list(chain.from_iterable(pieces))
         assert starts.tolist() == [sum(map(len, pieces[:t])) for t in range(len(pieces))]
         assert examples.n_pieces[i] == sum(map(len, pieces))
-    assert examples.annotated
-    assert not encode([make_sentence(3, annotated=False)], tokenizer).annotated
 
 
 def test_a_sentence_without_tokens_is_refused():
     with pytest.raises(ValueError, match="sentence 1 has no tokens"):
-        encode([make_sentence(2), Sentence((), ())], make_tokenizer())
+        encode([make_sentence(2), Sentence.with_spans((), ())], make_tokenizer())
 
 
 @given(data=st.data())
@@ -145,7 +146,7 @@ def test_collate_round_trip(data):
     lengths = data.draw(st.lists(st.integers(1, 40), min_size=1, max_size=5))
     sentences = [make_sentence(n, seed=i) for i, n in enumerate(lengths)]
     max_len = data.draw(st.integers(4, 20))
-    loader = make_loader(sentences, max_len=max_len, label_ids={"LOC": 0, "PER": 1})
+    loader = make_loader(sentences, max_len=max_len, targets=make_targets(["LOC", "PER"]))
     tokenizer = make_tokenizer()
     indices = data.draw(st.permutations(range(len(sentences))))
     batch = loader.collate(indices)
@@ -158,7 +159,11 @@ def test_collate_round_trip(data):
         assert spoken[row][batch.mask[row]].tolist() == first
         assert real[row][batch.mask[row]].all()
         assert batch.mask[row].tolist() == [t < len(tokens) for t in range(batch.mask.shape[1])]
-        gold = [(start, end, LABELS[label]) for start, end, label in batch.spans[row].tolist() if end > start]
+        gold = [
+            (start, end, LABELS[label])
+            for start, end, label in batch.gold["spans"][row].tolist()
+            if end > start
+        ]
         assert tuple(map(tuple, gold)) == tuple(map(tuple, sentences[i].spans))
     assert (batch.token_piece[~batch.mask] == 0).all()
     for window, mask in zip(batch.piece_ids.flatten(0, 1), batch.piece_mask.flatten(0, 1), strict=True):
@@ -174,28 +179,28 @@ def test_collate_round_trip(data):
 
 def test_collate_as_its_docstring_has_it():
     tokenizer = make_tokenizer()
-    loader = make_loader([Sentence(("a", "b"), None), Sentence(("c",), None)])
+    loader = make_loader([Sentence.with_spans(("a", "b"), None), Sentence.with_spans(("c",), None)])
     batch = loader.collate([0, 1])
     a, b, c = (tokenizer.pieces(letter)[0] for letter in "abc")
     cls_id, sep_id, pad_id = tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id
     assert batch.piece_ids.tolist() == [[[cls_id, a, b, sep_id]], [[cls_id, c, sep_id, pad_id]]]
     assert batch.token_piece.tolist() == [[1, 2], [1, 0]]
     assert batch.mask.tolist() == [[True, True], [True, False]]
-    assert batch.spans is None
+    assert batch.gold == {}
 
 
 def test_gold_of_a_label_that_the_model_lacks_is_left_out():
-    sentence = Sentence(("a", "b", "c"), (Span(0, 1, "LOC"), Span(1, 2, "ORG"), Span(2, 3, "PER")))
-    loader = make_loader([sentence], label_ids={"LOC": 0, "PER": 1})
-    assert loader.collate([0]).spans.tolist() == [[[0, 1, 0], [2, 3, 1]]]
+    sentence = Sentence.with_spans(("a", "b", "c"), (Span(0, 1, "LOC"), Span(1, 2, "ORG"), Span(2, 3, "PER")))
+    loader = make_loader([sentence], targets=make_targets(["LOC", "PER"]))
+    assert loader.collate([0]).gold["spans"].tolist() == [[[0, 1, 0], [2, 3, 1]]]
 
 
 def test_gold_that_the_head_cannot_find_is_left_out():
-    sentence = Sentence(("a", "b", "c"), (Span(0, 1, "LOC"), Span(0, 3, "ORG"), Span(2, 3, "LOC")))
-    ids = {"LOC": 0, "ORG": 1}
-    loader = make_loader([sentence, Sentence(("a",), ())], label_ids=ids, learnable=outermost)
-    assert loader.collate([0, 1]).spans.tolist() == [[[0, 3, 1]], [[0, 0, 0]]]
-    assert make_loader([sentence], label_ids=ids).collate([0]).spans.shape == (1, 3, 3)
+    sentence = Sentence.with_spans(("a", "b", "c"), (Span(0, 1, "LOC"), Span(0, 3, "ORG"), Span(2, 3, "LOC")))
+    labels, both = ["LOC", "ORG"], [sentence, Sentence.with_spans(("a",), ())]
+    loader = make_loader(both, targets=make_targets(labels, lambda name, value: outermost(value)))
+    assert loader.collate([0, 1]).gold["spans"].tolist() == [[[0, 3, 1]], [[0, 0, 0]]]
+    assert make_loader([sentence], targets=make_targets(labels)).collate([0]).gold["spans"].shape == (1, 3, 3)
 
 
 @given(data=st.data())
@@ -258,15 +263,15 @@ def test_windows_show_what_one_big_window_shows(reach):
     sentences = [make_sentence(n, seed=1) for n in (1, 5, 40, 150)]
     whole = make_loader(sentences, max_len=1000).collate(range(4))
     assert whole.piece_ids.shape[1] == 1
-    expected = tagger.encode(whole)
-    decoded = tagger.head.decode(tagger.head.scores(expected), whole)
+    expected = tagger.encode(whole).tokens
+    decoded = tagger.head.decode(tagger.head.scores(make_hidden(expected), None), whole)
     assert any(decoded)
     for max_len, overlap in [(2 * reach + 4, 2 * reach), (30, 2 * reach), (30, 20), (31, None)]:
         cut = make_loader(sentences, max_len=max_len, overlap=overlap).collate(range(4))
         assert cut.piece_ids.shape[1] > 1
-        hidden = tagger.encode(cut)
+        hidden = tagger.encode(cut).tokens
         assert torch.equal(hidden[cut.mask], expected[whole.mask])
-        assert tagger.head.decode(tagger.head.scores(hidden), cut) == decoded
+        assert tagger.head.decode(tagger.head.scores(make_hidden(hidden), None), cut) == decoded
 
 
 def test_a_reach_beyond_half_the_overlap_does_see_the_cut():
@@ -274,17 +279,17 @@ def test_a_reach_beyond_half_the_overlap_does_see_the_cut():
     tagger, sentences = make_stub_tagger(reach=4), [make_sentence(150, words=["a", "bb", "cab"])]
     whole = make_loader(sentences, max_len=1000).collate([0])
     cut = make_loader(sentences, max_len=30, overlap=6).collate([0])
-    assert not torch.equal(tagger.encode(cut), tagger.encode(whole))
+    assert not torch.equal(tagger.encode(cut).tokens, tagger.encode(whole).tokens)
 
 
 @pytest.mark.parametrize("max_cells", [1, 30, 100, 400])
 def test_slices_of_a_long_sentence_give_the_same_hidden_states(max_cells):
     tagger = make_stub_tagger(reach=2)
     batch = make_loader([make_sentence(n) for n in (90, 200)], max_len=30).collate([0, 1])
-    expected = tagger.encode(batch)
+    expected = tagger.encode(batch).tokens
     tagger.encoder.n_cells.clear()
     tagger.max_cells = max_cells
-    assert torch.equal(tagger.encode(batch), expected)
+    assert torch.equal(tagger.encode(batch).tokens, expected)
     assert max(tagger.encoder.n_cells) <= max(max_cells, 30)
     assert sum(tagger.encoder.n_cells) == batch.piece_ids.numel()
 
@@ -299,11 +304,14 @@ def test_slices_under_bert_too():
     )
     torch.manual_seed(0)
     encoder = Bert(config, vocab_size=len(make_tokenizer()))
-    tagger = Tagger(encoder, HEADS["crf"](16, TagSet.from_labels(LABELS), dropout=0.0)).eval()
+    tagger = Tagger(
+        encoder,
+        HEADS["crf"](16, make_inventories(TagSet.from_labels(LABELS)), HEADS["crf"].Options(dropout=0.0)),
+    ).eval()
     batch = make_loader([make_sentence(n) for n in (90, 20)], max_len=30).collate([0, 1])
-    expected = tagger.encode(batch)
+    expected = tagger.encode(batch).tokens
     tagger.max_cells = 60
-    torch.testing.assert_close(tagger.encode(batch), expected)
+    torch.testing.assert_close(tagger.encode(batch).tokens, expected)
 
 
 def test_hardly_any_padding_and_few_shapes_on_msra(ner_data, tmp_path):

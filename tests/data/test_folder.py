@@ -7,11 +7,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ner.data.folder import read_labels, read_split, read_unit, write_split
-from ner.data.sentence import Sentence, escape, unescape
+from ner.annotations.spans import read_labels
+from ner.data.folder import read_split, read_unit, write_split
+from ner.data.sentence import Sentence
 from ner.data.words import guess_unit_of_tokens
 from ner.errors import DataError
-from ner.files import read_json
+from ner.files import escape, read_json, unescape
 from ner.tags import Span
 
 ODD = " \t\n\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2003\u2028\u2029\u202f\u3000\u200b\u200d\ufeff\x00\\u0"
@@ -25,7 +26,7 @@ def annotated(draw):
     tokens = tuple(draw(st.lists(TOKENS, min_size=1, max_size=8)))
     cuts = sorted(draw(st.sets(st.integers(0, len(tokens)), max_size=4)))
     spans = [Span(a, b, draw(st.sampled_from(["LOC", "人名"]))) for a, b in pairwise(cuts)]
-    return Sentence(tokens, tuple(spans))
+    return Sentence.with_spans(tokens, tuple(spans))
 
 
 @given(TOKENS)
@@ -67,7 +68,7 @@ def test_a_split_survives_the_disk(tmp_path_factory, sentences):
 
 
 def test_a_split_without_annotation(tmp_path):
-    sentences = [Sentence(("北", "京"), None), Sentence(("\u3000",), None)]
+    sentences = [Sentence.with_spans(("北", "京"), None), Sentence.with_spans(("\u3000",), None)]
     write_split(tmp_path / "test", sentences)
     assert not (tmp_path / "test" / "tags.txt").exists()
     split = read_split(tmp_path, "test")
@@ -96,14 +97,14 @@ def nested(draw):
     tokens = tuple(draw(st.lists(TOKENS, min_size=1, max_size=8)))
     places = st.sets(st.integers(0, len(tokens)), min_size=2, max_size=2).map(sorted)
     spans = draw(st.sets(st.tuples(places.map(tuple), st.sampled_from(["LOC", "人名"])), max_size=5))
-    return Sentence(tokens, tuple(sorted(Span(*place, label) for place, label in spans)))
+    return Sentence.with_spans(tokens, tuple(sorted(Span(*place, label) for place, label in spans)))
 
 
 @given(st.lists(nested(), min_size=1, max_size=4))
 @settings(deadline=None)
 def test_a_nested_split_survives(tmp_path_factory, sentences):
     folder = tmp_path_factory.mktemp("nested")
-    write_split(folder / "val", sentences, nested=True)
+    write_split(folder / "val", sentences, {"spans": "entities.jsonl"})
     assert sorted(path.name for path in (folder / "val").iterdir()) == ["entities.jsonl", "sentences.txt"]
     assert read_split(folder, "val") == (sentences, [])
 
@@ -137,7 +138,7 @@ def test_entities_that_cannot_be_are_named_with_their_line(tmp_path, content, me
 
 
 def test_a_split_has_tags_or_entities(tmp_path):
-    write_split(tmp_path / "val", [Sentence(("a",), ())])
+    write_split(tmp_path / "val", [Sentence.with_spans(("a",), ())])
     (tmp_path / "val/entities.jsonl").write_text("[]\n")
     with pytest.raises(DataError, match=r"val: tags.txt and entities.jsonl, expected one of them"):
         read_split(tmp_path, "val")
@@ -153,7 +154,11 @@ def test_a_split_has_tags_or_entities(tmp_path):
         (b"a b\n", b"O\n", "val/tags.txt:1: 1 tags, expected 2 as in"),
         (b"a b\n", b"O O\nO\n", "val/tags.txt: 2 lines, expected 1 as in"),
         (b"a\nb\n", b"O\nB_PER\n", "val/tags.txt:2: tag 'B_PER', expected O or B-"),
-        (b"a\nb c\n", b"B-X\nI-X M-X\n", "val/tags.txt:2: tag prefixes B, I, M, expected those of BIO"),
+        (
+            b"a\nb c\n",
+            b"B-X\nI-X M-X\n",
+            "val/tags.txt:2: tag prefixes B, I, M, expected the prefixes of BIO",
+        ),
     ],
 )
 def test_a_wrong_split_is_named_with_its_line(tmp_path, sentences, tags, message):
@@ -181,7 +186,10 @@ def test_labels_of_a_set(tmp_path):
 
 
 def test_the_unit_is_read_or_guessed(tmp_path):
-    characters, words = [Sentence(("北", "京"), None)], [Sentence(("New", "York", "a"), None)]
+    characters, words = (
+        [Sentence.with_spans(("北", "京"), None)],
+        [Sentence.with_spans(("New", "York", "a"), None)],
+    )
     assert guess_unit_of_tokens(characters) == "char"
     assert guess_unit_of_tokens(words) == "word"
     assert read_unit(tmp_path, words) == "word"

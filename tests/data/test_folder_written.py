@@ -20,7 +20,7 @@ def place(tmp_path, monkeypatch) -> Path:
 
 
 def make_dataset(n: int, *, val_size: int = 2, test: int = 0) -> Dataset:
-    sentence = Sentence(("北",), (Span(0, 1, "LOC"),))
+    sentence = Sentence.with_spans(("北",), (Span(0, 1, "LOC"),))
     documents = {
         split: Document(Path("x.txt"), [sentence] * size, list(range(size)), [], [], "", "BIO")
         for split, size in (("train", n), ("test", test))
@@ -91,8 +91,8 @@ def test_a_build_that_breaks_off_while_moving_puts_everything_back(
 def test_a_build_that_breaks_off_while_writing_leaves_nothing(place, snapshot, monkeypatch):
     before = snapshot(place)
 
-    def full(folder, sentences, **options):
-        write_split(folder, sentences, **options)
+    def full(folder, sentences, files):
+        write_split(folder, sentences, files)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ner.data.folder.write_split", full)

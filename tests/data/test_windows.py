@@ -6,12 +6,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ner.annotations.spans import Spans
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
-from ner.data.windows import Windows, restored
+from ner.data.windows import Windows
 from ner.tags import ScoredSpan, Span
+from tests.factories import make_targets
 
 TOKENIZER = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abc", *(f"##{c}" for c in "abc")])
 LABELS = {"X": 0, "Y": 1}
@@ -23,7 +25,7 @@ def sentences(draw):
     tokens = draw(st.lists(st.text("abc", min_size=1, max_size=9), min_size=1, max_size=24))
     ends = sorted(draw(st.sets(st.integers(0, len(tokens)), max_size=6)))
     spans = [Span(s, e, draw(st.sampled_from("XY"))) for s, e in zip(ends[::2], ends[1::2], strict=False)]
-    return Sentence(tuple(tokens), tuple(spans))
+    return Sentence.with_spans(tuple(tokens), tuple(spans))
 
 
 def expected_tokens(tokens, capacity, how) -> list[int]:
@@ -47,7 +49,13 @@ def expected_tokens(tokens, capacity, how) -> list[int]:
 def test_what_is_read_is_what_the_definition_says(how, given, max_len):
     windows = Windows(max_len, long_text=how)
     soft = np.random.default_rng(0).random((sum(len(s.tokens) for s in given), 3)).astype(np.float16)
-    loader = Batches(encode(given, TOKENIZER), windows=windows, batch_tokens=64, label_ids=LABELS, soft=soft)
+    loader = Batches(
+        encode(given, TOKENIZER),
+        windows=windows,
+        batch_tokens=64,
+        targets=make_targets(LABELS),
+        soft_tags=soft,
+    )
     firsts = np.cumsum([0, *(len(sentence.tokens) for sentence in given)])
     n_unread = 0
     for i, sentence in enumerate(given):
@@ -60,27 +68,29 @@ def test_what_is_read_is_what_the_definition_says(how, given, max_len):
         assert batch.mask.sum() == len(kept)
         starts = np.cumsum([0, *(len(sentence.tokens[k]) for k in kept[:-1])])
         assert batch.token_piece[0].tolist() == [1 + s for s in starts.tolist()]
-        torch.testing.assert_close(batch.soft[0], torch.from_numpy(soft[firsts[i] + kept].astype(np.float32)))
+        torch.testing.assert_close(
+            batch.gold["soft_tags"][0], torch.from_numpy(soft[firsts[i] + kept].astype(np.float32))
+        )
         gold = [s for s in sentence.spans if set(range(s.start, s.end)) <= set(kept)]
         n_unread += len(sentence.spans) - len(gold)
-        rows = [row for row in batch.spans[0].tolist() if row[0] < row[1]]
+        rows = [row for row in batch.gold["spans"][0].tolist() if row[0] < row[1]]
         found = [ScoredSpan(start, end, "XY"[label], 1.0) for start, end, label in rows]
-        assert [scored.span for scored in loader.restored(i, found)] == gold
-    assert loader.n_unread == n_unread
+        assert [scored.span for scored in loader.restore(i, {"spans": found})["spans"]] == gold
+    assert loader.n_unread("spans") == n_unread
     assert loader.sentences == given
 
 
 def test_a_span_across_what_was_left_out_is_none():
     kept = np.array([0, 1, 5, 6])
     found = [ScoredSpan(0, 2, "X", 0.5), ScoredSpan(1, 3, "X", 0.5), ScoredSpan(2, 4, "Y", 0.5)]
-    assert restored(found, kept) == [ScoredSpan(0, 2, "X", 0.5), ScoredSpan(5, 7, "Y", 0.5)]
+    assert Spans().restore(found, kept) == [ScoredSpan(0, 2, "X", 0.5), ScoredSpan(5, 7, "Y", 0.5)]
 
 
 def test_windows_lose_nothing():
     tokens = tuple("abc" * 30)
-    examples = encode([Sentence(tokens, (Span(0, 90, "X"),))], TOKENIZER)
-    loader = Batches(examples, windows=Windows(12), batch_tokens=64, label_ids=LABELS)
-    assert (loader.kept, loader.n_unread) == (None, 0)
+    examples = encode([Sentence.with_spans(tokens, (Span(0, 90, "X"),))], TOKENIZER)
+    loader = Batches(examples, windows=Windows(12), batch_tokens=64, targets=make_targets(LABELS))
+    assert (loader.kept, loader.n_unread("spans")) == (None, 0)
     assert loader.collate([0]).mask.sum() == 90
     with pytest.raises(ValueError, match="long_text: got 'middle', expected one of windows, head"):
         Windows(12, long_text="middle")

@@ -11,9 +11,12 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.encoders.lstm import UNUSED, BigramEmbedding, LockedDropout, Lstm, LstmConfig, read_vectors
 from ner.heads import HEADS
 from ner.layers.bilstm import BiLstmLayer
-from ner.model.directory import Model, load, save
+from ner.model.directory import load
+from ner.model.model import Model
+from ner.model.saving import save
 from ner.model.tagger import Tagger
 from ner.tags import TagSet
+from tests.factories import make_inventories
 
 SMALL = LstmConfig(hidden_size=12, num_hidden_layers=2, embedding_size=6, bigram_size=4, max_bigrams=40)
 VOCAB_SIZE = 30
@@ -233,7 +236,9 @@ def test_all_it_learned_survives_a_model_directory(tmp_path):
     lstm = make_lstm(vocab_size=len(tokenizer), max_bigrams=6)
     pieces = np.random.default_rng(0).integers(0, len(tokenizer), size=300)
     lstm.prepare(tokenizer, pieces)
-    head = HEADS["crf"](lstm.width, TagSet.from_labels(["LOC"]), dropout=0.1)
+    head = HEADS["crf"](
+        lstm.width, make_inventories(TagSet.from_labels(["LOC"])), HEADS["crf"].Options(dropout=0.1)
+    )
     save(tmp_path, Model(Tagger(lstm, head), tokenizer, "word", 20))
     torch.manual_seed(99)
     again = load(tmp_path).tagger.encoder
@@ -276,12 +281,12 @@ def test_forget_gates_begin_open_and_recurrences_orthogonal():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_size": 0}, "hidden_size 0, expected at least 1"),
-        ({"hidden_size": 7}, "hidden_size 7, expected an even number"),
-        ({"max_bigrams": -1}, "max_bigrams -1, expected 0 or more"),
-        ({"piece_dropout_prob": 1}, "piece_dropout_prob 1, expected 0 <= p < 1"),
-        ({"embedding_dropout_prob": 1.0}, "embedding_dropout_prob 1.0, expected 0 <= p < 1"),
-        ({"hidden_dropout_prob": -0.1}, "hidden_dropout_prob -0.1, expected 0 <= p < 1"),
+        ({"hidden_size": 0}, "hidden_size: got 0, expected 1 or more"),
+        ({"hidden_size": 7}, "hidden_size: got 7, expected an even number"),
+        ({"max_bigrams": -1}, "max_bigrams: got -1, expected 0 or more"),
+        ({"piece_dropout_prob": 1}, "piece_dropout_prob: got 1, expected a number below 1"),
+        ({"embedding_dropout_prob": 1.0}, "embedding_dropout_prob: got 1.0, expected a number below 1"),
+        ({"hidden_dropout_prob": -0.1}, "hidden_dropout_prob: got -0.1, expected 0 or more"),
     ],
 )
 def test_options_that_cannot_be_are_refused(options, message):

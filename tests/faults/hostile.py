@@ -21,10 +21,13 @@ import torch
 from ner.data.tokenizer import WordPiece
 from ner.errors import DataError
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import Model, load, save
+from ner.model.directory import load
+from ner.model.model import Model
+from ner.model.saving import save
 from ner.model.tagger import Tagger
 from ner.tags import TagSet
 from ner.tensors import read_weights
+from tests.factories import make_inventories
 
 SIZES = {"hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 6}
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", *"王小明在北京上海"]
@@ -66,7 +69,9 @@ def make_model(folder: Path) -> dict[str, bytes]:
     encoder = build_encoder(
         {"name": "bert", "max_position_embeddings": 16, **SIZES}, vocab_size=len(tokenizer)
     )
-    head = build_head("softmax", encoder.width, TagSet.from_labels(["LOC", "PER"]), dropout=0.1)
+    head = build_head(
+        "softmax", encoder.width, make_inventories(TagSet.from_labels(["LOC", "PER"])), {"dropout": 0.1}
+    )
     folder.mkdir()
     save(folder, Model(Tagger(encoder, head), tokenizer, "char", 16))
     fast = {

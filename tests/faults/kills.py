@@ -35,11 +35,11 @@ import torch
 from safetensors.torch import load_file
 
 import build_dataset
-import ner.pretraining.loop
+import ner.pretraining.task
 import ner.tensors
 import ner.training.checkpoint
-import ner.training.experiment
-import ner.training.step
+import ner.training.epoch
+import ner.training.run
 import pretrain
 import train
 from ner import files
@@ -202,7 +202,7 @@ def trap_in_step(step: int, delay: float) -> Callable[[], None]:
             if next(steps) == step:
                 threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
-        for module in (ner.training.step, ner.pretraining.loop):
+        for module in (ner.training.epoch, ner.pretraining.task):
             module.set_rates = functools.partial(setting, module.set_rates)
 
     return lay
@@ -266,8 +266,7 @@ def trap_in_saving(kill_at: int, count_into: Path | None = None) -> Callable[[],
         weights.save_file = functools.partial(writing, weights.save_file, 1)
         write_text = Path.write_text
         Path.write_text = lambda *args, **options: writing(write_text, 0, *args, **options)
-        for module in (ner.training.experiment, ner.pretraining.loop):
-            module.save_checkpoint = functools.partial(saving, module.save_checkpoint)
+        ner.training.run.save_checkpoint = functools.partial(saving, ner.training.run.save_checkpoint)
 
     return lay
 
@@ -283,14 +282,15 @@ def killed_in_saving(lab: Lab, n_trials: int | None) -> Trials:
         directory = lab.new()
         killed = lab.trainer.start(directory, before=trap_in_saving(moment))
         try:
-            folder, damages = find_checkpoint(directory, "last")
+            folder = find_checkpoint(directory, "last")
             check_manifest(folder)
+            is_last = folder.samefile(directory / "last")
         except DataError as error:
             print(f"{directory}: moment {moment}: {error}", file=sys.stderr)
             passed.append(False)
             continue
         is_same = lab.is_same(directory, lab.trainer.go_on(directory))
-        passed.append(killed.code == -signal.SIGKILL and not damages and is_same)
+        passed.append(killed.code == -signal.SIGKILL and is_last and is_same)
     remark = f"{len(moments)} writes, flushes, renames and removals of three checkpoints"
     return lab.table_line(
         "SIGKILL at each write while saving: whole checkpoint, resumed the same", passed, remark

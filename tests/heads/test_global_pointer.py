@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.batch import Batch
+from ner.heads.base import HeadOptions
 from ner.heads.global_pointer import GlobalPointerHead
 from ner.tags import Span, TagSet, span_facts
+from tests.factories import make_hidden, make_inventories
 from tests.heads.test_heads import LABELS, make_gold
 
 WIDTH = 12
@@ -21,7 +23,8 @@ WIDTH = 12
 def make_head(*, max_span_len=4, nested=True, labels=LABELS, seed=0):
     torch.manual_seed(seed)
     facts = {"max_span_len": max_span_len, "nested": nested}
-    head = GlobalPointerHead(WIDTH, TagSet.from_labels(labels), dropout=0.0, **facts)
+    inventories = make_inventories(TagSet.from_labels(labels), **facts)
+    head = GlobalPointerHead(WIDTH, inventories, HeadOptions(dropout=0.0))
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.normal_(std=0.5)
@@ -47,7 +50,7 @@ def make_case(seed=0, *, n_sentences=4, n_tokens=7, max_span_len=3, n_gold=5):
     scores = torch.from_numpy(random.normal(scale=3.0, size=shape)).float()
     mask = torch.arange(n_tokens) < torch.tensor(np.array(lengths))[:, None]
     none = torch.zeros(n_sentences, 1, 1, dtype=torch.int64)
-    return scores, Batch(none, none.bool(), none[:, 0], mask, make_gold(gold)), gold
+    return scores, Batch(none, none.bool(), none[:, 0], mask, {"spans": make_gold(gold)}), gold
 
 
 def paper_scores(head, hidden):
@@ -82,7 +85,7 @@ def test_the_band_is_that_of_the_papers_matrix(max_span_len):
     head, n_tokens = make_head(max_span_len=max_span_len), 11
     hidden = torch.randn(2, n_tokens, WIDTH)
     with torch.no_grad():
-        scores = head.scores(hidden)
+        scores = head.scores(make_hidden(hidden), None)
         assert scores.shape == (2, n_tokens, min(max_span_len, n_tokens), len(LABELS))
         for row in range(2):
             expected = paper_scores(head, hidden[row])
@@ -99,7 +102,10 @@ def test_a_score_is_the_same_wherever_the_span_stands():
     hidden = torch.randn(1, 9, WIDTH)
     far = torch.cat([torch.randn(1, 30_001, WIDTH), hidden], dim=1)
     with torch.no_grad():
-        near_scores, far_scores = head.scores(hidden), head.scores(far)[:, 30_001:]
+        near_scores, far_scores = (
+            head.scores(make_hidden(hidden), None),
+            head.scores(make_hidden(far), None)[:, 30_001:],
+        )
     for t, w in np.ndindex(9, 6):
         if t + w < 9:
             torch.testing.assert_close(near_scores[0, t, w], far_scores[0, t, w])
@@ -129,9 +135,9 @@ def test_gold_longer_than_the_band_changes_nothing():
     scores, batch, gold = make_case(n_gold=3)
     assert any(end - start > 3 for spans in gold for start, end, _ in spans)
     short = [[span for span in spans if span.end - span.start <= 3] for spans in gold]
-    without = batch._replace(spans=make_gold(short))
+    without = batch._replace(gold={"spans": make_gold(short)})
     torch.testing.assert_close(head.loss(scores, batch), head.loss(scores, without))
-    assert [list(head.learnable(spans)) for spans in gold] == short
+    assert [list(head.learnable("spans", spans)) for spans in gold] == short
 
 
 def test_the_loss_and_its_slope_are_finite_however_large_the_scores():
@@ -142,15 +148,15 @@ def test_the_loss_and_its_slope_are_finite_however_large_the_scores():
     assert loss.isfinite().all()
     loss.sum().backward()
     assert scores.grad.isfinite().all()
-    none = batch._replace(spans=torch.zeros(4, 0, 3, dtype=torch.int64))
+    none = batch._replace(gold={"spans": torch.zeros(4, 0, 3, dtype=torch.int64)})
     assert head.loss(scores, none).isfinite().all()
 
 
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
 def test_without_a_label_there_is_nothing_to_lose():
     head = make_head(labels=[])
-    batch = make_case()[1]._replace(spans=torch.zeros(4, 0, 3, dtype=torch.int64))
-    scores = head.scores(torch.randn(4, 7, WIDTH))
+    batch = make_case()[1]._replace(gold={"spans": torch.zeros(4, 0, 3, dtype=torch.int64)})
+    scores = head.scores(make_hidden(torch.randn(4, 7, WIDTH)), None)
     assert head.loss(scores, batch).tolist() == [0.0] * 4
     assert head.decode(scores, batch) == [[]] * 4
 
@@ -198,7 +204,9 @@ def test_what_the_head_knows_of_train_is_what_train_has():
     assert span_facts([*spans, [Span(0, 2, "LOC"), Span(0, 2, "PER")]])["nested"]
     assert span_facts([[]]) == {"max_span_len": 1, "nested": False}
     flat = make_head(max_span_len=6, nested=False)
-    assert flat.learnable([Span(0, 9, "LOC"), Span(0, 3, "LOC"), Span(1, 2, "PER")]) == [Span(0, 3, "LOC")]
+    assert flat.learnable("spans", [Span(0, 9, "LOC"), Span(0, 3, "LOC"), Span(1, 2, "PER")]) == [
+        Span(0, 3, "LOC")
+    ]
     assert "spans of up to 6 tokens; spans do not overlap" in flat.describe()
 
 
@@ -208,9 +216,11 @@ def test_a_text_of_a_hundred_thousand_tokens_fits():
     mask = torch.ones(1, 100_000, dtype=torch.bool)
     none = torch.zeros(1, 1, 1, dtype=torch.int64)
     with torch.no_grad():
-        scores = head.scores(hidden)
+        scores = head.scores(make_hidden(hidden), None)
         scores -= scores.flatten().kthvalue(scores.numel() - 500).values
-        batch = Batch(none, none.bool(), none[:, 0], mask, make_gold([[Span(99_990, 100_000, "LOC")]]))
+        batch = Batch(
+            none, none.bool(), none[:, 0], mask, {"spans": make_gold([[Span(99_990, 100_000, "LOC")]])}
+        )
         assert head.loss(scores, batch).isfinite().all()
         (found,) = head.decode(scores, batch)
     assert 400 < len(found) <= 500

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchcrf import CRF
 
-from ner.annotations.spans import score
+from ner.annotations.span_scores import score
 from ner.data.batch import Batch
 from ner.data.batches import Batches
 from ner.data.examples import encode
@@ -25,8 +25,10 @@ from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
 from ner.model.tagger import Tagger
 from ner.tags import SCHEMES, Span, TagSet
+from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, train_epoch
+from ner.training.step import Progress, Update
+from tests.factories import make_hidden, make_inventories, slice_batch
 
 LABELS = ("LOC", "PER")
 VOCAB_SIZE = 40
@@ -61,7 +63,7 @@ def make_encoder(name, *, vocab_size=VOCAB_SIZE, dropout=0.0, seed=0):
 def make_head(name, scheme="BIO", *, width=SMALL["hidden_size"], dropout=0.0, seed=0):
     """A head whose weights are large enough to matter."""
     torch.manual_seed(seed)
-    head = build_head(name, width, TagSet.from_labels(LABELS, scheme), dropout=dropout)
+    head = build_head(name, width, make_inventories(TagSet.from_labels(LABELS, scheme)), {"dropout": dropout})
     with torch.no_grad():
         for parameter in head.parameters():
             parameter.normal_()
@@ -112,7 +114,7 @@ def make_batch(*, n_sentences=4, n_windows=2, n_pieces=9, n_tokens=7, seed=0):
         piece_mask=torch.from_numpy(piece_mask),
         token_piece=torch.from_numpy(token_piece),
         mask=torch.from_numpy(np.arange(n_tokens) < lengths[:, None]),
-        spans=make_gold([make_spans(random, length) for length in lengths]),
+        gold={"spans": make_gold([make_spans(random, length) for length in lengths])},
     )
 
 
@@ -122,10 +124,10 @@ def make_scored_batch(head, *, n_sentences=5, n_tokens=4, seed=0, apart=False):
     lengths = [n_tokens, *random.integers(1, n_tokens + 1, size=n_sentences - 1)]
     spans = [make_spans(random, int(length), apart=apart) for length in lengths]
     mask = torch.arange(n_tokens) < torch.tensor(lengths)[:, None]
-    shape = head.scores(torch.zeros(n_sentences, n_tokens, SMALL["hidden_size"])).shape
+    shape = head.scores(make_hidden(torch.zeros(n_sentences, n_tokens, SMALL["hidden_size"])), None).shape
     scores = torch.from_numpy(random.normal(size=shape)).float()
     none = torch.zeros(n_sentences, 1, 1, dtype=torch.int64)
-    return scores, Batch(none, none.bool(), none[:, 0], mask, make_gold(spans)), spans
+    return scores, Batch(none, none.bool(), none[:, 0], mask, {"spans": make_gold(spans)}), spans
 
 
 def real_scores(head, scores, batch):
@@ -154,7 +156,7 @@ def test_gold_tags_on_the_device_are_those_of_the_tag_set(scheme, data):
     """Any flat spans, neighbours of one label included, under any order of the tags."""
     tags = TagSet.from_labels(LABELS, scheme).tags
     tag_set = TagSet(data.draw(st.permutations(tags)), scheme)
-    head = HEADS["softmax"](SMALL["hidden_size"], tag_set)
+    head = HEADS["softmax"](SMALL["hidden_size"], make_inventories(tag_set))
     seed, n_sentences = data.draw(st.integers(0, 10**6)), data.draw(st.integers(1, 4))
     _, batch, spans = make_scored_batch(
         head,
@@ -186,7 +188,7 @@ def test_softmax_loss_is_the_cross_entropy_of_the_gold_tags(scheme):
 @pytest.mark.parametrize("scheme", ["BIO", "IOB1", "IO"])
 def test_crf_loss_is_the_share_of_the_gold_path_in_all_paths(scheme):
     head = make_head("crf", scheme)
-    tag_set, transitions = head.tag_set, head.transitions()
+    tag_set, transitions = head.tag_set, head.transition_table()
     scores, batch, spans = make_scored_batch(head, apart=scheme == "IO")
     for loss, table, mask, sentence in zip(head.loss(scores, batch), scores, batch.mask, spans, strict=True):
         n_tokens, table = int(mask.sum()), table.double().numpy()
@@ -212,7 +214,7 @@ def test_crf_loss_is_that_of_pytorch_crf(scheme):
 def test_decode_finds_the_best_legal_path_and_the_chance_of_each_of_its_spans(name, scheme):
     head = make_head(name, scheme)
     tag_set = head.tag_set
-    learned = head.transitions()
+    learned = head.transition_table()
     transitions = np.where(tag_set.legal, 0.0 if learned is None else learned, -np.inf)
     scores, batch, _ = make_scored_batch(head, n_tokens=3, n_sentences=6)
     for found, table, mask in zip(head.decode(scores, batch), scores, batch.mask, strict=True):
@@ -231,9 +233,9 @@ def test_padded_scores_have_no_power(name, scheme):
     head = make_head(name, scheme)
     scores, batch, _ = make_scored_batch(head, n_tokens=9, apart=scheme == "IO")
     changed = scores.where(real_scores(head, scores, batch), 1e4 * torch.randn_like(scores))
-    more_gold = torch.cat([batch.spans, torch.zeros_like(batch.spans)], dim=1)
+    more_gold = torch.cat([batch.gold["spans"], torch.zeros_like(batch.gold["spans"])], dim=1)
     changed.requires_grad_()
-    losses = head.loss(changed, batch._replace(spans=more_gold))
+    losses = head.loss(changed, batch._replace(gold={"spans": more_gold}))
     torch.testing.assert_close(losses, head.loss(scores, batch))
     losses.sum().backward()
     assert (changed.grad[~real_scores(head, scores, batch)] == 0).all()
@@ -246,7 +248,7 @@ def test_the_loss_is_float32_whatever_the_autocast(name):
     scores, batch, _ = make_scored_batch(head, n_tokens=20)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = head.loss(scores, batch)
-        assert head.scores(torch.randn(2, 3, SMALL["hidden_size"])).dtype == torch.float32
+        assert head.scores(make_hidden(torch.randn(2, 3, SMALL["hidden_size"])), None).dtype == torch.float32
     assert loss.dtype == torch.float32
     assert torch.equal(loss, head.loss(scores, batch))
 
@@ -287,7 +289,7 @@ def test_a_sentence_alone_is_as_in_a_batch(head, encoder):
     scores, loss = tagger(batch)
     together = tagger.head.decode(scores, batch)
     for row in range(6):
-        alone = Batch(*(None if tensor is None else tensor[row : row + 1] for tensor in batch))
+        alone = slice_batch(batch, row, row + 1)
         n_windows = max(1, int(alone.piece_mask.any(dim=2).sum()))
         n_pieces, n_tokens = int(alone.piece_mask.sum(dim=2).max()), alone.n_tokens
         place, width = alone.token_piece[:, :n_tokens], alone.piece_ids.shape[2]
@@ -296,7 +298,7 @@ def test_a_sentence_alone_is_as_in_a_batch(head, encoder):
             alone.piece_mask[:, :n_windows, :n_pieces],
             place // width * n_pieces + place % width,
             alone.mask[:, :n_tokens],
-            alone.spans,
+            alone.gold,
         )
         own_scores, own_loss = tagger(alone)
         torch.testing.assert_close(own_loss[0], loss[row])
@@ -320,7 +322,7 @@ def test_the_gradient_reaches_every_parameter(head, encoder):
 def test_eight_sentences_are_learned_by_heart(head, encoder):
     random = np.random.default_rng(1)
     sentences = [
-        Sentence(
+        Sentence.with_spans(
             tuple(random.choice(list("甲乙丙丁戊己庚辛壬癸"), size=n_tokens)),
             tuple(make_spans(random, n_tokens)),
         )
@@ -333,13 +335,13 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
         built.prepare(tokenizer, examples.pieces)
     torch.manual_seed(0)
     tag_set = TagSet.from_labels(LABELS, "BIOES" if head in FLAT else "BIO")
-    tagger = Tagger(built, build_head(head, built.width, tag_set, dropout=0.0))
+    tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": 0.0}))
     # the longest sentence needs two windows
     loader = Batches(
         examples,
         windows=Windows(12),
         batch_tokens=256,
-        label_ids={label: i for i, label in enumerate(tag_set.labels)},
+        targets=tagger.head.targets,
         seed=0,
     )
     groups = parameter_groups(tagger, learning_rate=5e-3, head_learning_rate=2e-2, weight_decay=0.0)
@@ -347,12 +349,11 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
     gold, lengths = [s.spans for s in sentences], [len(s.tokens) for s in sentences]
     for _ in range(12):
         for _ in range(10):
-            train_epoch(
-                tagger, loader, optimizer, progress, rate=lambda step: 1.0, device=device, clip_grad=1.0
-            )
+            update = Update(optimizer, clip_grad=1.0)
+            list(epoch_steps(tagger, loader, update, progress, rate=lambda step: 1.0))
             progress.next_epoch()
         found, loss = predict(tagger, loader, device=device)
-        f1 = score(gold, [[s.span for s in row] for row in found], lengths).total.f1
+        f1 = score(gold, [[s.span for s in answer["spans"]] for answer in found], lengths).total.f1
         if f1 == 1.0:
             break
     assert f1 == 1.0
@@ -362,7 +363,7 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
 @pytest.mark.parametrize("name", HEADS)
 def test_an_untrained_head_is_small_and_keeps_the_width_it_was_given(name):
     torch.manual_seed(0)
-    head = build_head(name, 16, TagSet.from_labels(LABELS), dropout=0.5)
+    head = build_head(name, 16, make_inventories(TagSet.from_labels(LABELS)), {"dropout": 0.5})
     matrices = [parameter for parameter in head.parameters() if parameter.dim() == 2]
     assert max(matrix.abs().max() for matrix in matrices) < 0.2
     assert head.dropout.p == 0.5
@@ -373,4 +374,4 @@ def test_an_untrained_head_is_small_and_keeps_the_width_it_was_given(name):
 
 def test_an_unknown_head_is_named_with_the_known_ones():
     with pytest.raises(DataError, match=f"head: got 'crv', expected one of {', '.join(HEADS)}"):
-        build_head("crv", 16, TagSet.from_labels(LABELS), dropout=0.1)
+        build_head("crv", 16, make_inventories(TagSet.from_labels(LABELS)), {"dropout": 0.1})

@@ -6,7 +6,14 @@ from torchcrf import CRF
 
 from ner.heads import log_partition as sums_module
 from ner.heads.crf import path_scores
-from ner.heads.log_partition import MAX_SPREAD, fits, log_partition, scan, stepwise
+from ner.heads.log_partition import (
+    MAX_TRANSITION_SPREAD,
+    are_scalable,
+    log_partition,
+    plain_log_partition,
+    scan,
+    stepwise,
+)
 
 
 def make(n_sentences, n_tokens, n_tags, *, seed=0, scale=1.0):
@@ -33,9 +40,10 @@ def losses(crf, emissions, mask, tags):
     return log_partition(emissions, mask, *learned(crf)) - paths
 
 
-def test_is_the_sum_over_all_paths():
+@pytest.mark.parametrize("function", [plain_log_partition, log_partition])
+def test_is_the_sum_over_all_paths(function):
     crf, emissions, mask, _ = make(3, 4, 3)
-    found = log_partition(emissions, mask, *learned(crf))
+    found = function(emissions, mask, *learned(crf))
     transitions, start, end = (x.tolist() for x in learned(crf))
     for row, length in enumerate(mask.sum(1).tolist()):
         scores = []
@@ -48,13 +56,26 @@ def test_is_the_sum_over_all_paths():
         assert found[row].item() == pytest.approx(expected.item(), abs=1e-12)
 
 
+@pytest.mark.parametrize(("n_tokens", "n_tags"), [(1, 4), (2, 1), (17, 7)])
+def test_the_fast_sums_equal_the_definition(n_tokens, n_tags):
+    crf, emissions, mask, _ = make(4, n_tokens, n_tags)
+    wanted = [emissions, *learned(crf)]
+    fast, plain = (
+        function(emissions, mask, *learned(crf)) for function in (log_partition, plain_log_partition)
+    )
+    torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+    gradients = (torch.autograd.grad(z.sum(), wanted, materialize_grads=True) for z in (fast, plain))
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("sums", [stepwise, scan])
 @pytest.mark.parametrize(
     ("n_tokens", "n_tags", "scale"),
     [(1, 5, 1.0), (2, 1, 1.0), (9, 7, 1.0), (40, 25, 1.0), (2427, 3, 1.0), (12, 7, 100.0), (12, 7, 1e4)],
 )
-def test_loss_and_gradients_are_those_of_pytorch_crf(n_tokens, n_tags, scale, sums, monkeypatch):
-    monkeypatch.setattr(sums_module, "_sums", sums)
+def test_loss_and_gradients_equal_pytorch_crf(n_tokens, n_tags, scale, sums, monkeypatch):
+    monkeypatch.setattr(sums_module, "_forward_sums", sums)
     crf, emissions, mask, tags = make(3, n_tokens, n_tags, scale=scale)
     weights = torch.tensor([1.0, 0.5, -2.0], dtype=torch.float64)
     wanted = [emissions, *crf.parameters()]
@@ -67,7 +88,7 @@ def test_loss_and_gradients_are_those_of_pytorch_crf(n_tokens, n_tags, scale, su
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-8)
 
 
-def test_padding_neither_counts_nor_learns():
+def test_padding_changes_neither_loss_nor_gradients():
     crf, emissions, mask, tags = make(4, 6, 3)
     other = emissions.detach().where(mask[..., None], 1e6).requires_grad_()
     torch.testing.assert_close(losses(crf, other, mask, tags), losses(crf, emissions, mask, tags))
@@ -76,7 +97,7 @@ def test_padding_neither_counts_nor_learns():
     assert other.grad.isfinite().all()
 
 
-def test_gradients_have_the_types_of_what_they_belong_to():
+def test_gradients_have_the_dtypes_of_their_tensors():
     crf, emissions, mask, tags = make(2, 5, 3)
     crf, emissions = crf.float(), emissions.detach().bfloat16().requires_grad_()
     losses(crf, emissions, mask, tags).sum().backward()
@@ -84,9 +105,9 @@ def test_gradients_have_the_types_of_what_they_belong_to():
     assert {p.grad.dtype for p in crf.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("far", [0.0, MAX_SPREAD / 2])
-def test_a_scan_is_as_exact_as_steps_for_all_transitions_that_fit(far):
-    """However peaked the emissions are; 0 nats for every number of tokens about a power of two."""
+@pytest.mark.parametrize("far", [0.0, MAX_TRANSITION_SPREAD / 2])
+def test_a_scan_is_as_exact_as_steps_for_scalable_transitions(far):
+    """With very peaked emissions, for numbers of tokens around powers of two."""
     for n_tokens in (1, 2, 3, 4, 5, 8, 9, 31, 32, 33):
         generator = torch.Generator().manual_seed(n_tokens)
         steps = 1e3 * torch.randn(n_tokens, 2, 3, 4, generator=generator, dtype=torch.float64)
@@ -97,12 +118,12 @@ def test_a_scan_is_as_exact_as_steps_for_all_transitions_that_fit(far):
         )
 
 
-@pytest.mark.parametrize("far", [MAX_SPREAD - 1, -MAX_SPREAD, -10_000.0, 1e6])
+@pytest.mark.parametrize("far", [MAX_TRANSITION_SPREAD - 1, -MAX_TRANSITION_SPREAD, -10_000.0, 1e6])
 def test_transitions_far_apart_have_the_loss_of_pytorch_crf(far):
     crf, emissions, mask, tags = make(3, 7, 4)
-    assert fits(*learned(crf))
+    assert are_scalable(*learned(crf))
     crf.transitions.data[0, 1] = crf.end_transitions.data[2] = far
-    assert not fits(*learned(crf))
+    assert not are_scalable(*learned(crf))
     wanted = [emissions, *crf.parameters()]
     expected, found = -crf(emissions, tags, mask=mask, reduction="none"), losses(crf, emissions, mask, tags)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-8)
@@ -112,10 +133,10 @@ def test_transitions_far_apart_have_the_loss_of_pytorch_crf(far):
 
 
 @pytest.mark.parametrize("far", [-torch.inf, torch.inf, torch.nan])
-def test_transitions_that_are_no_numbers_are_left_to_the_plain_sums(far):
+def test_transitions_that_are_not_finite_take_the_plain_sums(far):
     crf, emissions, mask, tags = make(3, 7, 4)
     crf.transitions.data[0, 1] = far
-    assert not fits(*learned(crf))
+    assert not are_scalable(*learned(crf))
     expected = -crf(emissions, tags, mask=mask, reduction="none")
     found = losses(crf, emissions, mask, tags)
     torch.testing.assert_close(found, expected, equal_nan=True)

@@ -36,8 +36,8 @@ def test_the_formula(name, smoothing):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_surer_of_gold_the_smaller_to_the_end_and_never_without_a_slope(name):
-    end = 0.99 if name == "dice" else 0.995  # dice is least at 0.992 of three tags
+def test_the_loss_falls_as_gold_gets_likelier_and_its_slope_is_finite(name):
+    end = 0.99 if name == "dice" else 0.995  # dice has its minimum at 0.992 for three tags
     p = torch.linspace(0.02, end, 60, dtype=torch.float64)
     scores = torch.stack([p, (1 - p) / 2, (1 - p) / 2], dim=-1).log()
     losses = LOSSES[name](scores, torch.zeros(60, dtype=torch.long))
@@ -48,8 +48,8 @@ def test_the_surer_of_gold_the_smaller_to_the_end_and_never_without_a_slope(name
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_a_classifier_that_says_nothing_but_o_is_drawn_away_from_it(name):
-    """One entity token among 40, which differs from them in one feature."""
+def test_a_classifier_that_predicts_only_o_learns_the_entity(name):
+    """One of 40 tokens is an entity, and one feature shows it."""
     bias = torch.tensor([2.0, 0.0, 0.0], dtype=torch.float64, requires_grad=True)
     weight = torch.zeros(3, dtype=torch.float64, requires_grad=True)
     gold, feature = torch.zeros(40, dtype=torch.long), torch.zeros(40, 1, dtype=torch.float64)

@@ -9,7 +9,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ner.heads.base import ClassifierOptions
+from ner.heads.losses import focal
 from ner.heads.span import pairs
+from tests.factories import make_hidden
 from tests.heads.test_heads import LABELS, make_head, make_scored_batch
 
 
@@ -44,19 +47,21 @@ def test_in_training_the_loss_is_its_criterion():
     head = make_head("span")
     scores, batch, _ = make_scored_batch(head)
     plain = head.loss(scores, batch)
-    head.criterion = lambda scores, gold: torch.ones(gold.shape)
+    head.options = ClassifierOptions(loss="focal")
     torch.testing.assert_close(head.loss(scores, batch), plain)
-    assert head.train().loss(scores, batch).tolist() == (2 * batch.mask.sum(dim=1)).tolist()
+    per_token = focal(scores, head.gold_classes(batch)).sum(dim=2) * batch.mask
+    torch.testing.assert_close(head.train().loss(scores, batch), per_token.sum(dim=1))
+    assert not torch.allclose(per_token.sum(dim=1), plain)
 
 
 @pytest.mark.usefixtures("float64")
 def test_an_end_sees_the_start_of_its_token():
     head = make_head("span")
     hidden = torch.randn(1, 3, 32)
-    before = head.scores(hidden)
+    before = head.scores(make_hidden(hidden), None)
     with torch.no_grad():
         head.starts.bias[1] += 50.0
-    after = head.scores(hidden)
+    after = head.scores(make_hidden(hidden), None)
     p = after[:, :, 0].softmax(-1)
     expected = head.ends(head.norm(torch.tanh(head.inner(torch.cat([hidden, p], -1)))))
     torch.testing.assert_close(after[:, :, 1], expected)

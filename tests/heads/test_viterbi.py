@@ -1,4 +1,4 @@
-"""Chains against brute force over every tag sequence, and against pytorch-crf where there are too many."""
+"""Chains against brute force over every tag sequence, and against pytorch-crf if there are too many."""
 
 from itertools import product
 
@@ -44,7 +44,7 @@ def all_paths(n_tags, n_tokens):
 
 
 def path_scores(paths, emissions, transitions, *, ended=True):
-    """The score of each path, one by one from the definition; without `ended` the last step is left out."""
+    """The score of each path from the definition; `ended` false leaves out the last step."""
     edge = len(transitions) - 1
     steps = np.pad(paths, ((0, 0), (1, 1)), constant_values=edge)
     if not ended:
@@ -68,7 +68,7 @@ def span_probability(span, spans, chances):
 
 
 def pad(emissions, n_tokens, garbage):
-    """Ragged emissions (T, K) -> (B, T, K) with garbage behind each sentence, and the lengths."""
+    """Ragged emissions (T, K) -> (B, T, K), padded with garbage, and the lengths."""
     padded = np.full((len(emissions), n_tokens, emissions[0].shape[1]), garbage)
     for row, sentence in enumerate(emissions):
         padded[row, : len(sentence)] = sentence
@@ -77,7 +77,7 @@ def pad(emissions, n_tokens, garbage):
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("garbage", [0.0, 1e30, -1e30, np.nan, np.inf, -np.inf])
-def test_decoding_ragged_sentences_is_brute_force_whatever_padding_holds(scheme, garbage):
+def test_decoding_a_batch_equals_brute_force_with_any_padding(scheme, garbage):
     tag_set = make_tag_set(scheme, ("LOC",))
     transitions = make_transitions(tag_set, seed=3)
     sentences = [make_emissions(n, len(tag_set), seed=n, scale=2) for n in (4, 1, 5, 3, 2)]
@@ -116,7 +116,7 @@ def test_forward_and_backward_sums_are_sums_over_paths(scheme, exact):
     for t in range(n_tokens):
         ahead, behind = all_paths(n_tags, t + 1), all_paths(n_tags, n_tokens - t)
         before = path_scores(ahead, emissions[0, : t + 1], transitions, ended=False)
-        # from tag k at token t on: the step into it and its own emission are no part of the sum
+        # from tag k at token t on, without the step into it and without its emission
         free = transitions.copy()
         free[-1] = 0.0
         after = path_scores(behind, np.vstack([np.zeros(n_tags), emissions[0, t + 1 :]]), free)
@@ -126,7 +126,7 @@ def test_forward_and_backward_sums_are_sums_over_paths(scheme, exact):
                 assert beta[t, k] == pytest.approx(np.log(np.exp(after[behind[:, 0] == k]).sum()))
 
 
-def test_backward_sums_of_ragged_sentences_are_those_of_each_alone():
+def test_backward_sums_of_a_batch_equal_each_sentence_alone():
     tag_set = make_tag_set("BIOES")
     transitions = make_transitions(tag_set)
     sentences = [make_emissions(n, len(tag_set), seed=n) for n in (3, 7, 1)]
@@ -142,8 +142,8 @@ def all_spans(tag_set, n_tokens):
     return [Span(*place, label) for place in places for label in tag_set.labels]
 
 
-def chances_of(spans, emissions, transitions, tag_set, **options):
-    """Of spans of one sentence."""
+def span_probabilities(spans, emissions, transitions, tag_set, **options):
+    """The probabilities of spans of one sentence."""
     rows, lengths = np.zeros(len(spans), int), np.array([emissions.shape[1]])
     return np.exp(span_log_probabilities(spans, rows, emissions, lengths, transitions, tag_set, **options))
 
@@ -151,48 +151,50 @@ def chances_of(spans, emissions, transitions, tag_set, **options):
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("n_tokens", [1, 2, 4])
-def test_a_span_is_as_likely_as_the_paths_that_hold_exactly_it(scheme, n_tokens, exact):
+def test_a_span_is_as_likely_as_all_paths_with_exactly_this_span(scheme, n_tokens, exact):
     tag_set = make_tag_set(scheme, LABELS if n_tokens < 4 else ("LOC",))
     transitions = make_transitions(tag_set)
     emissions = make_emissions(1, n_tokens, len(tag_set), seed=n_tokens)
     paths = all_paths(len(tag_set), n_tokens)
-    of_paths, spans_of_paths = probabilities(paths, emissions[0], transitions), path_spans(tag_set, paths)
+    path_chances, spans_of_paths = probabilities(paths, emissions[0], transitions), path_spans(tag_set, paths)
     spans = all_spans(tag_set, n_tokens)
-    expected = [span_probability(span, spans_of_paths, of_paths) for span in spans]
-    found = chances_of(spans, emissions, transitions, tag_set, exact=exact)
+    expected = [span_probability(span, spans_of_paths, path_chances) for span in spans]
+    found = span_probabilities(spans, emissions, transitions, tag_set, exact=exact)
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(data=st.data())
 @settings(deadline=None, max_examples=25)
-def test_products_give_what_logarithms_give_wherever_they_are_used(scheme, data):
-    """Up to the spread at which `fits` turns to logarithms, and beyond it by what it chooses."""
+def test_products_equal_logarithms_if_they_are_used(scheme, data):
+    """Up to the spread where `is_scalable` turns false, and beyond it with what it chooses."""
     tag_set = make_tag_set(scheme)
     seed, n_tokens = data.draw(st.integers(0, 10**6)), data.draw(st.integers(1, 12))
     transitions = make_transitions(tag_set, seed, data.draw(st.sampled_from([0.0, 1.0, 12.0])))
     peaks = np.random.default_rng(seed).integers(0, 2, size=(1, n_tokens, len(tag_set)))
     emissions = data.draw(st.sampled_from([1.0, 40.0, 149.0, 1e3])) * peaks
     spans = all_spans(tag_set, n_tokens)
-    expected = chances_of(spans, emissions, transitions, tag_set, exact=True)
-    np.testing.assert_allclose(chances_of(spans, emissions, transitions, tag_set), expected, atol=1e-12)
+    expected = span_probabilities(spans, emissions, transitions, tag_set, exact=True)
+    np.testing.assert_allclose(
+        span_probabilities(spans, emissions, transitions, tag_set), expected, atol=1e-12
+    )
 
 
-def test_spans_of_many_sentences_are_those_of_each_alone():
+def test_span_probabilities_of_a_batch_equal_each_sentence_alone():
     tag_set = make_tag_set("BIOES")
     transitions = make_transitions(tag_set)
     sentences = [make_emissions(n, len(tag_set), seed=n, scale=3) for n in (3, 7, 1)]
     emissions, lengths = pad(sentences, 9, 1e2)
-    owned = [(row, span) for row, n in enumerate(lengths) for span in all_spans(tag_set, n)]
-    rows, spans = np.array([row for row, _ in owned]), [span for _, span in owned]
+    spans_by_row = [(row, span) for row, n in enumerate(lengths) for span in all_spans(tag_set, n)]
+    rows, spans = np.array([row for row, _ in spans_by_row]), [span for _, span in spans_by_row]
     together = span_log_probabilities(spans, rows, emissions, lengths, transitions, tag_set)
     for row, sentence in enumerate(sentences):
-        alone = chances_of(all_spans(tag_set, lengths[row]), sentence[None], transitions, tag_set)
+        alone = span_probabilities(all_spans(tag_set, lengths[row]), sentence[None], transitions, tag_set)
         np.testing.assert_allclose(np.exp(together[rows == row]), alone, atol=1e-12)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_spans_that_cover_a_token_sum_to_the_chance_of_their_label_there(scheme):
+def test_spans_over_a_token_sum_to_the_probability_of_their_label_there(scheme):
     tag_set, n_tokens = make_tag_set(scheme), 9
     transitions = make_transitions(tag_set)
     emissions = make_emissions(1, n_tokens, len(tag_set))
@@ -204,7 +206,9 @@ def test_spans_that_cover_a_token_sum_to_the_chance_of_their_label_there(scheme)
     for number, label in enumerate(tag_set.labels):
         covered = np.zeros(n_tokens)
         spans = [span for span in all_spans(tag_set, n_tokens) if span.label == label]
-        for span, chance in zip(spans, chances_of(spans, emissions, transitions, tag_set), strict=True):
+        for span, chance in zip(
+            spans, span_probabilities(spans, emissions, transitions, tag_set), strict=True
+        ):
             covered[span.start : span.end] += chance
         np.testing.assert_allclose(covered, chances[:, tag_set.label_ids == number].sum(axis=1))
 
@@ -212,7 +216,7 @@ def test_spans_that_cover_a_token_sum_to_the_chance_of_their_label_there(scheme)
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(data=st.data())
 @settings(deadline=None, max_examples=25)
-def test_what_is_decoded_is_legal(scheme, data):
+def test_decoded_paths_are_legal(scheme, data):
     tag_set = make_tag_set(scheme)
     n_tokens, seed = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 10**6))
     scale = data.draw(st.sampled_from([0.0, 1.0, 1e4]))
@@ -240,8 +244,8 @@ def test_peaked_emissions_are_certain(scheme):
     assert all(scored.score <= 1 for scored in found)
 
 
-def test_a_peak_that_is_illegal_is_shared_by_its_legal_neighbours():
-    """I-LOC at the very start: the best legal reading wins although illegal ones score 2e4 higher."""
+def test_an_illegal_peak_goes_to_the_best_legal_path():
+    """I-LOC at the start: the best legal path wins although illegal ones score 2e4 higher."""
     tag_set = make_tag_set("BIO", ("LOC",))
     emissions = np.zeros((1, 2, 3))
     emissions[0, 0] = [0.0, 0.0, 2e4]
@@ -262,8 +266,8 @@ def test_a_peak_that_is_illegal_is_shared_by_its_legal_neighbours():
         ("BIO", 3, 2427, 1.0),  # the longest sentence of MSRA
     ],
 )
-def test_viterbi_is_that_of_pytorch_crf_with_illegal_steps_forbidden(scheme, n_labels, n_tokens, scale):
-    """Up to 25 tags; an oracle of another make."""
+def test_viterbi_equals_pytorch_crf_with_illegal_steps_forbidden(scheme, n_labels, n_tokens, scale):
+    """Up to 25 tags, against an independent implementation."""
     tag_set = make_tag_set(scheme, [f"T{i}" for i in range(n_labels)])
     transitions = make_transitions(tag_set, seed=n_labels)
     forbidden = torch.tensor(np.maximum(transitions, -1e6))
@@ -280,8 +284,8 @@ def test_viterbi_is_that_of_pytorch_crf_with_illegal_steps_forbidden(scheme, n_l
     assert [path.tolist() for path in viterbi(emissions, lengths, transitions)] == expected
 
 
-def test_a_chain_of_fifty_thousand_tokens_knows_its_probabilities():
-    """A short text over and over, parted by a sure O: each repetition must come out as the text alone."""
+def test_a_chain_of_fifty_thousand_tokens_has_exact_probabilities():
+    """A short text repeated, separated by a certain O: each repetition must be tagged like the text alone."""
     tag_set, n_tokens, n_times = make_tag_set("BIO", ("LOC",)), 50, 1000
     transitions = make_transitions(tag_set)
     outside = tag_set.index["O"]

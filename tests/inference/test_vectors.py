@@ -10,11 +10,13 @@ from transformers import BertConfig, BertModel
 import predict
 from ner.data.tokenizer import learn_vocabulary
 from ner.errors import DataError
-from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of, width_of
+from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of
 from ner.model.build import build_encoder
-from ner.model.directory import Model, save
+from ner.model.model import Model
+from ner.model.saving import save
 from ner.model.tagger import Tagger
 from tests.heads.test_heads import make_head
+from tools import vectors
 
 TEXTS = [
     "中国队昨天抵达巴黎",
@@ -101,30 +103,30 @@ def lines_of(ended):
     return [json.loads(line) for line in ended.out.splitlines()]
 
 
-def test_predict_writes_lines_and_arrays(published, tmp_path, run_main):
+def test_the_tool_writes_lines_and_arrays(published, tmp_path, run_main):
     options = ["--model_dir", published[0], "--unit", "char", "--layers", "concat4"]
     for text in TEXTS:
         options += ["--text", text]
-    lines = lines_of(run_main(predict, *options, "--vectors", "mean"))
+    lines = lines_of(run_main(vectors, *options, "--pooling", "mean"))
     assert [line["text"] for line in lines] == TEXTS
-    ended = run_main(predict, *options, "--vectors", "mean", "--output", tmp_path / "mean.npy")
+    ended = run_main(vectors, *options, "--pooling", "mean", "--output", tmp_path / "mean.npy")
     assert ended.code == 0
     assert "5 texts written to" in ended.err
     array = np.load(tmp_path / "mean.npy")
     assert array.dtype == np.float32
     np.testing.assert_allclose(array, [line["vector"] for line in lines], atol=1e-6)
 
-    lines = lines_of(run_main(predict, *options, "--vectors", "tokens"))
-    run_main(predict, *options, "--vectors", "tokens", "--output", tmp_path / "tokens.npy")
+    lines = lines_of(run_main(vectors, *options, "--pooling", "tokens"))
+    run_main(vectors, *options, "--pooling", "tokens", "--output", tmp_path / "tokens.npy")
     array, lengths = np.load(tmp_path / "tokens.npy"), np.load(tmp_path / "tokens.lengths.npy")
     assert lengths.tolist() == [len(text) for text in TEXTS]
     for line, rows in zip(lines, np.split(array, lengths.cumsum()[:-1]), strict=True):
         assert "".join(line["text"][t["start"] : t["end"]] for t in line["tokens"]) == line["text"]
         expected = np.array([t["vector"] for t in line["tokens"]]).reshape(-1, 48)
         np.testing.assert_allclose(rows, expected, atol=1e-6)
-    run_main(predict, *options, "--vectors", "max", "--output", tmp_path / "tokens.npy")
+    run_main(vectors, *options, "--pooling", "max", "--output", tmp_path / "tokens.npy")
     assert len(np.load(tmp_path / "tokens.npy")) == len(TEXTS)
-    assert not (tmp_path / "tokens.lengths.npy").exists()  # they were of the array that stood there
+    assert not (tmp_path / "tokens.lengths.npy").exists()  # written with the array before
 
 
 def test_a_finetuned_model_and_another_encoder(tmp_path):
@@ -133,7 +135,7 @@ def test_a_finetuned_model_and_another_encoder(tmp_path):
     encoder = build_encoder(options, vocab_size=len(tokenizer))
     save(tmp_path, Model(Tagger(encoder, make_head("crf", width=8)), tokenizer, "char", 20))
     model = open_for_vectors(tmp_path)
-    assert (model.unit, model.max_len, width_of(model.tagger)) == ("char", 20, 8)
+    assert (model.unit, model.max_len, model.tagger.width) == ("char", 20, 8)
     (item,) = vectors_of(model, ["中国"], pooling="tokens", device=torch.device("cpu"), batch_tokens=64)
     ids = torch.tensor([[tokenizer.index[p] for p in ("[CLS]", "中", "国", "[SEP]")]])
     with torch.no_grad():
@@ -152,13 +154,16 @@ def test_layers_that_are_not_there(published, layers, message):
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("program", "options", "message"),
     [
-        ["--fill_mask", "--vectors", "mean"],
-        ["--vectors", "mean", "--data_dir", "d", "--split", "test"],
-        ["--output", "tagged.npy"],
+        (predict, ["--vectors", "mean"], "--vectors has moved, expected: python tools/vectors.py"),
+        (predict, ["--fill_mask"], "--fill_mask has moved, expected: python tools/fill_mask.py"),
+        (predict, ["--layers", "3"], "--layers has moved, expected: python tools/vectors.py"),
+        (predict, ["--output", "tagged.npy"], "expected tools/vectors.py"),
+        (vectors, ["texts.txt", "--text", "北京"], "expected one of them"),
     ],
 )
-def test_options_that_do_not_go_together(options):
+def test_options_of_another_program_or_of_none(program, options, message, capsys):
     with pytest.raises(SystemExit, match="2"):
-        predict.parse_args(options)
+        program.parse_args(options)
+    assert message in capsys.readouterr().err

@@ -4,6 +4,8 @@ import json
 import logging
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,22 +21,19 @@ from ner.data.words import guess_unit_of_vocabulary
 from ner.errors import DataError
 from ner.heads import HEADS
 from ner.heads.crf import CrfHead
+from ner.model import directory
 from ner.model.build import build_encoder, build_head, scheme_of
-from ner.model.directory import (
-    MAX_SPARE_ROWS,
-    Model,
-    load,
-    open_encoder,
-    resolve_model_dir,
-    restore_weights,
-    save,
-)
+from ner.model.directory import MAX_SPARE_ROWS, load, open_encoder, resolve_model_dir
+from ner.model.model import Model
 from ner.model.published_tags import published_tags
+from ner.model.saving import restore_weights, save
 from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet
 from ner.tensors import read_weights, save_weights
+from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, train_epoch
+from ner.training.step import Progress, Update
+from tests.factories import make_inventories, slice_batch
 
 CHARACTERS = "上海市长王小明在北京访问中国银行。abc"
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", *CHARACTERS]
@@ -66,11 +65,11 @@ ENCODER_OPTIONS = {
     "lstm": {"name": "lstm", "hidden_size": 12, "embedding_size": 8, "bigram_size": 4, "max_bigrams": 9},
 }
 SENTENCES = [
-    Sentence(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
-    Sentence(tuple("中国银行"), (Span(0, 4, "ORG"),)),
-    Sentence(tuple("上海市长访问中国银行上海。" * 2), (Span(0, 2, "LOC"), Span(6, 10, "ORG"))),
-    Sentence(("长",), ()),
-    Sentence(tuple("在b京c上"), (Span(1, 3, "LOC"),)),
+    Sentence.with_spans(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(tuple("中国银行"), (Span(0, 4, "ORG"),)),
+    Sentence.with_spans(tuple("上海市长访问中国银行上海。" * 2), (Span(0, 2, "LOC"), Span(6, 10, "ORG"))),
+    Sentence.with_spans(("长",), ()),
+    Sentence.with_spans(tuple("在b京c上"), (Span(1, 3, "LOC"),)),
 ]
 # as transformers spells the encoders that it has
 TYPES = {"bert": "Bert", "electra": "Electra", "albert": "Albert", "distilbert": "DistilBert"}
@@ -96,7 +95,7 @@ def make_model(encoder="bert", head="softmax", *, scheme="BIO", seed=0, dropout=
     if encoder == "lstm":
         built.prepare(tokenizer, pieces)
     tag_set = TagSet.from_labels(["LOC", "ORG", "PER"], scheme)
-    tagger = Tagger(built, build_head(head, built.width, tag_set, dropout=dropout))
+    tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": dropout}))
     return Model(randomise(tagger, seed), tokenizer, "char", max_len)
 
 
@@ -105,7 +104,7 @@ def make_loader(model, *, max_len=None, batch_tokens=10_000) -> Batches:
         encode(SENTENCES, model.tokenizer),
         windows=Windows(max_len or model.max_len),
         batch_tokens=batch_tokens,
-        label_ids=model.label_ids,
+        targets=model.tagger.head.targets,
     )
 
 
@@ -483,7 +482,7 @@ def test_another_architecture_is_refused_by_name_before_its_vocabulary_is_read(t
 def test_unknown_names_list_the_known_ones():
     tag_set = TagSet.from_labels(["LOC"])
     with pytest.raises(DataError, match="head: got 'x', expected one of softmax, crf"):
-        build_head("x", 4, tag_set, dropout=0.1)
+        build_head("x", 4, make_inventories(tag_set), {"dropout": 0.1})
     with pytest.raises(DataError, match=r"encoder\.name: got 'x', expected one of bert, electra, "):
         build_encoder({"name": "x"}, vocab_size=5)
     with pytest.raises(DataError, match="unknown key 'hidden_sise', the nearest known one is 'hidden_size'"):
@@ -519,8 +518,8 @@ def test_a_split_batch_equals_the_whole(encoder, head, max_len):
     assert (batch.piece_ids.shape[1] > 1) == (max_len == 12)
     scores, losses = model.tagger(batch)
     for sizes in ([2, 2, 1], [4, 1], [1, 1, 1, 1, 1]):
-        tensors = [tensor for tensor in batch if tensor is not None]
-        parts = [Batch(*fields) for fields in zip(*(t.split(sizes) for t in tensors), strict=True)]
+        ends = np.cumsum(sizes).tolist()
+        parts = [slice_batch(batch, end - size, end) for size, end in zip(sizes, ends, strict=True)]
         results = [model.tagger(part) for part in parts]
         together = torch.cat([part_scores for part_scores, _ in results])
         torch.testing.assert_close(together[batch.mask], scores[batch.mask])
@@ -556,14 +555,8 @@ def test_a_frozen_encoder_stays_as_it_is(encoder, head):
     model.tagger.freeze_encoder()
     before = {name: tensor.clone() for name, tensor in model.tagger.state_dict().items()}
     groups = parameter_groups(model.tagger, learning_rate=1.0, head_learning_rate=0.1, weight_decay=0.1)
-    train_epoch(
-        model.tagger,
-        make_loader(model, batch_tokens=60),
-        build_optimizer(groups),
-        Progress(),
-        rate=lambda step: 1.0,
-        device=torch.device("cpu"),
-    )
+    loader, update = make_loader(model, batch_tokens=60), Update(build_optimizer(groups))
+    list(epoch_steps(model.tagger, loader, update, Progress(), rate=lambda step: 1.0))
     after = model.tagger.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {f"head.{name}" for name, _ in model.tagger.head.named_parameters()}
@@ -574,7 +567,7 @@ def test_a_frozen_encoder_stays_as_it_is(encoder, head):
 def test_gold_is_optional():
     model = make_model()
     loader = make_loader(model)
-    loader.label_ids = None
+    loader.targets = None
     scores, losses = model.tagger(loader.collate([0, 1]))
     assert losses is None
     assert np.isfinite(scores.detach().numpy()).all()
@@ -607,3 +600,39 @@ def test_others_may_read_the_weights(saved):
     umask = os.umask(0)
     os.umask(umask)
     assert (saved / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_directory_is_read_once(saved, monkeypatch):
+    """Each file is parsed once, for all parts of the model."""
+    parsed = []
+    for module in ("ner.encoders.published", "ner.data.tokenizer", "ner.tensors"):
+        read = sys.modules[module].read_json
+        monkeypatch.setattr(
+            f"{module}.read_json", lambda path, read=read: parsed.append(path.name) or read(path)
+        )
+    read_all = directory.read_weights
+    monkeypatch.setattr(directory, "read_weights", lambda path: parsed.append("weights") or read_all(path))
+    load(saved)
+    assert sorted(parsed) == ["config.json", "tokenizer_config.json", "weights"]
+
+
+def test_opening_does_not_import_the_compiler(saved):
+    """torch._dynamo takes two seconds to import."""
+    code = f"import sys; from ner.model.directory import load; load({str(saved)!r}); " + (
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_more_layers_or_numbers_than_the_weights_hold_are_refused_before_anything_is_built(saved):
+    edit_config(saved, num_hidden_layers=10**9)
+    with pytest.raises(DataError, match=r"config\.json: num_hidden_layers: got 1000000000, the weights have"):
+        load(saved)
+    edit_config(saved, num_hidden_layers=2, hidden_size=1 << 30)
+    with pytest.raises(DataError, match=r"config\.json: an encoder of [0-9,]{20,} numbers, the weights have"):
+        load(saved)
+    edit_config(saved, hidden_size=1 << 40)
+    with pytest.raises(
+        DataError, match=r"config\.json: hidden_size: got 1099511627776, expected 2147483647 or"
+    ):
+        load(saved)

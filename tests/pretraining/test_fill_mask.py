@@ -4,11 +4,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import predict
 from ner.data.tokenizer import WordPiece
 from ner.errors import DataError
 from ner.pretraining.fill_mask import fill_mask
 from ner.pretraining.mlm import Pretrained, save_mlm
+from tools import fill_mask as tool
 
 
 @pytest.mark.parametrize("unit", ["char", "word"])
@@ -53,12 +53,12 @@ def test_nothing_to_fill(make_model):
     assert len(fill_mask(make_model(), "[MASK][MASK]")) == 2
 
 
-def test_predict_prints_a_line_a_text(make_model, run_main, tmp_path):
+def test_the_tool_prints_a_line_a_text(make_model, run_main, tmp_path):
     model = make_model()
     save_mlm(tmp_path, model)
     texts = ["中[MASK]", "", "[MASK]国[MASK]"]
     options = [item for text in texts for item in ("--text", text)]
-    ended = run_main(predict, "--fill_mask", "--model_dir", tmp_path, *options)
+    ended = run_main(tool, "--model_dir", tmp_path, *options)
     assert ended.code == 0, ended.err
     lines = [json.loads(line) for line in ended.out.splitlines()]
     assert [line["text"] for line in lines] == texts
@@ -68,17 +68,17 @@ def test_predict_prints_a_line_a_text(make_model, run_main, tmp_path):
             assert [guess["piece"] for guess in found] == [piece for piece, _ in expected]
             assert [guess["score"] for guess in found] == pytest.approx([p for _, p in expected], rel=1e-4)
     (tmp_path / "in.txt").write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
-    assert run_main(predict, "--fill_mask", "--model_dir", tmp_path, tmp_path / "in.txt").out == ended.out
+    assert run_main(tool, "--model_dir", tmp_path, tmp_path / "in.txt").out == ended.out
 
 
-def test_predict_refuses_what_cannot_guess(make_model, run_main, tmp_path):
+def test_the_tool_refuses_what_cannot_guess(make_model, run_main, tmp_path):
     save_mlm(tmp_path, make_model())
-    too_long = run_main(predict, "--fill_mask", "--model_dir", tmp_path, "--text", "中" * 99)
+    too_long = run_main(tool, "--model_dir", tmp_path, "--text", "中" * 99)
     assert too_long.code == 2
     assert "got 101 pieces, expected at most 40" in too_long.err
     tensors = load_file(tmp_path / "model.safetensors")
     save_file({k: t for k, t in tensors.items() if k.startswith("bert.")}, tmp_path / "model.safetensors")
-    no_head = run_main(predict, "--fill_mask", "--model_dir", tmp_path, "--text", "中[MASK]")
+    no_head = run_main(tool, "--model_dir", tmp_path, "--text", "中[MASK]")
     assert no_head.code == 2
     assert "only a directory of a masked language model has them" in no_head.err
 

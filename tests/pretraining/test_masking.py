@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.tokenizer import WordPiece
-from ner.pretraining.masking import UNITS, mask_pieces, piece_kinds
+from ner.pretraining.masking import MASKING_UNITS, mask_pieces, piece_kinds
 
 PAD, UNK, CLS, SEP, MASK = range(5)
 N_WORDS, N_CONTINUATIONS = 200, 100
@@ -48,7 +48,7 @@ def runs(places, n_columns):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from(UNITS), st.floats(0.01, 0.9), st.integers(1, 6))
+@given(st.integers(0, 10**6), st.sampled_from(MASKING_UNITS), st.floats(0.01, 0.9), st.integers(1, 6))
 def test_hides_ordinary_pieces_of_real_cells_and_nothing_else(seed, masking, rate, max_span):
     ids, real = make_rows(seed=seed, n_pieces=1 + seed % 40)
     before = ids.clone()
@@ -88,7 +88,7 @@ def test_tokens_are_hidden_one_by_one():
     assert len(pairs) < 30
 
 
-@pytest.mark.parametrize("masking", UNITS)
+@pytest.mark.parametrize("masking", MASKING_UNITS)
 def test_rate_is_right_in_the_mean(masking):
     n_masked = n_pieces = 0
     for seed in range(150):

@@ -1,5 +1,6 @@
 import copy
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from ner.encoders.electra import ElectraConfig
 from ner.encoders.lstm import LstmConfig
 from ner.errors import DataError
 from ner.model.directory import open_encoder
-from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout, states_at
+from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout
 
 N_ROWS, N_PIECES = 4, 18
 TAGS = ["B-n", "I-n", "B-v"]
@@ -33,8 +34,8 @@ def make_batch(n_pieces_of_vocabulary, *, seed=0):
 def make_tags(mask, *, seed=0, share=0.7):
     """A tag for most of the real pieces, for none that is padding."""
     generator = torch.Generator().manual_seed(seed)
-    tags = torch.randint(len(TAGS), mask.shape, generator=generator)
-    return tags.where(mask & (torch.rand(mask.shape, generator=generator) < share), -100)
+    tags = 1 + torch.randint(len(TAGS), mask.shape, generator=generator)
+    return tags.where(mask & (torch.rand(mask.shape, generator=generator) < share), 0)
 
 
 @pytest.fixture
@@ -196,7 +197,8 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_refuses_another_encoder(tmp_path, tokenizer, monkeypatch, name):
     encoder = ENCODERS[name](OTHERS[name], vocab_size=len(tokenizer))
-    monkeypatch.setattr("ner.pretraining.mlm.open_encoder", lambda model_dir: (encoder, tokenizer, []))
+    opened = SimpleNamespace(encoder=encoder, tokenizer=tokenizer, weights={})
+    monkeypatch.setattr("ner.pretraining.mlm.ModelDirectory", lambda model_dir: opened)
     with pytest.raises(DataError, match=f"an encoder of type '{name}', expected 'bert'"):
         load_mlm(tmp_path, new_head=True)
 
@@ -211,7 +213,7 @@ def test_the_last_layer_at_the_places_is_the_last_layer(make_model, tokenizer):
     ids, mask, places, _ = make_batch(len(tokenizer))
     with torch.no_grad():
         whole = model.lm.encoder(ids, mask).flatten(0, 1)[places]
-        torch.testing.assert_close(states_at(model.lm.encoder, ids, mask, places), whole)
+        torch.testing.assert_close(model.lm.encoder.states_at(ids, mask, places), whole)
 
 
 @pytest.mark.usefixtures("float64")
@@ -272,18 +274,18 @@ class TestTags:
         torch.testing.assert_close(guesses.loss, alone.loss)
         assert guesses.n_correct == alone.n_correct
         scores = F.linear(lm.encoder(ids, mask), lm.tag_head.weight, lm.tag_head.bias).flatten(0, 1)
-        tag_loss = F.cross_entropy(scores, tags.flatten(), ignore_index=-100, reduction="sum")
+        tag_loss = F.cross_entropy(scores, tags.flatten() - 1, ignore_index=-1, reduction="sum")
         torch.testing.assert_close(guesses.tag_loss, tag_loss)
-        right = scores.argmax(-1).view_as(tags) == tags
+        right = scores.argmax(-1).view_as(tags) == tags - 1
         assert guesses.n_correct_tags == right.sum()
-        assert 0 < right.sum() < (tags >= 0).sum()
+        assert 0 < right.sum() < (tags > 0).sum()
         (alone.loss + 2 * tag_loss).backward()
         for name, parameter in lm.named_parameters():
             torch.testing.assert_close(found[name], parameter.grad, msg=name)
 
     def test_a_batch_without_a_tag(self, make_tagger, tokenizer):
         lm, batch = make_tagger().lm, make_batch(len(tokenizer))
-        guesses = lm(*batch, torch.full_like(batch[0], -100))
+        guesses = lm(*batch, torch.zeros_like(batch[0]))
         assert (guesses.tag_loss.item(), guesses.n_correct_tags.item()) == (0.0, 0)
         torch.testing.assert_close(guesses.loss, lm(*batch).loss)
         (guesses.loss + guesses.tag_loss).backward()

@@ -19,14 +19,12 @@ from ner.pretraining.plaintext import (
     PieceTable,
     guess_unit_of_file,
     open_text,
-    read_lines,
     read_tagged,
     read_tokens,
 )
 
 TEXT = "外交部发言人\n\n  playing the a.b \r\n中国 1 2\nplayed"
 LINES = ["外交部发言人", "playing the a.b", "中国 1 2", "played"]
-NUMBERS = [1, 3, 4, 5]
 WORDS = ["外交部", "发言人", "中", "playing", "played", "a.b", "bce", "a/b", "//", "12", "龍"]
 FLAGS = ["n", "v", "nt"]
 
@@ -41,13 +39,6 @@ def write(path, text=TEXT):
 
 def lines_of(text):
     return [text.pieces[a:b].tolist() for a, b in zip(text.line_ends, text.line_ends[1:], strict=False)]
-
-
-@pytest.mark.parametrize("name", ["t.txt", "t.txt.gz", "t.xz"])
-def test_reads_every_kind_of_file_alike(tmp_path, name):
-    expected = list(zip(NUMBERS, LINES, strict=True))
-    assert list(read_lines(write(tmp_path / name))) == expected
-    assert list(read_lines(write(tmp_path / name, "\ufeff" + TEXT + "\n"))) == expected
 
 
 @pytest.mark.parametrize("unit", ["char", "word"])
@@ -160,7 +151,7 @@ class TestCache:
 
 def test_a_built_set_gives_its_train_split(tmp_path, tokenizer):
     for split, word in (("train", "playing"), ("val", "中"), ("test", "国")):
-        write_split(tmp_path / split, [Sentence((word, "a b"), ())])
+        write_split(tmp_path / split, [Sentence.with_spans((word, "a b"), ())])
     assert list(read_tokens(tmp_path, "char")) == [("playing", "a b")]
     text = open_text([tmp_path], tokenizer, "char", tmp_path / "cache")
     assert text.pieces.tolist() == [

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ner.data.tokenizer import WordPiece
 from ner.pretraining.plaintext import TokenizedText
-from ner.pretraining.rows import NO_TAG, MaskedLoader, Stream, block_rows, line_rows, split_lines
+from ner.pretraining.rows import NO_TAG, MaskedLoader, Stream, block_rows, hold_out, line_rows
 
 CLS, SEP, MASK = 2, 3, 4
 FIRST = 5
@@ -97,7 +97,7 @@ def test_blocks_are_full_and_cut_elsewhere_each_epoch():
 @pytest.mark.parametrize("packing", ["blocks", "lines"])
 def test_held_out_lines_are_never_trained_on(packing):
     lengths = [9] * 300
-    train, held_out = split_lines(300)
+    train, held_out = hold_out(300)
     loader = make_loader(lengths, train, packing=packing)
     val = make_loader(lengths, held_out, packing=packing, seed=None)
     kept = set(seen_pieces(val, 0))
@@ -111,7 +111,7 @@ def test_held_out_lines_are_never_trained_on(packing):
 
 @given(st.integers(2, 5000))
 def test_split_covers_all_lines(n_lines):
-    train, held_out = split_lines(n_lines)
+    train, held_out = hold_out(n_lines)
     assert sorted([*train, *held_out]) == list(range(n_lines))
     assert len(held_out) >= 1
     assert len(train) >= n_lines / 2
@@ -120,11 +120,11 @@ def test_split_covers_all_lines(n_lines):
 
 
 def test_split_of_a_long_text_holds_out_half_a_percent():
-    train, held_out = split_lines(400_000)
+    train, held_out = hold_out(400_000)
     assert len(held_out) == 2000
     assert len(train) == 398_000
     with pytest.raises(ValueError, match="got 1 lines, expected at least 2"):
-        split_lines(1)
+        hold_out(1)
 
 
 def test_a_batch_is_a_function_of_seed_epoch_and_number():
@@ -156,7 +156,7 @@ def test_a_stream_has_the_tags_of_its_lines(lengths, data):
     expected = []
     for line in lines:
         for tag in text.tags[text.line_ends[line] : text.line_ends[line + 1]].tolist():
-            expected.append(tag - 1 if tag else NO_TAG)
+            expected.append(tag)
     stream = Stream(text, np.array(lines))
     found = stream.tags(np.arange(len(stream)))
     assert found.dtype == np.int64
@@ -170,7 +170,7 @@ def test_a_stream_has_the_tags_of_its_lines(lengths, data):
 @given(lengths_of_lines, st.sampled_from(["blocks", "lines"]), st.integers(8, 40), st.integers(0, 3))
 def test_tags_stand_where_their_pieces_do(lengths, packing, block_len, number):
     text = make_tagged_text(lengths)
-    tag_of = {piece: tag - 1 for piece, tag in zip(text.pieces.tolist(), text.tags.tolist(), strict=True)}
+    tag_of = dict(zip(text.pieces.tolist(), text.tags.tolist(), strict=True))
     options = {"packing": packing, "block_len": block_len, "batch_tokens": 2 * block_len}
     epoch = make_loader(lengths, text=text, **options).epoch(number)
     untagged = make_loader(lengths, **options).epoch(number)
@@ -188,9 +188,8 @@ def test_tags_stand_where_their_pieces_do(lengths, packing, block_len, number):
         n_tags = 0
         for row_of_ids, row_of_tags in zip(ids.tolist(), batch.tags.tolist(), strict=True):
             for piece, tag in zip(row_of_ids, row_of_tags, strict=True):
-                expected = tag_of[piece] if piece >= FIRST else -1
-                assert tag == (NO_TAG if expected < 0 else expected)
-                n_tags += tag >= 0
+                assert tag == (tag_of[piece] if piece >= FIRST else NO_TAG)
+                n_tags += tag > 0
         assert batch.n_tags == n_tags
         n_found += n_tags
     assert n_found == np.count_nonzero(text.tags)

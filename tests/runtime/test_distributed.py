@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as processes
 
-from ner.annotations.spans import score
+from ner.annotations.span_scores import score
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
@@ -24,12 +24,14 @@ from ner.model.features import build_features
 from ner.model.tagger import Tagger
 from ner.runtime import distributed
 from ner.tags import Span, TagSet
+from ner.training.epoch import LIKELIHOOD, epoch_steps, n_steps_an_epoch
 from ner.training.objectives import Distillation, Likelihood, RDrop
-from ner.training.step import LIKELIHOOD, Progress, n_steps_an_epoch, train_epoch
+from ner.training.step import Progress, Update
+from tests.factories import make_inventories, make_targets
 from tests.training.test_step import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
 
 # of one token each, so that a chain has no transition to learn from
-SHORT = [Sentence(("京",), (Span(0, 1, "LOC"),)), Sentence(("。",), ())]
+SHORT = [Sentence.with_spans(("京",), (Span(0, 1, "LOC"),)), Sentence.with_spans(("。",), ())]
 CASES = {
     "softmax": {},
     "crf": {"head": "crf", "clip_grad": 0.01},
@@ -53,7 +55,11 @@ def make_tagger(head="softmax", encoder="bert", layers="last") -> Tagger:
     options = ENCODER_OPTIONS[encoder] | dict.fromkeys(dropouts, 0.0)
     built = build_encoder(options, vocab_size=len(learn_vocabulary(tokens)))
     features = build_features(built, layers, "none")
-    return Tagger(built, build_head(head, built.width, TagSet.from_labels(LABEL_IDS), dropout=0.0), features)
+    return Tagger(
+        built,
+        build_head(head, built.width, make_inventories(TagSet.from_labels(LABEL_IDS)), {"dropout": 0.0}),
+        features,
+    )
 
 
 def make_loader(sentences=(*SENTENCES, *SHORT), *, seed=5, batch_tokens=16) -> Batches:
@@ -61,7 +67,12 @@ def make_loader(sentences=(*SENTENCES, *SHORT), *, seed=5, batch_tokens=16) -> B
     examples = encode(sentences, learn_vocabulary(tokens))
     generator, n_tags = np.random.default_rng(0), 2 * len(LABEL_IDS) + 1
     soft = generator.dirichlet(np.ones(n_tags), size=int(examples.token_ends[-1])).astype(np.float16)
-    options = {"batch_tokens": batch_tokens, "label_ids": LABEL_IDS, "seed": seed, "soft": soft}
+    options = {
+        "batch_tokens": batch_tokens,
+        "targets": make_targets(LABEL_IDS),
+        "seed": seed,
+        "soft_tags": soft,
+    }
     return Batches(examples, windows=Windows(24), **options)
 
 
@@ -75,21 +86,20 @@ def trained(
     precision="fp32",
     **parts,
 ) -> dict:
-    """What two epochs make of a tagger, here with all processes there are."""
+    """Trains a tagger for two epochs in all processes, and returns its weights, losses and predictions."""
     tagger, loader, progress, losses = make_tagger(**parts), make_loader(), Progress(), []
     tagger.precision = precision
     if precision == "bf16":  # autocast leaves float64 alone
         tagger.to(torch.float32)
     if again:
         tagger.encoder.recompute()
-    replicas = distributed.share(tagger, some_unused=joins or parts.get("layers", "last") != "last")
-    optimizer = plain_descent(tagger, 0.1)
+    replicas = distributed.wrap(tagger, some_unused=joins or parts.get("layers", "last") != "last")
+    update = Update(plain_descent(tagger, 0.1), clip_grad=clip_grad)
     for _ in range(2):
         if joins:
             train_from(tagger, n_layers_of(tagger) - progress.epoch)
-        options = {"accumulation": accumulation, "objective": objective, "clip_grad": clip_grad}
-        how = {"replicas": replicas, "rate": lambda step: 1.0, "device": CPU}
-        train_epoch(tagger, loader, optimizer, progress, **how, **options)
+        options = {"rate": lambda step: 1.0, "accumulation": accumulation, "objective": objective}
+        list(epoch_steps(replicas, loader, update, progress, **options))
         losses.append(progress.loss)
         progress.next_epoch()
     found, loss = predict(tagger, make_loader(seed=None), device=CPU, shared=True)
@@ -111,7 +121,7 @@ def fail_to_train() -> str:
 
 
 def raised(body) -> str:
-    """What leaves `synchronised` around it."""
+    """The error that leaves a `synchronised` block around `body`, or "nothing"."""
     try:
         with distributed.synchronised():
             body()
@@ -130,13 +140,13 @@ def make_one(folder) -> list[str]:
     return sorted(path.name for path in folder.glob("made-*"))
 
 
-def talk(folder) -> dict:
+def call_collectives(folder) -> dict:
     rank = distributed.rank()
     return {
-        "total": distributed.total([rank, 0.25, math.nan if rank else 1.0]),
-        "largest": distributed.largest([rank, -rank]),
-        "gather": distributed.gather({"rank": rank}),
-        "of_first": distributed.from_first(lambda: f"of {rank}"),
+        "all_sum": distributed.all_sum([rank, 0.25, math.nan if rank else 1.0]),
+        "all_max": distributed.all_max([rank, -rank]),
+        "all_gather": distributed.all_gather({"rank": rank}),
+        "from_first": distributed.from_first(lambda: f"of {rank}"),
         "first_then_others": distributed.first_then_others(lambda: make_one(folder)),
         "no one": raised(lambda: None),
         "the second": raised(lambda: fail(DataError("mine"), 1)),
@@ -154,14 +164,14 @@ def work(rank, folder) -> None:
     torch.Tensor.float = torch.Tensor.double
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     results = {name: trained(**options) for name, options in CASES.items()}
-    results["talk"] = talk(folder)
+    results["collectives"] = call_collectives(folder)
     (folder / f"{rank}.pickle").write_bytes(pickle.dumps(results))
     dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory) -> list[dict]:
-    """What each of two processes has of every case."""
+    """The results of all cases in each of two processes."""
     folder = tmp_path_factory.mktemp("both")
     processes.spawn(work, (folder,), nprocs=2)
     return [pickle.loads((folder / f"{rank}.pickle").read_bytes()) for rank in (0, 1)]
@@ -180,7 +190,7 @@ def rounding(case) -> float:
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_train_as_one(both, case):
     n_batches = len(make_loader())
-    assert n_batches % 2, "one process is to be without a batch in the last step"
+    assert n_batches % 2, "expected one process without a batch in the last step"
     alone, (first, second) = trained(**doubled(CASES[case])), (results[case] for results in both)
     assert first["progress"] == second["progress"]
     assert first["losses"] == second["losses"] == pytest.approx(alone["losses"], rel=rounding(case))
@@ -217,20 +227,20 @@ def test_each_entity_is_scored_once(both, case):
     assert scores.total.n_gold == sum(map(len, gold))
 
 
-def test_what_processes_tell_each_other(both):
-    first, second = (results["talk"] for results in both)
-    for told in (first, second):
-        assert told["total"][:2] == [1.0, 0.5]
-        assert math.isnan(told["total"][2])
-        assert told["largest"] == [1.0, 0.0]
-        assert told["gather"] == [{"rank": 0}, {"rank": 1}]
-        assert told["of_first"] == "of 0"
+def test_collective_functions(both):
+    first, second = (results["collectives"] for results in both)
+    for results in (first, second):
+        assert results["all_sum"][:2] == [1.0, 0.5]
+        assert math.isnan(results["all_sum"][2])
+        assert results["all_max"] == [1.0, 0.0]
+        assert results["all_gather"] == [{"rank": 0}, {"rank": 1}]
+        assert results["from_first"] == "of 0"
     assert first["first_then_others"] == ["made-0"]
     assert second["first_then_others"] == ["made-0", "made-1"]
 
 
-def test_an_error_of_one_is_the_end_of_both_and_is_told_once(both):
-    first, second = (results["talk"] for results in both)
+def test_an_error_in_one_process_ends_both_and_is_raised_once(both):
+    first, second = (results["collectives"] for results in both)
     assert (first["no one"], second["no one"]) == ("nothing", "nothing")
     assert (first["the second"], second["the second"]) == ("SystemExit(2)", "DataError('mine')")
     assert (first["both"], second["both"]) == ("DataError('of 0')", "SystemExit(2)")
@@ -240,20 +250,20 @@ def test_an_error_of_one_is_the_end_of_both_and_is_told_once(both):
     assert first["training fails"] == second["training fails"] == expected
 
 
-def test_what_one_process_alone_can_do_is_refused(monkeypatch):
-    distributed.expect_one("a search")
+def test_a_program_for_one_process_refuses_torchrun(monkeypatch):
+    distributed.refuse_torchrun("a search")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
     with pytest.raises(DataError, match="a search: got torchrun, expected one process"):
-        distributed.expect_one("a search")
+        distributed.refuse_torchrun("a search")
 
 
-def test_one_process_has_nothing_to_tell():
-    assert (distributed.world_size(), distributed.rank(), distributed.in_words()) == (1, 0, "")
-    assert distributed.total([1.5]) == distributed.largest([1.5]) == [1.5]
-    assert distributed.gather("mine") == ["mine"]
+def test_in_one_process_nothing_is_exchanged():
+    assert (distributed.world_size(), distributed.rank(), distributed.describe_processes()) == (1, 0, "")
+    assert distributed.all_sum([1.5]) == distributed.all_max([1.5]) == [1.5]
+    assert distributed.all_gather("mine") == ["mine"]
     assert distributed.first_then_others(lambda: "made") == distributed.from_first(lambda: "made") == "made"
     tagger = make_tagger()
-    assert distributed.share(tagger, some_unused=True) is tagger
+    assert distributed.wrap(tagger, some_unused=True) is tagger
     assert raised(lambda: fail(DataError("mine"), 0)) == "DataError('mine')"
-    with distributed.group():
+    with distributed.process_group():
         assert distributed.world_size() == 1

@@ -15,10 +15,12 @@ from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.data.windows import Windows
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import Model, save
+from ner.model.model import Model
+from ner.model.saving import save
 from ner.model.tagger import Tagger
 from ner.scoring.suspicious import Margins, suspicious
 from ner.tags import Span, TagSet
+from tests.factories import make_inventories
 from tests.heads.test_heads import FLAT
 
 TAGS = TagSet.from_labels(["LOC", "PER"], "BIO")
@@ -31,7 +33,7 @@ def make_model(head: str) -> Model:
     torch.manual_seed(5)
     tokenizer = learn_vocabulary([*"王小明在北京" * 3])
     encoder = build_encoder(ENCODER, vocab_size=len(tokenizer))
-    tagger = Tagger(encoder, build_head(head, encoder.width, TAGS, dropout=0.1)).eval()
+    tagger = Tagger(encoder, build_head(head, encoder.width, make_inventories(TAGS), {"dropout": 0.1})).eval()
     with torch.no_grad():
         for name, parameter in tagger.named_parameters():
             if "characters" in name or name.startswith("head."):
@@ -45,7 +47,9 @@ def make_model(head: str) -> Model:
 def taggings(model: Model, text: str) -> dict[tuple[int, ...], float]:
     """Every tagging of the text, illegal ones too, with its log-probability by the head's definition."""
     loader = Batches(
-        encode([Sentence(tuple(text), None)], model.tokenizer), windows=Windows(24), batch_tokens=99
+        encode([Sentence.with_spans(tuple(text), None)], model.tokenizer),
+        windows=Windows(24),
+        batch_tokens=99,
     )
     [(_, batch)] = loader.batches()
     with torch.no_grad():
@@ -74,14 +78,14 @@ def test_sentences_come_by_how_much_likelier_the_models_own_tagging_is(head, tmp
         legal = {p: v for p, v in taggings(model, text).items() if not TAGS.illegal_positions(p)}
         ranked = sorted(legal, key=legal.get, reverse=True)
         gold = ranked[0] if line % 3 == 0 else ranked[1 + len(ranked) // (line + 1)]
-        sentences.append(Sentence(tuple(text), tuple(TAGS.spans(gold))))
+        sentences.append(Sentence.with_spans(tuple(text), tuple(TAGS.spans(gold))))
         if line % 3 and legal[ranked[0]] > np.log(0.5):
             expected[line] = (legal[ranked[0]] - legal[gold], legal[ranked[0]], TAGS.spans(ranked[0]))
         elif line % 3:
             n_unsure += 1
     assert len(expected) > 2
     assert n_unsure
-    sentences.append(Sentence(tuple("王明"), (Span(0, 1, "GPE"), Span(1, 2, "LOC"))))
+    sentences.append(Sentence.with_spans(tuple("王明"), (Span(0, 1, "GPE"), Span(1, 2, "LOC"))))
     write_split(tmp_path / "data/test", sentences)
     options = ["--data_dir", tmp_path / "data", "--model_dir", tmp_path / "model", "--out_dir", tmp_path]
     ended = run_main(evaluate, *options, "--audit")
@@ -113,7 +117,7 @@ def test_sentences_come_by_how_much_likelier_the_models_own_tagging_is(head, tmp
 def test_no_audit_no_file(tmp_path, run_main):
     (tmp_path / "model").mkdir()
     save(tmp_path / "model", make_model("crf"))
-    write_split(tmp_path / "data/test", [Sentence(("王",), (Span(0, 1, "PER"),))] * 30)
+    write_split(tmp_path / "data/test", [Sentence.with_spans(("王",), (Span(0, 1, "PER"),))] * 30)
     options = ["--data_dir", tmp_path / "data", "--model_dir", tmp_path / "model", "--out_dir", tmp_path]
     assert run_main(evaluate, *options).code == 0
     assert not list(tmp_path.glob("suspicious*"))
@@ -125,7 +129,7 @@ def test_ten_are_shown_and_all_are_written(tmp_path, run_main):
     save(tmp_path / "model", model)
     legal = {p: v for p, v in taggings(model, "在京").items() if not TAGS.illegal_positions(p)}
     worst = min(legal, key=legal.get)
-    write_split(tmp_path / "data/test", [Sentence(tuple("在京"), tuple(TAGS.spans(worst)))] * 12)
+    write_split(tmp_path / "data/test", [Sentence.with_spans(tuple("在京"), tuple(TAGS.spans(worst)))] * 12)
     options = ["--data_dir", tmp_path / "data", "--model_dir", tmp_path / "model", "--out_dir", tmp_path]
     ended = run_main(evaluate, *options, "--audit")
     assert ended.err.count("  test/sentences.txt:") == 10
@@ -136,7 +140,7 @@ def test_ten_are_shown_and_all_are_written(tmp_path, run_main):
 def test_a_head_without_a_probability_of_a_whole_tagging_is_refused(tmp_path, run_main):
     (tmp_path / "model").mkdir()
     save(tmp_path / "model", make_model("global_pointer"))
-    write_split(tmp_path / "data" / "test", [Sentence(("王",), ())])
+    write_split(tmp_path / "data" / "test", [Sentence.with_spans(("王",), ())])
     options = ["--data_dir", tmp_path / "data", "--model_dir", tmp_path / "model", "--audit"]
     ended = run_main(evaluate, *options)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
@@ -144,7 +148,7 @@ def test_a_head_without_a_probability_of_a_whole_tagging_is_refused(tmp_path, ru
 
 
 def test_gold_that_overlaps_is_not_ranked_by_a_head_that_cannot_say_it():
-    sentence = Sentence(("王", "明"), (Span(0, 2, "PER"), Span(0, 1, "LOC")))
-    margins = Margins(make_model("softmax"), 1)
+    sentence = Sentence.with_spans(("王", "明"), (Span(0, 2, "PER"), Span(0, 1, "LOC")))
+    margins = Margins(make_model("softmax").tagger.head, 1)
     objects, others = suspicious([sentence], [[Span(0, 2, "PER")]], margins, unit="char")
     assert (objects, others) == ([], {"gold has entities that the model's head cannot find": 1})

@@ -1,4 +1,4 @@
-"""What is tried next, and what is stopped, against brute force."""
+"""Which trial comes next, and which one is stopped, against brute force."""
 
 import json
 import math
@@ -50,7 +50,7 @@ def test_a_space():
         (["rdrop=0..1:log"], "--set rdrop=0..1:log: expected the lower end first, above 0"),
     ],
 )
-def test_a_space_that_is_none(items, says):
+def test_a_wrong_space_is_refused(items, says):
     with pytest.raises(DataError) as error:
         parse_space(items)
     assert str(error.value) == says
@@ -67,9 +67,9 @@ def test_a_grid_is_every_combination_and_has_no_ranges():
         list(grid(parse_space(["a=1..3"])))
 
 
-def test_the_grid_is_gone_through_once_what_was_begun_first():
+def test_the_grid_is_tried_once_and_begun_trials_first():
     space = parse_space(["a=1,2", "b=x,y"])
-    trials = [make_trial({"a": 7, "b": "x"}), make_trial({"a": 1})]  # of earlier, other searches
+    trials = [make_trial({"a": 7, "b": "x"}), make_trial({"a": 1})]  # of earlier searches in other spaces
     seen = []
     while (values := next_values(space, trials, None)) is not None:
         seen.append(values)
@@ -87,20 +87,20 @@ def test_the_grid_is_gone_through_once_what_was_begun_first():
         max_size=8,
     ),
 )
-def test_the_median_rule_is_that_of_a_slow_loop(f1s, others):
+def test_the_median_rule_equals_a_slow_loop(f1s, others):
     best = []
     for state, rival in others:
         reached = [f1 for epoch, f1 in enumerate(rival) if epoch < len(f1s)]
         if reached and (len(reached) == len(f1s) or state == "finished"):
             best.append(sorted(reached)[-1])
-    expected = len(best) >= search.N_RIVALS and sorted(f1s)[-1] < statistics.median(best)
+    expected = len(best) >= search.MIN_RIVALS and sorted(f1s)[-1] < statistics.median(best)
     assert falls_behind(f1s, [make_trial({}, state, f1s) for state, f1s in others]) == expected
 
 
 SPACE = ["learning_rate=1e-5..1e-1:log", "epoch_num=2..9", "head=softmax,crf"]
 
 
-def test_what_optuna_suggests_lies_in_the_space_and_repeats():
+def test_suggestions_lie_in_the_space_and_repeat():
     pytest.importorskip("optuna")
     space = parse_space(SPACE)
     trials, seen = [], []
@@ -121,8 +121,8 @@ def test_what_optuna_suggests_lies_in_the_space_and_repeats():
 
 
 @pytest.mark.parametrize("items", [["head=softmax,crf"], ["epoch_num=5..9", "rdrop=0,1"]])
-def test_what_was_tried_is_not_suggested_again(items):
-    """Until there is nothing else."""
+def test_tried_values_are_not_suggested_again(items):
+    """Until all values have been tried."""
     pytest.importorskip("optuna")
     space, trials = parse_space(items), []
     while (values := next_values(space, trials, 30)) is not None:
@@ -133,7 +133,7 @@ def test_what_was_tried_is_not_suggested_again(items):
 
 
 def test_optuna_learns_from_the_trials():
-    """F1 is best near a rate of 1e-3: the later suggestions must come nearer than the first, random ones."""
+    """F1 is best near a rate of 1e-3: later suggestions must be nearer than the first, random ones."""
     pytest.importorskip("optuna")
     space = parse_space(["learning_rate=1e-6..1:log"])
     trials, distances = [], []

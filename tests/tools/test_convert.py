@@ -74,7 +74,7 @@ def test_characters_survive_columns(new, source, data):
 @pytest.mark.parametrize("unit", ["char", "word"])
 def test_odd_first_tokens_survive_columns(new, text, unit):
     tokens = tuple(text) if unit == "char" else (text,)
-    document = Document(Path("x"), [Sentence(tokens, (Span(0, 1, "X"),))], [1], [], [], "", "BIO")
+    document = Document(Path("x"), [Sentence.with_spans(tokens, (Span(0, 1, "X"),))], [1], [], [], "", "BIO")
     assert through(new(), "bio", document, "bio").sentences == document.sentences
 
 

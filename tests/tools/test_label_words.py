@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from ner.data.folder import write_split
 from ner.data.sentence import Sentence
-from ner.pretraining.plaintext import OPENERS, read_tagged
+from ner.files import OPENERS
+from ner.pretraining.plaintext import read_tagged
 from tools import label_words
 
 LINES = [
@@ -50,7 +51,7 @@ def test_the_order_is_that_of_the_files(run_main, text, tmp_path, monkeypatch):
     pytest.importorskip("jieba")
     monkeypatch.setattr(label_words, "LINES_A_TASK", 2)
     for split in ("train", "val", "test"):
-        lines = [Sentence(tuple(f"{split}国家{i}"), ()) for i in range(7)]
+        lines = [Sentence.with_spans(tuple(f"{split}国家{i}"), ()) for i in range(7)]
         write_split(tmp_path / "set" / split, lines)
     out = tmp_path / "words.txt"
     assert run_main(label_words, "--text", text, tmp_path / "set", "--out_file", out).code == 0

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-import ner.training.experiment
+import ner.training.fine_tuning
+import ner.training.train
 import train
-from ner.annotations.spans import Counts, Scores
+from ner.annotations.span_scores import Counts, SpanScores
 from ner.errors import TrainingError
+from ner.scoring.evaluate import Evaluation
 from ner.studies import search
-from ner.training.experiment import Experiment
 from ner.training.run_dir import only_trainer
-from tests.test_train import build_short, interrupt_at_call
+from tests.experiments import build_short, interrupt_at_call
 from tools import search_hyperparams
 
 ENCODER = {"name": "lstm", "hidden_size": 8, "num_hidden_layers": 1, "embedding_size": 8}
@@ -52,18 +53,20 @@ def told(monkeypatch):
     """`told({1e-2: [0.5, 0.6]})`: the val F1 of each epoch by learning rate, in place of what is measured."""
 
     def tell(f1s):
-        def run(experiment):
-            plan = iter(f1s[experiment.config.learning_rate][experiment.progress.epoch :])
+        def run(task, after_epoch):
+            plan = iter(f1s[task.config.learning_rate][task.progress.epoch :])
 
             def evaluate(*args, **options):
                 n_correct = round(1000 * next(plan))
-                return Scores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct)), 1.0, []
+                return Evaluation(
+                    {"spans": SpanScores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct))}, 1.0, []
+                )
 
-            monkeypatch.setattr(ner.training.experiment, "evaluate", evaluate)
-            as_it_is(experiment)
+            monkeypatch.setattr(ner.training.fine_tuning, "evaluate", evaluate)
+            as_it_is(task, after_epoch)
 
-        as_it_is = Experiment.run
-        monkeypatch.setattr(Experiment, "run", run)
+        as_it_is = ner.training.train.run
+        monkeypatch.setattr(ner.training.train, "run", run)
 
     return tell
 
@@ -130,7 +133,7 @@ def test_a_search_goes_on_where_it_stopped(study, find, monkeypatch):
 
 
 def test_a_trial_that_falls_behind_is_stopped(study, find, told, monkeypatch):
-    monkeypatch.setattr(search, "N_RIVALS", 2)
+    monkeypatch.setattr(search, "MIN_RIVALS", 2)
     rates = [1e-2, 2e-2, 3e-2, 4e-2, 5e-2]
     plan = dict(zip(rates, [[0.5, 0.6], [0.5, 0.7], [0.4, 0.9], [0.5, 0.1], [0.3, 0.9]], strict=True))
     told(plan)
@@ -233,13 +236,13 @@ def test_values_that_only_go_together(study, find):
     ],
 )
 def test_training_that_breaks_off_is_a_failed_trial(study, find, monkeypatch, error, says):
-    def run(experiment):
-        if experiment.config.learning_rate == 1e-2:
+    def run(task, after_epoch):
+        if task.config.learning_rate == 1e-2:
             raise error
-        as_it_is(experiment)
+        as_it_is(task, after_epoch)
 
-    as_it_is = Experiment.run
-    monkeypatch.setattr(Experiment, "run", run)
+    as_it_is = ner.training.train.run
+    monkeypatch.setattr(ner.training.train, "run", run)
     ended = find("learning_rate=1e-2,1e-3")
     assert ended.code == 0, ended.err
     assert [trial(study, number)["state"] for number in (1, 2)] == ["failed", "finished"]

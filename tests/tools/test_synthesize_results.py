@@ -6,19 +6,19 @@ import random
 import statistics
 
 import pytest
+from ner.scoring.prediction_files import write_predictions
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 
-from ner.annotations.spans import score
+from ner.annotations.span_scores import score
 from ner.data.sentence import Sentence
-from ner.scoring.prediction_files import write_predictions
 from ner.studies.significance import bootstrap, count, holm, randomisation
 from ner.tags import Span, spans_to_tags
 from tools import synthesize_results
 
 LENGTH, N_SENTENCES = 8, 60
 GOLD = [
-    Sentence(tuple("甲乙丙丁戊己庚辛"), (Span(i % 4, i % 4 + 2, "LOC"), Span(6, 8, "PER")))
+    Sentence.with_spans(tuple("甲乙丙丁戊己庚辛"), (Span(i % 4, i % 4 + 2, "LOC"), Span(6, 8, "PER")))
     for i in range(N_SENTENCES)
 ]
 
@@ -106,7 +106,7 @@ def test_every_figure(systems, synthesize):
     assert turned["base"]["difference"] == -rows["good"]["difference"]
 
 
-def test_the_table_says_it_in_words(systems, synthesize):
+def test_the_table_explains_its_figures(systems, synthesize):
     ended = synthesize(*systems, "--baseline", "base")
     lines = ended.out.splitlines()
     assert len({line.count("|") for line in lines[:5]}) == 1
@@ -120,9 +120,12 @@ def test_the_table_says_it_in_words(systems, synthesize):
     assert dict(zip(heading, base, strict=True))["verdict"] == "baseline"
     told = lines[-1]
     assert "60 sentences, 120 gold entities" in told
-    assert "against base, two-sided, 500 shuffles, of several runs the mean counts, Holm's correction" in told
+    assert (
+        "against base, two-sided, 500 shuffles, several runs answer with their mean counts, Holm's correction"
+        in told
+    )
     assert "for the number of comparisons, 2; not significant: p > 0.05" in told
-    assert "what another seed brings, a single run hides" in told
+    assert "one run cannot show what another seed changes" in told
     assert "of several runs" not in synthesize("same", "one=good/seed-4", "--baseline", "same").out
     without = synthesize("base", "good")
     assert "verdict" not in without.out
@@ -171,7 +174,7 @@ def test_a_run_beside_seeds_is_named(systems, synthesize, tmp_path):
     write_metrics(tmp_path / "good", [0.5])
     ended = synthesize("good")
     assert ended.code == 0
-    assert "good: the seeds inside are read, the run that stands beside them is not" in ended.err
+    assert "good: only the runs seed-* inside are read, not the run of the directory itself" in ended.err
 
 
 def rewrite(path, change):

@@ -24,7 +24,7 @@ def make(n_steps, decay):
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.999])
-def test_every_value_weighs_what_is_left_of_it(decay):
+def test_the_average_equals_its_weighted_sum(decay):
     _, average, seen = make(7, decay)
     decays = [min(decay, (1 + step) / (10 + step)) for step in range(1, 8)]
     expected = torch.zeros(2, 3)
@@ -36,21 +36,21 @@ def test_every_value_weighs_what_is_left_of_it(decay):
     torch.testing.assert_close(average.means[0], expected)
 
 
-def test_the_average_stands_in_the_module_for_a_while():
+def test_the_average_is_applied_inside_the_block_only():
     module, average, seen = make(3, 0.9)
     mean = average.means[0].clone()
-    with contextlib.suppress(KeyError), average.in_place():
+    with contextlib.suppress(KeyError), average.applied():
         assert torch.equal(module.weight, mean)
         raise KeyError
     assert torch.equal(module.weight, seen[-1])
     assert torch.equal(average.means[0], mean)
 
 
-def test_both_come_back_from_a_folder(tmp_path):
+def test_weights_and_average_are_restored(tmp_path):
     module, average, seen = make(3, 0.9)
     average.save(tmp_path)
     other, _, _ = make(0, 0.9)
-    with average.in_place():
+    with average.applied():
         other.load_state_dict(module.state_dict())
     restored = WeightAverage(other, 0.9)
     restored.restore(tmp_path)

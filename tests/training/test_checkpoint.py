@@ -1,6 +1,7 @@
 """Checkpoints: the same run goes on, bit for bit; whole or not there; never more than are wanted."""
 
 import json
+import logging
 import os
 import random
 import shutil
@@ -18,25 +19,31 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.data.windows import Windows
 from ner.errors import DataError, TrainingError
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import Model, load, restore_weights, save
+from ner.model.directory import load
+from ner.model.model import Model
+from ner.model.saving import restore_weights, save
 from ner.model.tagger import Tagger
+from ner.runtime.logs import log
 from ner.tags import Span, TagSet
 from ner.training.checkpoint import (
     N_KEPT,
     discard_after,
     find_checkpoint,
     restore_checkpoint,
-    resume,
     save_checkpoint,
 )
+from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, train_epoch
+from ner.training.step import Progress, Update
+from tests.factories import make_inventories
 
 SENTENCES = [
-    Sentence(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
-    Sentence(tuple("小明访问上海"), (Span(0, 2, "PER"), Span(4, 6, "LOC"))),
-    Sentence(tuple("上海市长在北京访问王小明。"), (Span(0, 2, "LOC"), Span(5, 7, "LOC"), Span(9, 12, "PER"))),
-    Sentence(tuple("访问市长"), ()),
+    Sentence.with_spans(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(tuple("小明访问上海"), (Span(0, 2, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(
+        tuple("上海市长在北京访问王小明。"), (Span(0, 2, "LOC"), Span(5, 7, "LOC"), Span(9, 12, "PER"))
+    ),
+    Sentence.with_spans(tuple("访问市长"), ()),
 ]
 ENCODER_OPTIONS = {
     "bert": {
@@ -61,21 +68,21 @@ class Run:
         built = build_encoder(ENCODER_OPTIONS[encoder], vocab_size=len(tokenizer))
         if encoder == "lstm" and seed == 0:
             built.prepare(tokenizer, examples.pieces)
-        head = build_head(head, built.width, TagSet.from_labels(["LOC", "PER"]), dropout=0.2)
+        head = build_head(
+            head, built.width, make_inventories(TagSet.from_labels(["LOC", "PER"])), {"dropout": 0.2}
+        )
         self.directory = directory
         self.model = Model(Tagger(built, head), tokenizer, "char", 32)
         self.model.tagger.precision = precision
         self.loader = Batches(
-            examples, windows=Windows(32), batch_tokens=20, label_ids=self.model.label_ids, seed=3
+            examples, windows=Windows(32), batch_tokens=20, targets=self.model.tagger.head.targets, seed=3
         )
         rates = {"learning_rate": 1e-2, "head_learning_rate": 2e-2, "weight_decay": 0.01}
-        self.optimizer = build_optimizer(parameter_groups(self.model.tagger, **rates))
+        optimizer = build_optimizer(parameter_groups(self.model.tagger, **rates))
         self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, enabled=precision == "fp16")
+        self.update = Update(optimizer, self.scaler, clip_grad=1.0)
         self.progress = Progress()
         self.steps = []
-
-    def parts(self) -> dict:
-        return {"optimizer": self.optimizer, "scaler": self.scaler}
 
     def write_model(self, folder) -> None:
         save(folder, self.model)
@@ -89,17 +96,9 @@ class Run:
             self.steps.append((progress.step, progress.loss_sum, weights))
             on_step(progress)
 
-        train_epoch(
-            self.model.tagger,
-            self.loader,
-            self.optimizer,
-            self.progress,
-            rate=lambda step: 1.0 / (1 + step),
-            device=torch.device("cpu"),
-            scaler=self.scaler,
-            clip_grad=1.0,
-            on_step=note,
-        )
+        how = {"rate": lambda step: 1.0 / (1 + step)}
+        for _ in epoch_steps(self.model.tagger, self.loader, self.update, self.progress, **how):
+            note(self.progress)
         self.progress.next_epoch()
 
     def save(self, *, is_best=False, record=None):
@@ -109,11 +108,14 @@ class Run:
             progress=self.progress,
             record=record or {},
             is_best=is_best,
-            **self.parts(),
+            update=self.update,
         )
 
     def restore(self, folder) -> dict:
-        self.progress, _, record = restore_checkpoint(folder, read_model=self.read_model, **self.parts())
+        """Restores a checkpoint of this run's directory, or of another one where a link leads."""
+        directory = folder.parent if folder.is_symlink() else folder.parents[1]
+        parts = {"record_type": dict, "read_model": self.read_model, "update": self.update}
+        self.progress, record = restore_checkpoint(directory, folder, **parts)
         return record
 
 
@@ -312,6 +314,19 @@ def test_a_damaged_or_foreign_checkpoint_is_one_line(run, spoil, expected):
     assert str(folder) in str(caught.value)
 
 
+@pytest.fixture
+def messages():
+    """The texts of all that is logged during the test."""
+    texts, handler = [], logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    log.addHandler(handler)
+    level = log.level
+    log.setLevel(logging.INFO)
+    yield texts
+    log.setLevel(level)
+    log.removeHandler(handler)
+
+
 def files_of(folder):
     return sorted(path.name for path in folder.iterdir())
 
@@ -334,29 +349,29 @@ def test_one_bit_anywhere_is_noticed(run):
                 find_checkpoint(run.directory, "last")
             assert "\n" not in str(caught.value)
             flip(folder / name, byte, bit)
-    assert find_checkpoint(run.directory, "last") == (folder, [])
+    assert find_checkpoint(run.directory, "last") == folder
 
 
 def test_what_was_added_later_is_no_damage(run):
     folder = save_at(run, 1)
     (folder / "metrics_test.json").write_text("{}")
-    assert find_checkpoint(run.directory, "last") == (folder, [])
+    assert find_checkpoint(run.directory, "last") == folder
 
 
-def test_a_damaged_last_gives_way_to_the_one_before(run):
+def test_a_damaged_last_gives_way_to_the_one_before(run, messages):
     for step, is_best in ((1, True), (2, False), (3, True)):
         save_at(run, step, is_best=is_best)
     assert names(run) == ["step-2", "step-3"]
     flip(run.directory / "last" / "model.safetensors", -1, 0)
-    folder, said = find_checkpoint(run.directory, "last")
+    folder = find_checkpoint(run.directory, "last")
     assert folder.name == "step-2"
     damaged = run.directory / "checkpoints" / "step-3" / "model.safetensors"
     takes_over = "its sha256 is not the one in manifest.json; the checkpoint before it takes over"
-    assert said == [f"{damaged}: damaged, {takes_over}"]
+    assert messages == [f"{damaged}: damaged, {takes_over}"]
     with pytest.raises(DataError, match="step-3"):  # what was asked for by name is not replaced
         find_checkpoint(run.directory, "best")
-    progress, _ = resume(run.directory, folder, record_type=dict, read_model=run.read_model, **run.parts())
-    assert progress.step == 2
+    run.restore(folder)
+    assert run.progress.step == 2
     assert (names(run), target(run, "last")) == (["step-2"], "step-2")
     assert not (run.directory / "best").is_symlink()  # step 1, the best of that time, is gone
     flip(run.directory / "last" / "vocab.txt", 0, 0)
@@ -370,8 +385,7 @@ def test_the_best_of_that_time_is_the_best_again(run, monkeypatch):
     with monkeypatch.context() as patch:  # as if killed before the best of before is removed
         patch.setattr(ner.training.checkpoint, "_prune", lambda directory: None)
         save_at(run, 3, is_best=True)
-    parts = {"record_type": dict, "read_model": run.read_model, **run.parts()}
-    resume(run.directory, run.directory / "checkpoints" / "step-2", **parts)
+    run.restore(run.directory / "checkpoints" / "step-2")
     assert (names(run), target(run, "best")) == (["step-1", "step-2"], "step-1")
 
 
@@ -380,7 +394,7 @@ def test_what_a_killed_program_left_is_removed(run):
     for name in (".step-1.removed", ".step-1.replaced", ".step-2.unfinished"):
         (folder.parent / name).mkdir()
         (folder.parent / name / "config.json").write_text("{}")
-    assert find_checkpoint(run.directory, "last") == (folder, [])
+    assert find_checkpoint(run.directory, "last") == folder
     assert names(run) == ["step-1"]
 
 
@@ -391,7 +405,7 @@ def test_without_its_link_the_newest_is_the_last(run, link):
     (run.directory / "last").unlink()
     if link == "dangling":
         (run.directory / "last").symlink_to("checkpoints/step-3")
-    assert find_checkpoint(run.directory, "last") == (folder, [])
+    assert find_checkpoint(run.directory, "last") == folder
 
 
 @pytest.mark.parametrize("n_done", [0, 1])
@@ -411,7 +425,7 @@ def test_a_checkpoint_that_is_replaced_is_never_gone(run, monkeypatch, n_done):
         with pytest.raises(KeyboardInterrupt):
             save_at(run, 2)
     assert folder.exists() == (n_done == 0)
-    assert find_checkpoint(run.directory, "last") == (folder, [])
+    assert find_checkpoint(run.directory, "last") == folder
     save_at(run, 2)
     assert names(run) == ["step-1", "step-2"]
 
@@ -440,4 +454,4 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_ones_whole(run, monkeypatch,
         save_at(run, 2)
     assert "\n" not in str(caught.value)
     assert names(run) == ["step-1"]
-    assert find_checkpoint(run.directory, "last") == (folder, [])
+    assert find_checkpoint(run.directory, "last") == folder

@@ -40,13 +40,13 @@ def make_model(head, *, scheme="BIO", width=8, max_len=32, seed=0):
 
 
 def make_sentences():
-    return [Sentence(tuple(text), (Span(0, 1, "LOC"),)) for text in TEXTS]
+    return [Sentence.with_spans(tuple(text), (Span(0, 1, "LOC"),)) for text in TEXTS]
 
 
 def chances_of(head, table, temperature):
     """(T, K): the marginals of all taggings, by enumeration."""
     table, n_tags = table.double().numpy() / temperature, len(head.tag_set)
-    learned = head.transitions()
+    learned = head.transition_table()
     learned = np.zeros((n_tags + 1, n_tags + 1)) if learned is None else learned / temperature
     found = np.zeros(table.shape)
     for path in product(range(n_tags), repeat=len(table)):
@@ -75,10 +75,12 @@ def test_probabilities_are_marginals_of_all_taggings(name, temperature):
 def test_the_soft_loss_is_the_cross_entropy_over_all_taggings(name, temperature):
     """Of a teacher whose taggings are drawn token by token."""
     head = make_head(name)
-    n_tags, learned = len(head.tag_set), head.transitions()
+    n_tags, learned = len(head.tag_set), head.transition_table()
     scores, batch, _ = make_scored_batch(head, n_tokens=3)
     soft = torch.randn(scores.shape).softmax(-1) * batch.mask[..., None]
-    found = head.soft_loss(scores, batch._replace(soft=soft), temperature=temperature)
+    found = head.soft_loss(
+        scores, batch._replace(gold={**batch.gold, "soft_tags": soft}), temperature=temperature
+    )
     learned = np.zeros((n_tags + 1, n_tags + 1)) if learned is None else learned / temperature
     for loss, table, chances, mask in zip(found, scores / temperature, soft, batch.mask, strict=True):
         paths = list(product(range(n_tags), repeat=int(mask.sum())))
@@ -101,7 +103,10 @@ def test_a_sure_teacher_is_gold(name):
     head = make_head(name)
     scores, batch, _ = make_scored_batch(head, n_tokens=6)
     soft = torch.nn.functional.one_hot(head.gold_tags(batch), len(head.tag_set)).float()
-    torch.testing.assert_close(head.soft_loss(scores, batch._replace(soft=soft)), head.loss(scores, batch))
+    torch.testing.assert_close(
+        head.soft_loss(scores, batch._replace(gold={**batch.gold, "soft_tags": soft})),
+        head.loss(scores, batch),
+    )
     crf = make_head("crf")
     tags = head.gold_tags(batch)
     learned = (crf.crf.transitions, crf.crf.start_transitions, crf.crf.end_transitions)
@@ -208,12 +213,12 @@ def test_the_objective_weighs_gold_and_teacher(head, tmp_path):
         soft_labels.examples,
         windows=Windows(32),
         batch_tokens=256,
-        label_ids=student.label_ids,
-        soft=soft_labels.soft,
+        targets=student.tagger.head.targets,
+        soft_tags=soft_labels.soft,
     )
     for _, batch in loader.batches():
-        assert batch.soft.shape == (*batch.mask.shape, len(student.tag_set))
-        assert (batch.soft[~batch.mask] == 0).all()
+        assert batch.gold["soft_tags"].shape == (*batch.mask.shape, len(student.tag_set))
+        assert (batch.gold["soft_tags"][~batch.mask] == 0).all()
         gold = Distillation(weight=0.0)(student.tagger, batch)
         torch.testing.assert_close(gold, Likelihood()(student.tagger, batch))
         soft = Distillation(weight=1.0)(student.tagger, batch)

@@ -20,6 +20,7 @@ from ner.model.depth import train_from, unfrozen_depth
 from ner.model.tagger import Tagger
 from ner.tags import TagSet
 from ner.training.optim import SCHEDULES, build_optimizer, parameter_groups, rate_factor, set_rates
+from tests.factories import make_inventories
 
 SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
 CONFIGS = {
@@ -33,7 +34,9 @@ CONFIGS = {
 
 def make_tagger(encoder="bert", head="crf"):
     built = ENCODERS[encoder](CONFIGS.get(encoder) or ENCODERS[encoder].Config(), vocab_size=11)
-    return Tagger(built, build_head(head, built.width, TagSet.from_labels(["LOC"]), dropout=0.1))
+    return Tagger(
+        built, build_head(head, built.width, make_inventories(TagSet.from_labels(["LOC"])), {"dropout": 0.1})
+    )
 
 
 def make_groups(tagger, *, learning_rate=1e-3, head_learning_rate=1e-2, weight_decay=0.1):
@@ -120,7 +123,10 @@ DEEP = BertConfig(hidden_size=8, num_hidden_layers=3, num_attention_heads=2, int
 
 def make_deep():
     tag_set = TagSet.from_labels(["LOC"])
-    return Tagger(ENCODERS["bert"](DEEP, vocab_size=11), build_head("crf", 8, tag_set, dropout=0.1))
+    return Tagger(
+        ENCODERS["bert"](DEEP, vocab_size=11),
+        build_head("crf", 8, make_inventories(tag_set), {"dropout": 0.1}),
+    )
 
 
 def test_rates_fall_with_depth_and_transitions_have_their_own():

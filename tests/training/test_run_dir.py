@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ner.errors import DataError
-from ner.training.run_dir import LOCK, add_metrics, cut_metrics, only_trainer
+from ner.training.run_dir import LOCK, add_metrics, only_trainer, truncate_metrics
 
 HOLDS = """
 import sys, time
@@ -83,9 +83,9 @@ def test_metrics_end_with_the_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     with path.open("a") as file:
         file.write('{"epoch": 4, "train_lo')  # a full disk
-    cut_metrics(tmp_path, lambda line: line["epoch"] <= 9)
+    truncate_metrics(tmp_path, lambda line: line["epoch"] <= 9)
     assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [1, 2, 3]
-    cut_metrics(tmp_path, lambda line: line["epoch"] <= 2)
+    truncate_metrics(tmp_path, lambda line: line["epoch"] <= 2)
     assert [json.loads(line)["epoch"] for line in path.read_text().splitlines()] == [1, 2]
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.jsonl"]
 
@@ -96,11 +96,11 @@ def test_a_damaged_line_of_metrics_is_named(tmp_path, damaged):
     path.write_bytes(b'{"epoch": 1}\n' + damaged + b'\n{"epoch": 3}\n')
     before = path.read_bytes()
     with pytest.raises(DataError, match=rf"^{path}:2: "):
-        cut_metrics(tmp_path, lambda line: line["epoch"] <= 9)
+        truncate_metrics(tmp_path, lambda line: line["epoch"] <= 9)
     assert path.read_bytes() == before
 
 
-def test_metrics_are_whole_while_they_are_cut(tmp_path, monkeypatch):
+def test_metrics_are_whole_while_they_are_truncated(tmp_path, monkeypatch):
     add_metrics(tmp_path, {"epoch": 1})
     add_metrics(tmp_path, {"epoch": 2})
     before = (tmp_path / "metrics.jsonl").read_bytes()
@@ -110,7 +110,7 @@ def test_metrics_are_whole_while_they_are_cut(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        cut_metrics(tmp_path, lambda line: line["epoch"] <= 1)
+        truncate_metrics(tmp_path, lambda line: line["epoch"] <= 1)
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 

@@ -19,19 +19,21 @@ from ner.model.build import build_encoder, build_head
 from ner.model.tagger import Tagger
 from ner.runtime.seeds import random_state, set_random_state
 from ner.tags import Span, TagSet
+from ner.training.epoch import epoch_steps, n_steps_an_epoch
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import MAX_SKIPPED, Progress, n_steps_an_epoch, skipped_steps, train_epoch
+from ner.training.step import MAX_SKIPPED, Progress, Update, describe_skipped
+from tests.factories import make_inventories, make_targets
 
 CPU = torch.device("cpu")
 SENTENCES = [
-    Sentence(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
-    Sentence(tuple("中国银行在上海"), (Span(0, 4, "ORG"), Span(5, 7, "LOC"))),
-    Sentence(
+    Sentence.with_spans(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
+    Sentence.with_spans(tuple("中国银行在上海"), (Span(0, 4, "ORG"), Span(5, 7, "LOC"))),
+    Sentence.with_spans(
         tuple("上海市长王明访问中国银行上海。"), (Span(0, 2, "LOC"), Span(4, 6, "PER"), Span(8, 12, "ORG"))
     ),
-    Sentence(tuple("明明在中国银行"), (Span(0, 2, "PER"), Span(3, 7, "ORG"))),
-    Sentence(tuple("访问市长。"), ()),
-    Sentence(tuple("王明访问上海北京"), (Span(0, 2, "PER"), Span(4, 6, "LOC"), Span(6, 8, "LOC"))),
+    Sentence.with_spans(tuple("明明在中国银行"), (Span(0, 2, "PER"), Span(3, 7, "ORG"))),
+    Sentence.with_spans(tuple("访问市长。"), ()),
+    Sentence.with_spans(tuple("王明访问上海北京"), (Span(0, 2, "PER"), Span(4, 6, "LOC"), Span(6, 8, "LOC"))),
 ]
 N_TOKENS = sum(len(sentence.tokens) for sentence in SENTENCES)
 LABEL_IDS = {"LOC": 0, "ORG": 1, "PER": 2}
@@ -78,7 +80,12 @@ def make_tagger(tokenizer):
         torch.manual_seed(seed)
         options = ENCODER_OPTIONS[encoder] | dict.fromkeys(DROPOUTS[encoder], dropout)
         built = build_encoder(options, vocab_size=len(tokenizer))
-        return Tagger(built, build_head(head, built.width, TagSet.from_labels(LABEL_IDS), dropout=dropout))
+        return Tagger(
+            built,
+            build_head(
+                head, built.width, make_inventories(TagSet.from_labels(LABEL_IDS)), {"dropout": dropout}
+            ),
+        )
 
     return make
 
@@ -90,7 +97,7 @@ def make_loader(tokenizer):
             encode(sentences, tokenizer),
             windows=Windows(24),
             batch_tokens=batch_tokens,
-            label_ids=LABEL_IDS if gold else None,
+            targets=make_targets(LABEL_IDS) if gold else None,
             seed=seed,
         )
 
@@ -108,9 +115,21 @@ def adamw(tagger, rate=3e-3) -> torch.optim.Optimizer:
     )
 
 
-def train(tagger, loader, optimizer, progress=None, **options) -> Progress:
+def train(
+    tagger,
+    loader,
+    optimizer,
+    progress=None,
+    *,
+    on_step=lambda progress: None,
+    rate=lambda step: 1.0,
+    **options,
+) -> Progress:
+    """Trains to the end of an epoch; `options` are those of `Update` and of `epoch_steps`."""
     progress = progress or Progress()
-    train_epoch(tagger, loader, optimizer, progress, **{"rate": lambda step: 1.0, "device": CPU, **options})
+    update = {name: options.pop(name) for name in ("scaler", "clip_grad", "fixed_scale") if name in options}
+    for _ in epoch_steps(tagger, loader, Update(optimizer, **update), progress, rate=rate, **options):
+        on_step(progress)
     return progress
 
 
@@ -308,7 +327,10 @@ def test_steps_that_overflow_are_counted_and_bounded(make_tagger, make_loader, c
         train(tagger, loader, optimizer, progress, **options)
         progress.next_epoch()
         assert (progress.step, progress.n_taken) == (n_skipped, 0)
-        assert skipped_steps(progress, scaler) == f"  {n_skipped} steps skipped as fp16 overflowed"
+        assert (
+            describe_skipped(progress, Update(optimizer, scaler))
+            == f"  {n_skipped} steps skipped as fp16 overflowed"
+        )
     with pytest.raises(
         TrainingError, match=r"fp16 overflowed in 20 steps in a row \(epoch 20, batch 1, step 20\)"
     ):

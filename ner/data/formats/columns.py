@@ -36,7 +36,7 @@ def read_bio(path: str | Path, *, scheme: str | None = None, encoding: str = "ut
         raise DataError(_ragged(path, text.lines, 2))
     blocks, _ = _read_blocks(path, text.lines, max(n_columns, 1))
     if n_columns < 2:
-        sentences = [Sentence(tuple(block.tokens), None) for block in blocks]
+        sentences = [Sentence.with_spans(tuple(block.tokens), None) for block in blocks]
         return Document(Path(path), sentences, _starts(blocks), [], text.notes, text.sha256, None)
     return _annotated(path, text, blocks, scheme)
 
@@ -141,7 +141,7 @@ def _annotated(path: str | Path, text: Lines, blocks: list[_Block], scheme: str 
     sentences, illegal = [], []
     for block in blocks:
         ids = [kinds.index[tag] for tag in block.tags]
-        sentences.append(Sentence(tuple(block.tokens), tuple(kinds.spans(ids))))
+        sentences.append(Sentence.with_spans(tuple(block.tokens), tuple(kinds.spans(ids))))
         for position in kinds.illegal_positions(ids):
             illegal.append(IllegalTag(block.first_line + position, block.tags[position]))
     notes = [*text.notes, *_scheme_note(sentences, illegal, kinds, stated=scheme is not None)]

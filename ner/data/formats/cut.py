@@ -38,7 +38,7 @@ def cut(source: Texts, *, unit: str | None = None, drop_invalid: bool = False) -
         tokens = split_words(text.text, unit)
         spans = None if text.marks is None else tuple(sorted(set(_spans(text, tokens, cutting))))
         if tokens:
-            sentences.append(Sentence(tuple(text.text[start:end] for start, end in tokens), spans))
+            sentences.append(Sentence.with_spans(tuple(text.text[start:end] for start, end in tokens), spans))
             places.append(text.place)
         else:
             empty.append(text.line)

@@ -21,4 +21,4 @@ def make_corpus():
 
 def make_sentence(row) -> Sentence:
     tokens, spans = (row, ()) if isinstance(row, str) else row
-    return Sentence(tuple(tokens), spans if spans is None else tuple(spans))
+    return Sentence.with_spans(tuple(tokens), spans if spans is None else tuple(spans))

@@ -37,8 +37,10 @@ def test_a_folder_of_pairs(folder):
     document = read(path)
     assert (document.format, document.unit) == ("brat", "word")
     assert document.sentences == [
-        Sentence(("北", "京"), ()),
-        Sentence(("He", "saw", "New", "York", "😀", "now", "."), (Span(2, 4, "LOC"), Span(4, 5, "X"))),
+        Sentence.with_spans(("北", "京"), ()),
+        Sentence.with_spans(
+            ("He", "saw", "New", "York", "😀", "now", "."), (Span(2, 4, "LOC"), Span(4, 5, "X"))
+        ),
     ]
     assert document.notes == ["2 lines of .ann without an entity passed over"]
     assert [s.tokens for s in read(path / "a" / "a.ann").sentences] == [("北", "京")]

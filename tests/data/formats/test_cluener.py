@@ -25,7 +25,7 @@ def read_text(tmp_path):
 
 def test_ends_are_inclusive_and_every_character_is_a_token(read_text):
     document = read_text('{"id": 7, "text": "他 在北京", "label": {"LOC": {"北京": [[3, 4]]}}}\n')
-    assert document.sentences == [Sentence(("他", " ", "在", "北", "京"), (Span(3, 5, "LOC"),))]
+    assert document.sentences == [Sentence.with_spans(("他", " ", "在", "北", "京"), (Span(3, 5, "LOC"),))]
     assert (document.unit, document.scheme, document.annotated) == ("char", None, True)
 
 
@@ -38,7 +38,7 @@ def test_one_surface_may_stand_in_several_places(read_text):
 
 def test_without_labels_a_file_is_not_annotated(read_text):
     document = read_text('{"id": 0, "text": "北京"}\n')
-    assert document.sentences == [Sentence(("北", "京"), None)]
+    assert document.sentences == [Sentence.with_spans(("北", "京"), None)]
     assert not document.annotated
 
 
@@ -56,7 +56,7 @@ def test_what_is_written_is_read(tmp_path_factory, data):
     text += "。"
     path = tmp_path_factory.mktemp("cluener") / "x.json"
     path.write_text(json.dumps({"text": text, "label": labels}, ensure_ascii=data.draw(st.booleans())))
-    assert read(path, "cluener", unit="char").sentences == [Sentence(tuple(text), tuple(spans))]
+    assert read(path, "cluener", unit="char").sentences == [Sentence.with_spans(tuple(text), tuple(spans))]
 
 
 NAME = '{"text": "叶老桂", "label": {"name": {"叶老桂": [[0, 2]]}}}\n'

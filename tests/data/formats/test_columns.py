@@ -31,8 +31,8 @@ def test_two_columns(read, gap):
     text = "北\tB-LOC\n京\tI-LOC\n\n我\tO\n".replace("\t", gap)
     document = read(text)
     assert document.sentences == [
-        Sentence(("北", "京"), (Span(0, 2, "LOC"),)),
-        Sentence(("我",), ()),
+        Sentence.with_spans(("北", "京"), (Span(0, 2, "LOC"),)),
+        Sentence.with_spans(("我",), ()),
     ]
     assert document.first_lines == [1, 4]
     assert (document.illegal, document.notes, document.scheme) == ([], [], "BIO")
@@ -76,7 +76,7 @@ def test_any_token_without_tab_and_newline_is_read_exactly(tmp_path_factory, tok
 
 def test_one_column_is_not_annotated(read):
     document = read("北\n京\n\n\n人\n")
-    assert document.sentences == [Sentence(("北", "京"), None), Sentence(("人",), None)]
+    assert document.sentences == [Sentence.with_spans(("北", "京"), None), Sentence.with_spans(("人",), None)]
     assert document.first_lines == [1, 5]
     assert document.scheme is None
     assert not document.annotated
@@ -115,8 +115,8 @@ def test_conll_takes_the_first_and_the_last_column(read):
     )
     document = read(text, "conll")
     assert document.sentences == [
-        Sentence(("EU", "rejects"), (Span(0, 1, "ORG"),)),
-        Sentence(("Peter",), (Span(0, 1, "PER"),)),
+        Sentence.with_spans(("EU", "rejects"), (Span(0, 1, "ORG"),)),
+        Sentence.with_spans(("Peter",), (Span(0, 1, "PER"),)),
     ]
     assert document.first_lines == [3, 6]
     assert document.notes == ["2 -DOCSTART- lines skipped"]
@@ -135,7 +135,7 @@ def test_a_b_alone_is_an_entity_under_bie(read):
 def test_columns_are_chosen_from_either_end(read, columns):
     text = "-DOCSTART-\n\n1 a B-X _\n2 b O _\n"
     document = read(text, "conll", columns=columns)
-    assert document.sentences == [Sentence(("a", "b"), (Span(0, 1, "X"),))]
+    assert document.sentences == [Sentence.with_spans(("a", "b"), (Span(0, 1, "X"),))]
 
 
 def test_another_encoding_reads_the_same(read):
@@ -168,7 +168,7 @@ def test_utf8_read_as_something_else_is_mentioned(read):
         ("bio", "a\tO\nb\tB_PER\n", "x.txt:2: tag 'B_PER', expected O or B-"),
         ("bio", "a\tO\nb\t\n", "x.txt:2: tag '', expected O or B-"),
         ("bio", "a\tO\nb\tB-a b\n", "x.txt:2: tag 'B-a b', expected a tag without white space"),
-        ("bio", "a\tB-X\nb\tI-X\nc\tM-X\n", "x.txt:3: tag prefixes B, I, M, expected those of BIO"),
+        ("bio", "a\tB-X\nb\tI-X\nc\tM-X\n", "x.txt:3: tag prefixes B, I, M, expected the prefixes of BIO"),
         (
             "bio",
             b"a\tO\n\xb1\xb1\tO\n",

@@ -77,8 +77,8 @@ def test_the_unit_is_guessed_from_the_words(text, unit):
 
 def test_tokens_become_text_and_it_is_said_where_they_would_be_others():
     sentences = [
-        Sentence(("Mr.", "Smith", "'s"), (Span(1, 2, "PER"),)),
-        Sentence(("U.S.-based", "x"), (Span(0, 1, "LOC"),)),
+        Sentence.with_spans(("Mr.", "Smith", "'s"), (Span(1, 2, "PER"),)),
+        Sentence.with_spans(("U.S.-based", "x"), (Span(0, 1, "LOC"),)),
     ]
     document = Document(Path("x"), sentences, [1, 5], [], [], "", "BIO")
     source = join(document)

@@ -1,3 +1,5 @@
+"""A run of pretraining: losses, rates, metrics, checkpoints and its end."""
+
 import json
 import math
 
@@ -7,11 +9,14 @@ import torch
 from torch import nn
 
 from ner.errors import TrainingError
-from ner.pretraining.loop import Pretraining, evaluate, perplexity
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import open_text
-from ner.pretraining.rows import MaskedLoader, split_lines
+from ner.pretraining.rows import MaskedLoader, hold_out
+from ner.pretraining.task import Pretraining, evaluate, perplexity
 from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.run import restore
+from ner.training.run import run as run_task
+from ner.training.step import Update
 
 CPU = torch.device("cpu")
 
@@ -34,14 +39,17 @@ def make_run(make_model, text_file, tmp_path):
             name: getattr(config, name)
             for name in ("packing", "block_len", "batch_tokens", "masking", "mask_rate", "max_span")
         }
-        train, held_out = split_lines(text.n_lines)
+        train, held_out = hold_out(text.n_lines)
         rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
         return Pretraining(
             directory=tmp_path,
             config=config,
             model=model,
-            optimizer=build_optimizer(parameter_groups(model.lm, weight_decay=0.01, **rates)),
-            scaler=torch.amp.GradScaler("cpu", enabled=precision == "fp16"),
+            update=Update(
+                build_optimizer(parameter_groups(model.lm, weight_decay=0.01, **rates)),
+                torch.amp.GradScaler("cpu", enabled=precision == "fp16"),
+                config.clip_grad,
+            ),
             train=MaskedLoader(text, train, model.tokenizer, seed=1, **loading),
             val=MaskedLoader(text, held_out, model.tokenizer, **loading),
             device=CPU,
@@ -57,7 +65,7 @@ def read_metrics(directory):
 
 def test_learns_and_says_so(make_run, tmp_path):
     run = make_run(max_steps=100)
-    run.run()
+    run_task(run)
     lines = read_metrics(tmp_path)
     assert [line["step"] for line in lines] == [50, 100]
     for line in lines:
@@ -107,9 +115,9 @@ def test_tag_losses_are_means_over_all_tags(make_run, text_file, tagged_file):
             scores = lm.tag_head(lm.encoder(batch.piece_ids, batch.piece_mask))
             for row, tags in zip(scores.log_softmax(-1), batch.tags.tolist(), strict=True):
                 for logs, tag in zip(row, tags, strict=True):
-                    if tag >= 0:
-                        loss -= logs[tag].item()
-                        n_correct += int(logs.argmax()) == tag
+                    if tag > 0:
+                        loss -= logs[tag - 1].item()
+                        n_correct += int(logs.argmax()) == tag - 1
                         n += 1
     held_out = evaluate(lm, run.val, device=CPU)
     assert held_out["tag_loss"] == pytest.approx(loss / n)
@@ -120,7 +128,7 @@ def test_tag_losses_are_means_over_all_tags(make_run, text_file, tagged_file):
 
 def test_learns_tags_and_says_so(make_run, tagged_file, tmp_path):
     run = make_run(max_steps=100, plain=[], tagged=[tagged_file])
-    run.run()
+    run_task(run)
     lines = read_metrics(tmp_path)
     assert [list(line)[-3:] for line in lines] == [["train_tag_loss", "val_tag_loss", "val_tag_accuracy"]] * 2
     assert run.model.lm.tag_names == ("B-single", "B-double", "I-double", "B-triple", "I-triple")
@@ -137,21 +145,21 @@ def test_learns_tags_and_says_so(make_run, tagged_file, tmp_path):
 @pytest.mark.usefixtures("float64")
 def test_the_training_loss_of_tags_is_a_mean_over_tags(make_run, tagged_file, tmp_path):
     run = make_run(max_steps=1, tagged=[tagged_file], gradient_accumulation_steps=3)
-    group = next(run._groups())
+    group = next(run.groups())
     with torch.no_grad():
         losses = [run.model.lm(*batch.inputs("cpu")).tag_loss.item() for batch in group]
-    run.run()
+    run_task(run)
     (line,) = read_metrics(tmp_path)
-    n_tags = sum(int((batch.tags >= 0).sum()) for batch in group)
+    n_tags = sum(int((batch.tags > 0).sum()) for batch in group)
     assert line["train_tag_loss"] == pytest.approx(sum(losses) / n_tags)
 
 
 @pytest.mark.usefixtures("float64")
 def test_accumulated_batches_weigh_by_their_hidden_pieces(make_run):
     run = make_run(max_steps=1, gradient_accumulation_steps=5, clip_grad=0)
-    group = next(run._groups())
+    group = next(run.groups())
     assert len({len(batch.labels) for batch in group}) > 1
-    run._step(group, 0.0)
+    run.masking_step(group, 0.0)
     lm = run.model.lm
     found = {name: p.grad.clone() for name, p in lm.named_parameters()}
     lm.zero_grad()
@@ -166,11 +174,11 @@ def test_accumulated_batches_weigh_by_their_tags(make_run, tagged_file):
     run = make_run(
         max_steps=1, gradient_accumulation_steps=5, clip_grad=0, tag_weight=0.3, tagged=[tagged_file]
     )
-    group = next(run._groups())
+    group = next(run.groups())
     n_masked = sum(len(batch.labels) for batch in group)
-    n_tags = sum(int((batch.tags >= 0).sum()) for batch in group)
+    n_tags = sum(int((batch.tags > 0).sum()) for batch in group)
     assert len({batch.n_tags / len(batch.labels) for batch in group}) > 2
-    run._step(group, 0.0)
+    run.masking_step(group, 0.0)
     lm = run.model.lm
     found = {name: p.grad.clone() for name, p in lm.named_parameters()}
     lm.zero_grad()
@@ -178,8 +186,11 @@ def test_accumulated_batches_weigh_by_their_tags(make_run, tagged_file):
     for batch in group:
         loss = loss + lm(*batch.inputs("cpu")[:4]).loss / n_masked
         scores = lm.tag_head(lm.encoder(batch.piece_ids, batch.piece_mask)).flatten(0, 1)
-        tag_loss = nn.functional.cross_entropy(scores, batch.tags.flatten(), reduction="none")
-        loss = loss + 0.3 * tag_loss[batch.tags.flatten() >= 0].sum() / n_tags
+        known = batch.tags.flatten() > 0
+        tag_loss = nn.functional.cross_entropy(
+            scores[known], batch.tags.flatten()[known] - 1, reduction="none"
+        )
+        loss = loss + 0.3 * tag_loss.sum() / n_tags
     loss.backward()
     assert found["tag_head.weight"].any()
     for name, parameter in lm.named_parameters():
@@ -189,8 +200,8 @@ def test_accumulated_batches_weigh_by_their_tags(make_run, tagged_file):
 @pytest.mark.usefixtures("float64")
 def test_tags_of_no_weight_teach_nothing(make_run, tagged_file):
     run = make_run(max_steps=1, clip_grad=0, tag_weight=0, tagged=[tagged_file])
-    group = next(run._groups())
-    run._step(group, 0.0)
+    group = next(run.groups())
+    run.masking_step(group, 0.0)
     lm = run.model.lm
     found = {name: p.grad.clone() for name, p in lm.encoder.named_parameters()}
     assert not lm.tag_head.weight.grad.any()
@@ -203,7 +214,7 @@ def test_tags_of_no_weight_teach_nothing(make_run, tagged_file):
 def test_an_epoch_gives_every_batch_once_and_then_the_next_begins(make_run):
     run = make_run(max_steps=1, gradient_accumulation_steps=2)
     n_batches = len(run.train.epoch(0))
-    groups, sizes = run._groups(), []
+    groups, sizes = run.groups(), []
     while run.progress.epoch == 0:
         group = next(groups)
         if run.progress.epoch == 0:
@@ -233,11 +244,12 @@ def test_rate_and_end_by_time(make_run, tmp_path):
 
     run = make_run(clock=clock, max_minutes=2.0, max_steps=1, warmup=0.25, eval_steps=10, learning_rate=1.0)
     rates = []
-    step, run._step = run._step, lambda group, rate: rates.append(rate) or step(group, 0.01 * rate)
-    run.run()
+    step = run.masking_step
+    run.masking_step = lambda group, rate: rates.append(rate) or step(group, 0.01 * rate)
+    run_task(run)
     # every step takes 3 of 120 seconds, every evaluation too
     assert len(rates) == 37
-    assert run.account.seconds >= 120
+    assert run.record.seconds >= 120
     assert rates[0] < 0.001
     assert rates[5] == pytest.approx(15 / 30, abs=0.001)
     assert max(rates) > 0.95
@@ -261,26 +273,26 @@ def test_time_goes_on_where_it_stopped(make_run, tmp_path):
         return make_run(clock=clock, max_minutes=0.5, save_steps=5, eval_steps=5)
 
     with pytest.raises(KeyboardInterrupt):
-        make(stop_after=17).run()
+        run_task(make(stop_after=17))
     run = make()
-    run.restore((tmp_path / "last").resolve())
-    assert run.account.seconds == 12
+    restore(run, (tmp_path / "last").resolve())
+    assert run.record.seconds == 12
     assert run.share_done() == pytest.approx(12 / 30)
-    run.run()
+    run_task(run)
     assert run.progress.step == 10 + 15
     assert [line["step"] for line in read_metrics(tmp_path)] == [5, 10, 15, 20, 25]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_learns(make_run, tmp_path, precision):
-    make_run(max_steps=40, eval_steps=20, precision=precision).run()
+    run_task(make_run(max_steps=40, eval_steps=20, precision=precision))
     first, last = read_metrics(tmp_path)
     assert last["val_loss"] < first["val_loss"]
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_lower_precision_learns_tags(make_run, tagged_file, tmp_path, precision):
-    make_run(max_steps=40, eval_steps=20, precision=precision, tagged=[tagged_file]).run()
+    run_task(make_run(max_steps=40, eval_steps=20, precision=precision, tagged=[tagged_file]))
     first, last = read_metrics(tmp_path)
     assert last["val_tag_loss"] < first["val_tag_loss"]
 
@@ -290,7 +302,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(make_run, tmp_path):
     with torch.no_grad():
         run.model.lm.predictions.bias[7] = float("nan")
     with pytest.raises(TrainingError, match=r"the loss is nan \(epoch 1, batch 1, step 1\)"):
-        run.run()
+        run_task(run)
     assert not (tmp_path / "checkpoints").exists()
 
 
@@ -299,7 +311,7 @@ def test_so_does_a_loss_of_tags(make_run, tagged_file):
     with torch.no_grad():
         run.model.lm.tag_head.bias[1] = float("nan")
     with pytest.raises(TrainingError, match="the loss is nan"):
-        run.run()
+        run_task(run)
 
 
 def test_perplexity():

@@ -1,0 +1,151 @@
+"""What every head provides.  A new head is one file with a subclass of `Head`, and a line in `HEADS`.
+
+A head lists what it can do beyond that by overriding a method; the default refuses by the head's name.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from ner.annotations import Answer
+from ner.config import Options, option
+from ner.data.batch import Batch
+from ner.data.batches import Targets
+from ner.heads.losses import LOSSES, build_loss
+from ner.layers.dropout import Dropout
+from ner.tags import TagSet
+
+INITIAL_STD = 0.02  # standard deviation of new weights, as in BERT
+
+
+class Hidden(NamedTuple):
+    """What a head sees of the encoder, sentence first.
+
+    tokens   (B, T, W) float, the state of the piece that is read for each token; padding is finite
+    cls      (B, N, H) float, the state of [CLS] in each window
+    windows  (B, N)    bool, True = the sentence has this window
+    """
+
+    tokens: Tensor
+    cls: Tensor
+    windows: Tensor
+
+
+class Unsupported(ValueError):
+    """A head cannot do what is asked of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadOptions(Options):
+    """Options of every head; a head with more has a subclass."""
+
+    dropout: float = option(0.1, low=0, below=1, expected="0 <= p < 1", flat="head_dropout")
+    "share of the hidden state's numbers set to 0 before the classifier in training"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierOptions(HeadOptions):
+    """Options of heads that classify tokens."""
+
+    loss: str = option("ce", choices=LOSSES, flat="loss")
+    "a name in ner/heads/losses"
+    label_smoothing: float = option(0.0, low=0, below=1, flat="label_smoothing")
+    "share of a token's target that is spread over all classes, for the loss ce"
+
+    @property
+    def criterion(self) -> Callable[[Tensor, Tensor], Tensor]:
+        return build_loss(self.loss, label_smoothing=self.label_smoothing)
+
+
+class Head(nn.Module):
+    """Scores, loss and answers from hidden states of `width` numbers.
+
+    `inventories` holds for each of its annotations what the head must know of it, such as the labels.
+    """
+
+    annotations: ClassVar[tuple[str, ...]] = ("spans",)
+    "kinds of gold that the head learns and answers; the first one is the headline"
+    Options: ClassVar[type[HeadOptions]] = HeadOptions
+    schemes: ClassVar[tuple[str, ...]] = ("BIO",)
+    "tag schemes it can work in; BIO alone if it knows labels but no tags"
+    facts: ClassVar[tuple[str, ...]] = ()
+    "fields of the inventory that config.json keeps for it"
+    scores_tags: ClassVar[bool] = False
+    "true if it has `probabilities` and `soft_loss`, which distillation needs"
+    is_likelihood: ClassVar[bool] = True
+    "true if the loss is -log of a probability of the gold"
+
+    def __init__(self, width: int, inventories: Mapping[str, Any], options: HeadOptions | None = None):
+        super().__init__()
+        self.inventories = dict(inventories)
+        self.options = options or self.Options()
+        self.dropout = Dropout(self.options.dropout)
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    @property
+    def tag_set(self) -> TagSet:
+        return self.inventories["spans"].tag_set
+
+    @property
+    def targets(self) -> Targets:
+        """How a batch gets the gold that this head learns."""
+        return Targets(self.inventories, self.learnable)
+
+    def scores(self, hidden: Hidden, mask: Tensor) -> Any:
+        """A tensor, or a NamedTuple of tensors, sentence first; nothing but the head looks inside.
+
+        mask (B, T) bool, True = real.
+        """
+        raise NotImplementedError
+
+    def loss(self, scores: Any, batch: Batch) -> Tensor:
+        """(B,) float32, nats a sentence."""
+        raise NotImplementedError
+
+    def decode(self, scores: Any, batch: Batch) -> Sequence[Any]:
+        """The predicted value of each sentence, for a head of one annotation."""
+        raise NotImplementedError
+
+    def answers(self, scores: Any, batch: Batch) -> list[Answer]:
+        """The predicted values of each sentence, by the name of the annotation."""
+        (name,) = self.annotations
+        return [{name: value} for value in self.decode(scores, batch)]
+
+    def describe(self) -> str:
+        """What the head chooses among, in words."""
+        raise NotImplementedError
+
+    def learnable(self, name: str, value: Any) -> Any:
+        """The part of a gold value that the head can learn and find; the rest is scored as missed."""
+        return value
+
+    def transition_parameters(self) -> list[nn.Parameter]:
+        """Learned scores of neighbouring tags, which may have a learning rate of their own."""
+        return []
+
+    def divergence(self, scores: Any, other: Any, batch: Batch) -> Tensor:
+        """(B,): KL(p, q) + KL(q, p) between two passes, in nats a sentence (R-Drop)."""
+        raise Unsupported(f"{self.name} has no divergence between two passes")
+
+    def probabilities(self, scores: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
+        """(B, T, K): probability of each tag at each token, scores divided by `temperature`; no gradient."""
+        raise Unsupported(f"{self.name} has no probabilities of tags, expected head softmax or crf")
+
+    def soft_loss(self, scores: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
+        """(B,): cross-entropy of the teacher's probabilities `batch.gold["soft_tags"]`, in nats.
+
+        Multiplied by the squared temperature, which keeps the size of the gradient (Hinton, Vinyals and
+        Dean 2015).
+        """
+        raise Unsupported(f"{self.name} cannot learn from soft labels, expected head softmax or crf")
+
+
+def initialise(layer: nn.Linear) -> None:
+    """Gives a new layer BERT's random weights and a bias of 0."""
+    nn.init.normal_(layer.weight, std=INITIAL_STD)
+    nn.init.zeros_(layer.bias)

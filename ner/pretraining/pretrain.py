@@ -1,0 +1,246 @@
+"""Pretraining from its settings to the finished model directory: what pretrain.py calls."""
+
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from ner.config import from_mapping
+from ner.data.tokenizer import Normalisation, learn_vocabulary
+from ner.encoders import Bert
+from ner.encoders.bert import BertConfig
+from ner.errors import DataError
+from ner.model.manifest import check_model
+from ner.pretraining.mlm import MODEL_FILES, MaskedLm, Pretrained, load_mlm, set_dropout
+from ner.pretraining.params import PretrainConfig, load_pretrain_config
+from ner.pretraining.plaintext import (
+    TokenizedText,
+    guess_unit_of_file,
+    open_text,
+    read_tagged,
+    read_tokens,
+    sources,
+)
+from ner.pretraining.rows import MaskedLoader, hold_out
+from ner.pretraining.task import Pretraining
+from ner.runtime import devices, distributed, logs, seeds
+from ner.runtime.logs import log
+from ner.scoring.tables import duration
+from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.run import run
+from ner.training.start import (
+    RunSettings,
+    begin,
+    checkpoint_of,
+    lock_directory,
+    share_model,
+    shows_progress,
+)
+from ner.training.step import Update
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainSettings(RunSettings):
+    """Where and how a model is pretrained; `directory` becomes its model directory."""
+
+    params: Path | None = None
+    "params.json; None: the defaults"
+    text: Sequence[Path] = ()
+    "files of plain text, or built sets for their train split"
+    tagged_text: Sequence[Path] = ()
+    "files of words with flags, which are a second target"
+    bert_model_dir: Path | None = None
+    "weights to start from; its config decides the sizes"
+
+    @property
+    def all_text(self) -> list[Path]:
+        return [*self.text, *self.tagged_text]
+
+
+def pretrain(settings: PretrainSettings) -> Path:
+    """Pretrains an encoder; returns its model directory.
+
+    DataError if the settings or the text do not allow the run, before any result is written; Stopped after a
+    signal.
+    """
+    with contextlib.ExitStack() as locks:
+        with distributed.synchronised():
+            config = load_pretrain_config(settings.params, settings.overrides)
+            if settings.directory.exists() and not settings.directory.is_dir():
+                raise DataError(f"{settings.directory}: is a file, expected a folder")
+            check_new_directory(settings)
+            lock_directory(settings, locks)
+            check_no_model(settings)
+            task = build_task(settings, config)
+        share_model(task, task.model.lm, seed=settings.seed, some_unused=False)
+        run(task)
+    return settings.directory
+
+
+def check_new_directory(settings: PretrainSettings) -> None:
+    """DataError if the run would replace the model that it starts from."""
+    start, directory = settings.bert_model_dir, settings.directory
+    if start and start.resolve() == directory.resolve():
+        raise DataError(f"--out_dir {directory}: is --bert_model_dir, expected another folder")
+
+
+def check_no_model(settings: PretrainSettings) -> None:
+    """DataError if a model would be overwritten by accident."""
+    names = [name for name in MODEL_FILES if (settings.directory / name).exists()]
+    if names and not (settings.restore or settings.overwrite):
+        raise DataError(f"{settings.directory / names[0]}: a model stands here, --overwrite replaces it")
+
+
+def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretraining:
+    """Builds the run and its directory, new or from a checkpoint."""
+    if not settings.all_text:
+        raise DataError("no text: expected --text, --tagged_text or both")
+    texts = [(name, size) for name, size, _ in sources(settings.all_text)]
+    if settings.seed < 0:
+        raise DataError(f"--seed {settings.seed}: expected 0 or more")
+    seeds.set_seed(settings.seed)
+    logs.start_log()
+    log.info(settings.command)
+    checkpoint = checkpoint_of(settings)
+    model = build_model(settings, config, checkpoint)
+    text = open_texts(settings, model)
+    model.lm.guess_tags(text.tag_names)
+    train, val = build_loaders(settings, config, model, text)
+    prepare_model(settings, config, model.lm)
+    scaler = torch.amp.GradScaler(settings.device.type, enabled=settings.precision == "fp16")
+    rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
+    groups = parameter_groups(model.lm, weight_decay=config.weight_decay, **rates)
+    task = Pretraining(
+        directory=settings.directory,
+        config=config,
+        model=model,
+        update=Update(build_optimizer(groups), scaler, config.clip_grad),
+        train=train,
+        val=val,
+        device=settings.device,
+        show_progress=shows_progress(),
+    )
+    resolved = resolve(settings, task, {"texts": texts, "sha256": text.sha256})
+    begin(task, resolved, checkpoint=checkpoint, old_files=MODEL_FILES)
+    log.info(
+        f"{text.n_lines} lines, {len(text.pieces) - text.n_lines} pieces of a vocabulary of "
+        f"{len(model.tokenizer)}, {len(val.stream.lengths)} lines held out; {resolved['n_parameters']} "
+        f"parameters, {len(train.epoch(0))} batches an epoch, {settings.precision} on {settings.device}"
+        f"{distributed.describe_processes()}"
+    )
+    return task
+
+
+def build_model(settings: PretrainSettings, config: PretrainConfig, checkpoint: Path | None) -> Pretrained:
+    """The model to train: from the checkpoint, from --bert_model_dir, or with random weights."""
+    if checkpoint:
+        model = load_mlm(checkpoint, unit=config.unit)
+    elif settings.bert_model_dir:
+        check_model(settings.bert_model_dir)
+        model = load_mlm(settings.bert_model_dir, unit=config.unit, new_head=True)
+    else:
+        return new_model(settings, config)
+    check_block_len(config, model.lm.encoder.config)
+    for line in model.report:
+        log.info(line)
+    return model
+
+
+def new_model(settings: PretrainSettings, config: PretrainConfig) -> Pretrained:
+    """An encoder with random weights, and a vocabulary learned from the text."""
+    if not config.encoder:
+        raise DataError(
+            "no --bert_model_dir and no `encoder` key, expected one, such as that of "
+            "--params pretrained/zh-small/params.json"
+        )
+    where = f"{settings.params or '--set'}: encoder"
+    sizes = dict(config.encoder)
+    name = sizes.pop("name", "bert")
+    if name != "bert":
+        raise DataError(f"{where}.name: got {name!r}, expected 'bert'")
+    bert_config = from_mapping(Bert.Config, sizes, where)
+    check_block_len(config, bert_config)  # checked before the vocabulary is learned, which takes a while
+    unit = config.unit or guess_unit_of_file(settings.all_text[0])
+    log.info(f"learning a vocabulary from the text, cut by {unit}")
+    lines = chain(
+        *(read_tokens(path, unit) for path in settings.text),
+        *((line.tokens for line in read_tagged(path, unit)) for path in settings.tagged_text),
+    )
+    tokens = chain.from_iterable(lines)
+    tokenizer = learn_vocabulary(tokens, config.vocab_size, Normalisation(config.do_lower_case))
+    log.info(f"an encoder with random weights; {len(tokenizer)} pieces learned from the text")
+    return Pretrained(MaskedLm(Bert(bert_config, vocab_size=len(tokenizer))), tokenizer, unit)
+
+
+def check_block_len(config: PretrainConfig, bert_config: BertConfig) -> None:
+    limit = bert_config.max_position_embeddings
+    if config.block_len > limit:
+        raise DataError(
+            f"block_len: got {config.block_len}, expected at most {limit} as the encoder has positions"
+        )
+
+
+def open_texts(settings: PretrainSettings, model: Pretrained) -> TokenizedText:
+    """Opens the text, tokenised by the first process if the cache does not have it."""
+    started = time.perf_counter()
+    cache = settings.directory / "cache"
+    text = distributed.first_then_others(
+        lambda: open_text(settings.text, model.tokenizer, model.unit, cache, settings.tagged_text)
+    )
+    log.info(f"text opened in {duration(time.perf_counter() - started)}")
+    return text
+
+
+def build_loaders(
+    settings: PretrainSettings, config: PretrainConfig, model: Pretrained, text: TokenizedText
+) -> tuple[MaskedLoader, MaskedLoader]:
+    """Batches of the lines to train on, and of the held-out lines."""
+    options = {
+        name: getattr(config, name)
+        for name in ("packing", "block_len", "batch_tokens", "masking", "mask_rate", "max_span")
+    }
+    try:
+        train, held_out = hold_out(text.n_lines)
+        return (
+            MaskedLoader(text, train, model.tokenizer, seed=settings.seed, **options),
+            MaskedLoader(text, held_out, model.tokenizer, **options),
+        )
+    except ValueError as error:
+        raise DataError(f"{', '.join(map(str, settings.all_text))}: {error}") from None
+
+
+def prepare_model(settings: PretrainSettings, config: PretrainConfig, lm: MaskedLm) -> None:
+    """Sets the model's dropout, recomputation, precision and device."""
+    if config.dropout is not None:
+        set_dropout(lm, config.dropout)
+    if config.activation_checkpointing:
+        lm.encoder.recompute()
+    lm.precision = settings.precision
+    lm.to(settings.device)
+
+
+def resolve(settings: PretrainSettings, task: Pretraining, text: dict) -> dict:
+    """The content of resolved.json; `text` are the facts of the text files."""
+    lm, tokenizer = task.model.lm, task.model.tokenizer
+    return {
+        "params": asdict(task.config),
+        "data": {
+            **text,
+            "unit": task.model.unit,
+            "vocab_size": len(tokenizer),
+            "tag_names": list(lm.tag_names),
+        },
+        "seed": settings.seed,
+        "precision": settings.precision,
+        "world_size": distributed.world_size(),
+        "encoder": asdict(lm.encoder.config) | {"vocab_size": lm.encoder.vocab_size},
+        "n_parameters": sum(parameter.numel() for parameter in lm.parameters()),
+        "n_lines": {"train": len(task.train.stream.lengths), "held_out": len(task.val.stream.lengths)},
+        "n_cells": {"train": len(task.train.stream), "held_out": len(task.val.stream)},
+        "command": settings.command,
+        "environment": devices.environment(),
+    }

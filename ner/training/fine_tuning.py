@@ -1,0 +1,218 @@
+"""Fine-tuning of a tagger: epochs, early stopping, and the scores of each epoch."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ner.annotations import ANNOTATIONS
+from ner.data.batches import Batches
+from ner.model.depth import n_layers_of, train_from, unfrozen_depth
+from ner.model.model import Model
+from ner.model.saving import restore_weights, save
+from ner.runtime import distributed
+from ner.runtime.devices import peak_memory
+from ner.runtime.logs import ProgressBar, log
+from ner.scoring.evaluate import Evaluation, evaluate
+from ner.scoring.tables import duration, table
+from ner.training.averaging import WeightAverage
+from ner.training.epoch import epoch_steps, n_steps_an_epoch
+from ner.training.objectives import Objective
+from ner.training.optim import rate_factor
+from ner.training.params import Config
+from ner.training.run import Task
+from ner.training.step import check_finite, describe_skipped
+
+
+@dataclass
+class Patience:
+    """Early stopping: counts the epochs in a row that do not raise the best headline score by enough.
+
+    As in lemonhu/NER-BERT-pytorch.  Scores are fractions in [0, 1].
+    """
+
+    best_f1: float = -1.0
+    "highest headline score so far, F1 for spans; checkpoints know it by this name"
+    n_without_gain: int = 0
+
+    def update(self, score: float, gain: float) -> bool:
+        """Counts an epoch; True if its score is the best so far.  `gain`: the smallest rise that counts."""
+        is_best = score > self.best_f1
+        gained = score - max(self.best_f1, 0.0)  # a first score of 0 is the best so far, but no gain
+        self.n_without_gain = 0 if gained > 0 and gained >= gain else self.n_without_gain + 1
+        self.best_f1 = max(self.best_f1, score)
+        return is_best
+
+
+@dataclass(kw_only=True)
+class FineTuning(Task):
+    """The fine-tuning of one model, built by `ner.training.train`."""
+
+    counter = "epoch"
+
+    config: Config
+    model: Model
+    objective: Objective
+    train: Batches
+    val: Batches
+    record: Patience = field(default_factory=Patience)
+    average: WeightAverage | None = field(init=False)
+    _steps: Iterator[bool] | None = field(default=None, init=False)
+    "the rest of the epoch under way"
+    _epoch_is_done: bool = field(default=False, init=False)
+    _is_best: bool = field(default=False, init=False)
+    _result: Evaluation | None = field(default=None, init=False)
+    "of the last epoch"
+    _began: float = field(default=0.0, init=False)
+    "when the epoch would have begun if it had never been interrupted"
+    _bars: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
+    _bar: ProgressBar | None = field(default=None, init=False)
+
+    def __post_init__(self):
+        self.average = WeightAverage(self.model.tagger, self.config.ema) if self.config.ema else None
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return n_steps_an_epoch(self.train, self.config.gradient_accumulation_steps)
+
+    def rate(self, step: int) -> float:
+        """Factor of every peak learning rate at an optimiser step."""
+        config = self.config
+        n_steps = self.steps_an_epoch * config.epoch_num
+        return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
+
+    def running(self) -> contextlib.AbstractContextManager:
+        return self._bars
+
+    def is_over(self) -> bool:
+        """True after the last epoch, or if patience has run out."""
+        return self.progress.epoch >= self.config.epoch_num or self._is_out_of_patience()
+
+    def _is_out_of_patience(self) -> bool:
+        config = self.config
+        return (
+            self.record.n_without_gain >= config.patience_num and self.progress.epoch > config.min_epoch_num
+        )
+
+    def take_step(self) -> None:
+        progress = self.progress
+        if self._steps is None:
+            self._begin_epoch()
+        self._epoch_is_done = not next(self._steps, False)
+        if self._epoch_is_done:
+            return
+        self._bar.step(progress.loss)
+        progress.seconds = time.perf_counter() - self._began
+        if self.average:
+            self.average.update(progress.step)
+
+    def _begin_epoch(self) -> None:
+        config, progress = self.config, self.progress
+        if config.unfreeze_every:
+            tagger, epoch = self.model.tagger, progress.epoch
+            n_layers, every = n_layers_of(tagger), config.unfreeze_every
+            train_from(tagger, unfrozen_depth(epoch, n_layers=n_layers, every=every, frozen=config.n_frozen))
+        self._began = time.perf_counter() - progress.seconds
+        title = f"epoch {progress.epoch + 1}/{config.epoch_num}"
+        self._bar = self._bars.enter_context(ProgressBar(self.steps_an_epoch, title, self.show_progress))
+        self._bar.start(progress.step - progress.epoch * self.steps_an_epoch)
+        self._steps = epoch_steps(
+            self.replicas or self.model.tagger,
+            self.train,
+            self.update,
+            progress,
+            rate=self.rate,
+            accumulation=config.gradient_accumulation_steps,
+            objective=self.objective,
+        )
+
+    def must_evaluate(self) -> bool:
+        """True after an epoch.  A signal after its last step still stops the run before the evaluation."""
+        return self._epoch_is_done
+
+    def evaluate(self) -> dict:
+        self._bars.close()
+        progress, config = self.progress, self.config
+        seconds = time.perf_counter() - self._began
+        shared = distributed.world_size() > 1
+        replicas = None if shared else self.replicas
+        with self._averaged():
+            result = evaluate(self.model, self.val, device=self.device, replicas=replicas, shared=shared)
+        check_finite(result.loss, f"on val, epoch {progress.epoch + 1}, step {progress.step}")
+        self._result = result
+        line = {
+            "epoch": progress.epoch + 1,
+            "train_loss": progress.loss,
+            "val_loss": result.loss,
+            **{f"val_{key}": value for key, value in result.per_epoch().items()},
+            "learning_rate": config.learning_rate * self.rate(progress.step - 1),
+            "seconds": round(seconds, 2),
+            "tokens_per_second": round(progress.n_tokens / seconds, 1),
+            "peak_memory_mb": round(distributed.all_max([peak_memory(self.device)])[0], 1),
+        }
+        self._is_best = self.record.update(result.main.headline, config.patience / 100)
+        return line
+
+    def report(self, line: dict) -> None:
+        whole = time.perf_counter() - self._began
+        log.info(
+            f"epoch {line['epoch']}/{self.config.epoch_num}"
+            f"  loss {line['train_loss']:.4f} (val {line['val_loss']:.4f})"
+            f"  val {self._result.main.describe()}{' (best)' if self._is_best else ''}"
+            f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
+            f"  {duration(line['seconds'])}, {duration(whole * (self.config.epoch_num - line['epoch']))} left"
+            f"{describe_skipped(self.progress, self.update)}"
+        )
+        if self._result.main.headline == 0:
+            self._diagnose()
+        elif self._is_best:
+            log.info(table(self._result.main.table()))
+        self.progress.next_epoch()
+        self._steps = None
+
+    def _diagnose(self) -> None:
+        """Logs why the headline may be 0."""
+        hint = (
+            f"too few steps so far ({self.progress.step}; a lower batch_size makes more), or learning_rate "
+            f"{self.config.learning_rate:g} is too low for an encoder without pretraining (try 1e-4 to 1e-3) "
+            "or too high for a pretrained one (try 2e-5)"
+        )
+        name = next(iter(self._result.scores))
+        gold = [sentence.gold[name] for sentence in self.val.sentences]
+        log.info(ANNOTATIONS[name].diagnose(gold, self._result.predicted(name), hint))
+
+    def must_save(self) -> bool:
+        """True after an epoch, and every `save_steps` inside one."""
+        progress, every = self.progress, self.config.save_steps
+        if progress.batch == 0:
+            return True
+        return bool(every) and progress.step % every == 0 and progress.batch < len(self.train)
+
+    def note_best(self) -> bool:
+        return self._is_best
+
+    def _averaged(self) -> contextlib.AbstractContextManager:
+        return self.average.applied() if self.average else contextlib.nullcontext()
+
+    def write_model(self, folder: Path) -> None:
+        with self._averaged():
+            save(folder, self.model)
+        if self.average:
+            self.average.save(folder)
+
+    def read_model(self, folder: Path) -> None:
+        restore_weights(folder, self.model.tagger)
+        if self.average:
+            self.average.restore(folder)
+
+    def describe_position(self) -> str:
+        if self.progress.epoch >= self.config.epoch_num:
+            return f"all {self.config.epoch_num} epochs are done, nothing is left to do"
+        at = f", batch {self.progress.batch}" if self.progress.batch else ""
+        return f"going on with epoch {self.progress.epoch + 1}{at}"
+
+    def finish(self) -> None:
+        if self.progress.epoch < self.config.epoch_num:
+            log.info(f"stopped early: {self.record.n_without_gain} epochs without gain")
+        log.info(f"best val F1 {100 * self.record.best_f1:.2f}; the model is {self.directory / 'best'}")

@@ -1,0 +1,286 @@
+"""Fine-tuning from its settings to the finished model: what train.py, a series and a search call."""
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ner import files, tensors
+from ner.annotations import ANNOTATIONS
+from ner.config import to_json
+from ner.data import folder, sentence
+from ner.data.batches import Batches, token_budget
+from ner.data.examples import Examples, encode
+from ner.data.windows import Windows
+from ner.errors import DataError
+from ner.model.directory import load, resolve_model_dir
+from ner.model.model import Model
+from ner.model.tagger import Tagger
+from ner.runtime import devices, distributed, logs, seeds
+from ner.runtime.logs import log
+from ner.scoring.evaluate import log_missed_gold, log_unread_gold
+from ner.training.distillation import SoftLabels, check_pair, comparison, comparison_table, prepare
+from ner.training.fine_tuning import FineTuning
+from ner.training.new_model import new_model
+from ner.training.objectives import Objective, build_objective
+from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.params import Config, load_config
+from ner.training.run import run
+from ner.training.start import (
+    RunSettings,
+    begin,
+    checkpoint_of,
+    lock_directory,
+    share_model,
+    shows_progress,
+)
+from ner.training.step import Update
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings):
+    """Where and how a model is fine-tuned."""
+
+    params: Path
+    "params.json"
+    data_dir: Path
+    "a set made by build_dataset.py"
+    bert_model_dir: Path | None = None
+    "published weights; its config decides the sizes"
+    teacher: Path | None = None
+    "a fine-tuned model to learn from as well"
+    unlabelled: Path | None = None
+    "more text, tagged by the teacher"
+    soft_labels_dir: Path | None = None
+    "keeps the teacher's answers; None: the run's directory"
+    multi_gpu: bool = False
+    "DataParallel over the visible GPUs"
+    loss_scale: float = 0.0
+    "with fp16: a fixed scale; 0: dynamic"
+
+
+def train(settings: Settings, after_epoch: Callable[[], None] = lambda: None) -> Path:
+    """Fine-tunes a model; returns the directory of the best one.
+
+    `after_epoch` is called when an epoch is saved; an exception from it ends the run.  DataError if the
+    settings or the data do not allow the run, before any file is written; Stopped after a signal.
+    """
+    with contextlib.ExitStack() as locks:
+        with distributed.synchronised():
+            logs.start_log(quiet=True)
+            log.info(settings.command)
+            config = load_config(settings.params, settings.overrides)
+            where, ways = str(settings.params), ways_of_running(settings)
+            objective = build_objective(asdict(config), ways=ways, where=where)
+            lock_directory(settings, locks)
+            task, soft_labels = build_task(settings, config, objective)
+        some_unused = config.unfreeze_every > 0
+        share_model(task, task.model.tagger, seed=settings.seed, some_unused=some_unused)
+        run(task, after_epoch)
+        if soft_labels and distributed.is_first():
+            compare(settings, soft_labels.teacher)
+    return settings.directory / "best"
+
+
+def build_task(
+    settings: Settings, config: Config, objective: Objective
+) -> tuple[FineTuning, SoftLabels | None]:
+    """Builds the run and its directory, new or from a checkpoint, and asks the teacher if there is one."""
+    checkpoint = checkpoint_of(settings)
+    train_split, val_split = (read_annotated(settings.data_dir, name) for name in ("train", "val"))
+    seeds.set_seed(settings.seed)
+    model, examples = new_model(
+        config,
+        train_split,
+        data_dir=settings.data_dir,
+        bert_model_dir=settings.bert_model_dir,
+        checkpoint=checkpoint,
+        where=str(settings.params),
+    )
+    model.tagger.place(settings.device, precision=settings.precision)
+    soft_labels = None
+    if settings.teacher:
+        soft_labels = distributed.first_then_others(lambda: ask_teacher(settings, config, model, examples))
+        examples = soft_labels.examples
+    train_loader, val_loader = build_loaders(
+        config, model, examples, val_split, seed=settings.seed, soft_labels=soft_labels
+    )
+    task = FineTuning(
+        directory=settings.directory,
+        config=config,
+        model=model,
+        objective=objective,
+        update=build_update(settings, config, model.tagger),
+        train=train_loader,
+        val=val_loader,
+        device=settings.device,
+        replicas=replicate(model.tagger) if settings.multi_gpu else None,
+        show_progress=shows_progress(),
+    )
+    resolved = resolve(settings, task, soft_labels)
+    begin(task, resolved, checkpoint=checkpoint, params=settings.params)
+    log_facts(task, train_split, val_split, resolved)
+    return task, soft_labels
+
+
+def build_loaders(
+    config: Config,
+    model: Model,
+    examples: Examples,
+    val: sentence.Split,
+    *,
+    seed: int,
+    soft_labels: SoftLabels | None,
+) -> tuple[Batches, Batches]:
+    """Batches of train, shuffled anew each epoch, and of val."""
+    windows = Windows(config.max_len, long_text=config.long_text)
+    budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
+    model.tagger.max_cells = max(budget, config.max_len)
+    options = {
+        "windows": windows,
+        "batch_tokens": budget,
+        "targets": model.tagger.head.targets,
+    }
+    return (
+        Batches(examples, seed=seed, soft_tags=soft_labels and soft_labels.soft, **options),
+        Batches(encode(val.sentences, model.tokenizer), **options),
+    )
+
+
+def build_update(settings: Settings, config: Config, tagger: Tagger) -> Update:
+    head_rate = config.head_learning_rate or config.learning_rate
+    groups = parameter_groups(
+        tagger,
+        learning_rate=config.learning_rate,
+        head_learning_rate=head_rate,
+        transition_learning_rate=config.transition_learning_rate or head_rate,
+        layer_decay=config.layer_decay or 1.0,
+        weight_decay=config.weight_decay,
+    )
+    scaler = build_scaler(settings.device, settings.precision, settings.loss_scale)
+    return Update(build_optimizer(groups), scaler, config.clip_grad, settings.loss_scale)
+
+
+def build_scaler(device: torch.device, precision: str, loss_scale: float) -> torch.amp.GradScaler:
+    """Loss scaling for fp16, dynamic from 2^16 or fixed; a scaler for another precision does nothing."""
+    enabled = precision == "fp16"
+    if not 0 <= loss_scale < math.inf or (loss_scale and not enabled):
+        raise DataError(f"--loss_scale {loss_scale:g}: expected 0 or more, together with --fp16")
+    return torch.amp.GradScaler(device.type, init_scale=loss_scale or 2.0**16, enabled=enabled)
+
+
+def replicate(tagger: Tagger) -> nn.Module | None:
+    """DataParallel over the visible GPUs; None for fewer than two."""
+    n_gpus = torch.cuda.device_count()
+    if n_gpus > 1:
+        log.info(f"--multi_gpu: {n_gpus} GPUs")
+        return nn.DataParallel(tagger)
+    log.info(f"--multi_gpu has no effect with {n_gpus} GPUs")
+    return None
+
+
+def ways_of_running(settings: Settings) -> list[str]:
+    """The options that not every objective supports.  DataError if two of them exclude each other."""
+    if settings.multi_gpu and distributed.world_size() > 1:
+        raise DataError("--multi_gpu: got torchrun as well, expected one of them")
+    asked = {
+        "--multi_gpu": settings.multi_gpu,
+        "torchrun": distributed.world_size() > 1,
+        "--fp16": settings.precision == "fp16",
+        "--teacher": settings.teacher,
+    }
+    return [way for way, is_asked in asked.items() if is_asked]
+
+
+def read_annotated(data_dir: Path, name: str) -> sentence.Split:
+    """Reads a split to train or score on; logs tags that illegally begin an entity."""
+    split = folder.read_split(data_dir, name)
+    if not split.annotated:
+        raise DataError(
+            f"{data_dir / name}: no {' or '.join(folder.GOLD_FILES)}, expected an annotated split"
+        )
+    if split.illegal:
+        line, token = split.illegal[0]
+        log.info(
+            f"{data_dir / name / 'tags.txt'}:{line}: tag {token + 1} begins no entity legally; "
+            f"{len(split.illegal)} such tags are read as entity starts"
+        )
+    return split
+
+
+def log_facts(task: FineTuning, train: sentence.Split, val: sentence.Split, resolved: dict) -> None:
+    """Logs gold that the model cannot find, and the size of the run."""
+    log_missed_gold(task.model.tagger.head, val.sentences)
+    log_unread_gold(task.train, "train")
+    log_unread_gold(task.val, "val")
+    log.info(
+        f"{len(train.sentences)} + {len(val.sentences)} sentences, {resolved['n_parameters']} parameters, "
+        f"{task.steps_an_epoch} steps an epoch of {task.train.batch_tokens} pieces each, "
+        f"{resolved['precision']} on {task.device}{distributed.describe_processes()}"
+    )
+
+
+def ask_teacher(settings: Settings, config: Config, model: Model, examples: Examples) -> SoftLabels:
+    """The teacher's answers on train and on the unlabelled text, computed once for a series or a search."""
+    teacher = load(resolve_model_dir(settings.teacher))
+    teacher.tagger.place(model.tagger.device, precision=model.tagger.precision)
+    path = settings.unlabelled
+    lines = (line for _, line in files.read_compressed_lines(path)) if path else ()
+    directory, temperature = settings.soft_labels_dir or settings.directory, config.distillation_temperature
+    try:
+        check_pair(teacher, model)
+    except ValueError as error:
+        raise DataError(f"--teacher {settings.teacher}: {error}") from None
+    return prepare(teacher, model, examples, lines, directory=directory, temperature=temperature)
+
+
+def compare(settings: Settings, teacher: Model) -> None:
+    """Compares the student with its teacher, in the log and in distillation.json."""
+    val = read_annotated(settings.data_dir, "val")
+    student, tagger = load(settings.directory / "best"), teacher.tagger
+    student.tagger.place(tagger.device, precision=tagger.precision)
+    rows = comparison({"teacher": teacher, "student": student}, val.sentences)
+    log.info(f"\n{comparison_table(rows)}")
+    with files.whole_file(settings.directory / "distillation.json") as file:
+        file.write(to_json(rows))
+
+
+def resolve(settings: Settings, task: FineTuning, soft_labels: SoftLabels | None) -> dict:
+    """The content of resolved.json; `weights` is the hash of the encoder's published weights."""
+    model = task.model
+    published = settings.bert_model_dir is not None
+    weights = tensors.sha256_of_tensors(model.tagger.encoder.state_dict()) if published else None
+    return {
+        "params": asdict(task.config),
+        "data": {
+            "labels": list(model.tag_set.labels),
+            "unit": model.unit,
+            **data_hashes(settings.data_dir),
+        },
+        "seed": settings.seed,
+        "precision": settings.precision,
+        "loss_scale": settings.loss_scale,
+        "world_size": distributed.world_size(),
+        "encoder": asdict(model.tagger.encoder.config) | {"vocab_size": len(model.tokenizer)},
+        "weights": weights,
+        "tokenizer": model.tokenizer.sha256,
+        "headline": f"val_{ANNOTATIONS[model.tagger.head.annotations[0]].headline}",
+        "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),
+        "batch_tokens": task.train.batch_tokens,
+        "steps_an_epoch": task.steps_an_epoch,
+        "command": settings.command,
+        "environment": devices.environment(),
+        "teacher": soft_labels and soft_labels.fingerprint,
+    }
+
+
+def data_hashes(data_dir: Path) -> dict[str, str]:
+    """SHA-256 of every file that a run is trained and chosen on."""
+    names = [
+        f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", *folder.GOLD_FILES)
+    ]
+    return {name: files.sha256(data_dir / name) for name in names if (data_dir / name).exists()}

@@ -1,0 +1,47 @@
+"""The most probable pieces for each [MASK] of a text, from a model of pretrain.py.
+
+python tools/fill_mask.py --model_dir pretrained/zh-small --text 中国外交部发言人昨天在北[MASK]举行记者会。
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from ner.data.sentence import UNITS
+from ner.inference.writers import WRITERS
+from ner.model.directory import resolve_model_dir
+from ner.pretraining.fill_mask import fill_texts
+from ner.pretraining.mlm import load_mlm
+from ner.runtime import devices, logs, program, texts
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    texts.add_text_arguments(parser)
+    parser.add_argument("--model_dir", type=Path, default=Path("pretrained/zh-small"))
+    parser.add_argument(
+        "--restore_file", default="best", metavar="NAME", help="checkpoint of a run: best or last"
+    )
+    parser.add_argument("--unit", choices=UNITS, help="how to cut text (default: as the training data)")
+    devices.add_device_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.input is not None and args.text is not None:
+        parser.error("a file and --text: expected one of them")
+    return args
+
+
+def main(args: argparse.Namespace) -> None:
+    devices.bound_kernels()
+    machine = devices.choose_machine(args)
+    logs.start_log()
+    texts.check_texts(args.input, args.text)
+    model = load_mlm(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit or "")
+    model.lm.to(machine.device).precision = machine.precision
+    answers = fill_texts(model, texts.read_texts(args.input, args.text))
+    texts.write_output(args.output, lambda file: WRITERS["jsonl"](answers, file))
+
+
+if __name__ == "__main__":
+    sys.exit(program.run(main, parse_args))
