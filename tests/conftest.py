@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 
 import train
 from ner.data.folder import read_split
@@ -29,6 +30,19 @@ def ner_data() -> Path:
     if not folder:
         pytest.skip("NER_DATA is not set: no real data")
     return Path(folder)
+
+
+@pytest.fixture
+def float64(monkeypatch):
+    """Computes in float64: two orders of the same sum then agree far below the bound of any test.
+
+    In float32 the bound would hold on the machine that it was measured on.  The heads turn their scores into
+    float32 by `Tensor.float`, which therefore is `Tensor.double` here.
+    """
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def make_twin(oracle):
     return bert
 
 
-def assert_same_states(oracle, bert, piece_ids, mask, segment_ids, *, tolerance=1e-5):
+def assert_same_states(oracle, bert, piece_ids, mask, segment_ids):
     theirs = oracle(
         piece_ids,
         attention_mask=mask.long(),
@@ -67,7 +67,7 @@ def assert_same_states(oracle, bert, piece_ids, mask, segment_ids, *, tolerance=
     ours = bert(piece_ids, mask, segment_ids, layers=True)
     assert len(ours) == len(theirs) == 1 + bert.config.num_hidden_layers
     for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine[mask], other[mask], atol=tolerance, rtol=0)
+        torch.testing.assert_close(mine[mask], other[mask])
     return ours[-1], theirs[-1]
 
 
@@ -76,6 +76,7 @@ def either_attention(request, monkeypatch):
     monkeypatch.setattr(seam, "prefers_fused", lambda query: request.param == "fused")
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.usefixtures("either_attention")
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "relu"])
 @pytest.mark.parametrize("with_segments", [True, False])
@@ -89,9 +90,10 @@ def test_equals_transformers_in_states_and_gradients(hidden_act, with_segments):
     (theirs * direction).sum().backward()
     expected = {name: parameter.grad for name, parameter in oracle.named_parameters()}
     for name, parameter in bert.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[name], atol=1e-5, rtol=0)
+        torch.testing.assert_close(parameter.grad, expected[name])
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.usefixtures("either_attention")
 def test_equals_transformers_at_many_lengths():
     oracle = make_oracle(layer_norm_eps=1e-5)
@@ -101,6 +103,7 @@ def test_equals_transformers_at_many_lengths():
             assert_same_states(oracle, bert, *make_pieces(n_pieces=n_pieces, seed=n_pieces))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.slow
 @pytest.mark.usefixtures("either_attention")
 def test_equals_transformers_at_full_size():
@@ -121,6 +124,7 @@ def test_names_are_the_published_ones():
     assert set(make_bert().state_dict()) == set(oracle.state_dict()) - counting
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.usefixtures("either_attention")
 def test_padding_has_no_power():
     bert = make_bert()
@@ -132,6 +136,7 @@ def test_padding_has_no_power():
     assert torch.equal(before[mask], after[mask])
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.usefixtures("either_attention")
 def test_a_row_alone_equals_a_row_among_others():
     bert = make_bert()
@@ -139,7 +144,7 @@ def test_a_row_alone_equals_a_row_among_others():
     together = bert(piece_ids, mask, segment_ids)
     for row, n_real in enumerate(mask.sum(dim=1)):
         alone = bert(*(tensor[row : row + 1, :n_real] for tensor in (piece_ids, mask, segment_ids)))
-        torch.testing.assert_close(alone[0], together[row, :n_real], atol=1e-5, rtol=0)
+        torch.testing.assert_close(alone[0], together[row, :n_real])
 
 
 @pytest.mark.usefixtures("either_attention")
@@ -249,6 +254,7 @@ def test_config_is_berts_base_and_frozen():
         config.hidden_size = 1
 
 
+@pytest.mark.usefixtures("float64")
 def test_exported_graph_serves_every_length():
     bert = make_bert(max_position_embeddings=400)
     piece_ids, mask, _ = make_pieces()
@@ -256,6 +262,4 @@ def test_exported_graph_serves_every_length():
     graph = torch.export.export(bert, (piece_ids, mask), dynamic_shapes=(free, free)).module()
     for n_pieces in (5, 300):
         piece_ids, mask, _ = make_pieces(n_rows=2, n_pieces=n_pieces)
-        torch.testing.assert_close(
-            graph(piece_ids, mask)[mask], bert(piece_ids, mask)[mask], atol=1e-5, rtol=0
-        )
+        torch.testing.assert_close(graph(piece_ids, mask)[mask], bert(piece_ids, mask)[mask])

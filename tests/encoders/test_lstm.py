@@ -66,6 +66,7 @@ def make_twin(layer, width_in):
     return twin
 
 
+@pytest.mark.usefixtures("float64")
 def test_layers_are_those_of_torch_over_packed_rows():
     lstm, (piece_ids, mask) = make_learned_lstm(), make_pieces()
     states = lstm(piece_ids, mask, layers=True)
@@ -81,6 +82,7 @@ def test_layers_are_those_of_torch_over_packed_rows():
     assert states[-1].shape == (*piece_ids.shape, lstm.width)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("max_bigrams", [0, VOCAB_SIZE**2])
 def test_padding_has_no_power(max_bigrams):
     """Not even by the bigram of the last piece and the padding behind it."""
@@ -94,6 +96,7 @@ def test_padding_has_no_power(max_bigrams):
     torch.testing.assert_close(lstm(*longer)[longer[1]], expected)
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_row_of_padding_alone_is_finite_and_changes_nothing():
     lstm, (piece_ids, mask) = make_learned_lstm(), make_pieces()
     with_empty = mask.clone()
@@ -103,6 +106,7 @@ def test_a_row_of_padding_alone_is_finite_and_changes_nothing():
     torch.testing.assert_close(hidden[with_empty], lstm(piece_ids, mask)[with_empty])
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_row_of_one_piece():
     lstm = make_learned_lstm()
     hidden = lstm(torch.tensor([[3]]), torch.tensor([[True]]))

@@ -95,6 +95,7 @@ def either_attention(request, monkeypatch):
     monkeypatch.setattr(seam, "prefers_fused", lambda query: request.param == "fused")
 
 
+@pytest.mark.usefixtures("float64")
 @EVERY_VARIANT
 @pytest.mark.usefixtures("either_attention")
 def test_equals_transformers_in_states_and_gradients(variant):
@@ -106,15 +107,16 @@ def test_equals_transformers_in_states_and_gradients(variant):
     ours = twin(piece_ids, mask, *segments, layers=True)
     assert len(ours) == len(theirs) > 3
     for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine[mask], other[mask], atol=1e-5, rtol=0)
+        torch.testing.assert_close(mine[mask], other[mask])
     direction = torch.randn(ours[-1].shape) * mask[..., None] / mask.sum()
     (ours[-1] * direction).sum().backward()
     (theirs[-1] * direction).sum().backward()
     expected = {name: parameter.grad for name, parameter in oracle.named_parameters()}
     for name, parameter in twin.named_parameters():
-        torch.testing.assert_close(parameter.grad, expected[twin.published_name(name)], atol=1e-5, rtol=0)
+        torch.testing.assert_close(parameter.grad, expected[twin.published_name(name)])
 
 
+@pytest.mark.usefixtures("float64")
 @EVERY_VARIANT
 def test_equals_transformers_at_many_lengths_without_segments(variant):
     oracle = make_oracle(variant)
@@ -123,11 +125,12 @@ def test_equals_transformers_at_many_lengths_without_segments(variant):
         piece_ids, mask, segment_ids = make_pieces(n_pieces=n_pieces, seed=n_pieces)
         with torch.no_grad():
             ours, theirs = twin(piece_ids, mask), oracle(piece_ids, attention_mask=mask.long())
-        torch.testing.assert_close(ours[mask], theirs.last_hidden_state[mask], atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours[mask], theirs.last_hidden_state[mask])
         if variant == "distilbert":
             assert torch.equal(twin(piece_ids, mask, segment_ids), ours)
 
 
+@pytest.mark.usefixtures("float64")
 @EVERY_VARIANT
 def test_dropout_stands_where_transformers_has_it(variant, monkeypatch):
     """The same seed drops the same numbers only where the same tensors meet dropout in the same order."""
@@ -148,7 +151,7 @@ def test_dropout_stands_where_transformers_has_it(variant, monkeypatch):
     theirs = oracle(piece_ids, attention_mask=mask.long()).last_hidden_state
     torch.manual_seed(5)
     ours = twin(piece_ids, mask)
-    torch.testing.assert_close(ours[mask], theirs[mask], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours[mask], theirs[mask])
     assert not torch.allclose(ours[mask], twin(piece_ids, mask)[mask], atol=1e-2)
 
 

@@ -143,10 +143,10 @@ def path_score(path, scores, transitions):
     return sum(scores[t, k] for t, k in enumerate(path)) + sum(transitions[step] for step in steps)
 
 
-def assert_same_spans(one, other, tolerance=1e-5):
+def assert_same_spans(one, other):
     assert [[s.span for s in row] for row in one] == [[s.span for s in row] for row in other]
     for row, twin in zip(one, other, strict=True):
-        assert [s.score for s in row] == pytest.approx([s.score for s in twin], abs=tolerance)
+        assert [s.score for s in row] == pytest.approx([s.score for s in twin])
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -171,6 +171,7 @@ def test_gold_tags_on_the_device_are_those_of_the_tag_set(scheme, data):
         assert (row[~mask] == tag_set.index["O"]).all()
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_softmax_loss_is_the_cross_entropy_of_the_gold_tags(scheme):
     head = make_head("softmax", scheme)
@@ -180,9 +181,10 @@ def test_softmax_loss_is_the_cross_entropy_of_the_gold_tags(scheme):
         tags = tag_set.tag_ids(sentence, int(mask.sum()))
         chances = np.exp(table.double().numpy())
         chances /= chances.sum(axis=1, keepdims=True)
-        assert loss.item() == pytest.approx(-sum(np.log(chances[t, k]) for t, k in enumerate(tags)), rel=1e-5)
+        assert loss.item() == pytest.approx(-sum(np.log(chances[t, k]) for t, k in enumerate(tags)))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("scheme", ["BIO", "IOB1", "IO"])
 def test_crf_loss_is_the_share_of_the_gold_path_in_all_paths(scheme):
     head = make_head("crf", scheme)
@@ -192,9 +194,10 @@ def test_crf_loss_is_the_share_of_the_gold_path_in_all_paths(scheme):
         n_tokens, table = int(mask.sum()), table.double().numpy()
         every = [path_score(p, table, transitions) for p in product(range(len(tag_set)), repeat=n_tokens)]
         gold = path_score(tag_set.tag_ids(sentence, n_tokens), table, transitions)
-        assert loss.item() == pytest.approx(np.logaddexp.reduce(every) - gold, rel=1e-5, abs=1e-5)
+        assert loss.item() == pytest.approx(np.logaddexp.reduce(every) - gold)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_crf_loss_is_that_of_pytorch_crf(scheme):
     head = make_head("crf", scheme)
@@ -206,6 +209,7 @@ def test_crf_loss_is_that_of_pytorch_crf(scheme):
         torch.testing.assert_close(loss, -oracle(table[mask][None], gold[None], mask[mask][None]))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("name", "scheme"), [pair for pair in HEAD_SCHEMES if pair[0] in FLAT])
 def test_decode_finds_the_best_legal_path_and_the_chance_of_each_of_its_spans(name, scheme):
     head = make_head(name, scheme)
@@ -220,9 +224,10 @@ def test_decode_finds_the_best_legal_path_and_the_chance_of_each_of_its_spans(na
         assert [scored.span for scored in found] == tag_set.spans(paths[every.argmax()])
         for span, chance in ((scored.span, scored.score) for scored in found):
             holding = [c for p, c in zip(paths, chances, strict=True) if c and span in tag_set.spans(p)]
-            assert chance == pytest.approx(sum(holding), abs=1e-6)
+            assert chance == pytest.approx(sum(holding))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("name", "scheme"), HEAD_SCHEMES)
 def test_padded_scores_have_no_power(name, scheme):
     head = make_head(name, scheme)
@@ -258,6 +263,7 @@ def test_a_tagger_in_bfloat16_has_a_float32_loss_near_the_exact_one(head, encode
     torch.testing.assert_close(loss, exact, rtol=0.1, atol=0.3)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("head", "encoder"), BOTH)
 def test_padding_has_no_power(head, encoder):
     tagger, batch = make_tagger(head, encoder), make_batch()
@@ -276,6 +282,7 @@ def test_padding_has_no_power(head, encoder):
     assert_same_spans(tagger.head.decode(new_scores, changed), tagger.head.decode(scores, batch))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("head", "encoder"), BOTH)
 def test_a_sentence_alone_is_as_in_a_batch(head, encoder):
     tagger, batch = make_tagger(head, encoder), make_batch(n_sentences=6)
@@ -294,7 +301,7 @@ def test_a_sentence_alone_is_as_in_a_batch(head, encoder):
             alone.gold,
         )
         own_scores, own_loss = tagger(alone)
-        torch.testing.assert_close(own_loss[0], loss[row], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(own_loss[0], loss[row])
         assert_same_spans(tagger.head.decode(own_scores, alone), [together[row]])
 
 

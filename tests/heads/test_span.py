@@ -30,6 +30,7 @@ def chances_of(table):
     return p / p.sum(axis=2, keepdims=True)
 
 
+@pytest.mark.usefixtures("float64")
 def test_the_loss_is_that_of_all_starts_and_ends():
     head = make_head("span")
     scores, batch, spans = make_scored_batch(head, n_sentences=12, n_tokens=7)
@@ -38,9 +39,10 @@ def test_the_loss_is_that_of_all_starts_and_ends():
         expected = -sum(
             math.log(p[t, side, k]) for t, pair in enumerate(classes) for side, k in enumerate(pair)
         )
-        assert loss.item() == pytest.approx(expected, rel=1e-5)
+        assert loss.item() == pytest.approx(expected)
 
 
+@pytest.mark.usefixtures("float64")
 def test_in_training_the_loss_is_its_criterion():
     head = make_head("span")
     scores, batch, _ = make_scored_batch(head)
@@ -52,6 +54,7 @@ def test_in_training_the_loss_is_its_criterion():
     assert not torch.allclose(per_token.sum(dim=1), plain)
 
 
+@pytest.mark.usefixtures("float64")
 def test_an_end_sees_the_start_of_its_token():
     head = make_head("span")
     hidden = torch.randn(1, 3, 32)

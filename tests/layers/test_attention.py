@@ -27,6 +27,7 @@ def one_by_one(query, key, value, mask):
     return mixed
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("compute", VARIANTS)
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_definition(compute, seed):

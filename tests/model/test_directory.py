@@ -173,6 +173,7 @@ def warnings_of_transformers():
     logging.getLogger("transformers").removeHandler(listener)
 
 
+@pytest.mark.usefixtures("float64")
 @PUBLISHED_ENCODERS
 @pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
 def test_a_softmax_model_opens_in_transformers(tmp_path, warnings_of_transformers, encoder, scheme):
@@ -188,7 +189,7 @@ def test_a_softmax_model_opens_in_transformers(tmp_path, warnings_of_transformer
     assert tuple(oracle.config.id2label[i] for i in range(len(model.tag_set))) == model.tag_set.tags
     batch = make_batch(model)
     assert (batch.piece_ids.shape[1], bool(batch.piece_mask.all())) == (1, False)
-    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle.eval(), batch), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle.eval(), batch))
 
 
 def test_the_tokenizer_of_a_saved_model_opens_in_transformers(saved):
@@ -199,6 +200,7 @@ def test_the_tokenizer_of_a_saved_model_opens_in_transformers(saved):
     assert theirs(text)["input_ids"][1:-1] == [i for word in text.split() for i in ours.pieces(word)]
 
 
+@pytest.mark.usefixtures("float64")
 @PUBLISHED_ENCODERS
 def test_an_encoder_saved_here_is_the_same_in_transformers(tmp_path, encoder):
     transformers = pytest.importorskip("transformers")
@@ -210,9 +212,10 @@ def test_an_encoder_saved_here_is_the_same_in_transformers(tmp_path, encoder):
     with torch.no_grad():
         theirs = oracle(ids, attention_mask=mask.long()).last_hidden_state
         ours = model.tagger.encoder(ids, mask)
-    torch.testing.assert_close(ours[mask], theirs[mask], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours[mask], theirs[mask])
 
 
+@pytest.mark.usefixtures("float64")
 @PUBLISHED_ENCODERS
 @pytest.mark.parametrize("container", ["model.safetensors", "pytorch_model.bin"])
 def test_a_model_of_transformers_opens_here(tmp_path, encoder, container):
@@ -221,9 +224,10 @@ def test_a_model_of_transformers_opens_here(tmp_path, encoder, container):
     assert model.tag_set.tags == ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
     assert (model.unit, model.max_len, model.tag_set.scheme) == ("char", 40, "BIO")
     batch = make_batch(model)
-    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle, batch), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle, batch))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("encoder", "task", "unused"),
     [
@@ -243,9 +247,10 @@ def test_what_was_published_for_further_training_opens(tmp_path, encoder, task, 
     mask = torch.arange(9) < torch.tensor([[9], [4], [7]])
     with torch.no_grad():
         theirs = oracle.base_model(piece_ids, attention_mask=mask.long()).last_hidden_state
-        torch.testing.assert_close(ours.eval()(piece_ids, mask)[mask], theirs[mask], atol=1e-5, rtol=0)
+        torch.testing.assert_close(ours.eval()(piece_ids, mask)[mask], theirs[mask])
 
 
+@pytest.mark.usefixtures("float64")
 def test_spare_rows_of_a_published_embedding_are_accepted(tmp_path):
     transformers = pytest.importorskip("transformers")
     oracle = write_published(tmp_path)
@@ -254,11 +259,11 @@ def test_spare_rows_of_a_published_embedding_are_accepted(tmp_path):
     model = load(tmp_path)
     assert f"the vocabulary has {len(VOCABULARY)} pieces, 5 rows of the embedding are spare" in model.report
     batch = make_batch(model)
-    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle, batch), atol=1e-5, rtol=0)
+    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle, batch))
     (tmp_path / "again").mkdir()
     save(tmp_path / "again", model)
     again = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "again").eval()
-    torch.testing.assert_close(logits_of(again, batch), logits_of(oracle, batch), atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits_of(again, batch), logits_of(oracle, batch))
 
 
 @EVERY_ENCODER
@@ -324,6 +329,7 @@ def test_another_programs_bert_with_pytorch_crf_opens_with_its_crf(tmp_path):
     assert not [line for line in opened.report if line.startswith("not used")]
 
 
+@pytest.mark.usefixtures("float64")
 def test_an_ancestors_directory_opens_as_an_encoder(tmp_path):
     transformers = pytest.importorskip("transformers")
     oracle = randomise(
@@ -344,7 +350,7 @@ def test_an_ancestors_directory_opens_as_an_encoder(tmp_path):
     with torch.no_grad():
         ours = encoder.eval()(piece_ids, mask)
         theirs = oracle.bert(piece_ids, attention_mask=mask.long()).last_hidden_state
-    torch.testing.assert_close(ours[mask], theirs[mask], atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours[mask], theirs[mask])
     assert report[0] == f"{len(encoder.state_dict())} tensors loaded from {tmp_path}"
     assert report[1].startswith("not used: ")
     assert "cls.predictions" in report[1]
@@ -501,6 +507,7 @@ def test_the_unit_is_stated_or_guessed_or_overruled(saved):
     assert guess_unit_of_vocabulary([*VOCABULARY[:6], *(f"word{i}" for i in range(90)), "上"]) == "word"
 
 
+@pytest.mark.usefixtures("float64")
 @EVERY_ENCODER
 @EVERY_HEAD
 @pytest.mark.parametrize("max_len", [40, 12])
@@ -515,8 +522,8 @@ def test_a_split_batch_equals_the_whole(encoder, head, max_len):
         parts = [slice_batch(batch, end - size, end) for size, end in zip(sizes, ends, strict=True)]
         results = [model.tagger(part) for part in parts]
         together = torch.cat([part_scores for part_scores, _ in results])
-        torch.testing.assert_close(together[batch.mask], scores[batch.mask], atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(torch.cat([part for _, part in results]), losses, atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(together[batch.mask], scores[batch.mask])
+        torch.testing.assert_close(torch.cat([part for _, part in results]), losses)
         decoded = [
             spans
             for part, (part_scores, _) in zip(parts, results, strict=True)
@@ -526,6 +533,7 @@ def test_a_split_batch_equals_the_whole(encoder, head, max_len):
         assert [[s.span for s in spans] for spans in decoded] == [[s.span for s in spans] for spans in whole]
 
 
+@pytest.mark.usefixtures("float64")
 @EVERY_ENCODER
 def test_slices_of_windows_equal_the_whole(encoder):
     model = make_model(encoder)
@@ -535,7 +543,7 @@ def test_slices_of_windows_equal_the_whole(encoder):
     model.tagger.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].numel()))
     for max_cells in (1, 24, 60):
         model.tagger.max_cells = max_cells
-        torch.testing.assert_close(scores_of(model, batch), whole, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(scores_of(model, batch), whole)
         assert max(sizes) <= max(max_cells, 12)
         sizes.clear()
 

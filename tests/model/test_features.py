@@ -53,6 +53,7 @@ def test_layers_are_picked():
     assert torch.equal(pick["max4"], states[2].maximum(states[3]).maximum(states[4]).maximum(states[5]))
 
 
+@pytest.mark.usefixtures("float64")
 def test_the_mix_is_a_weighted_mean_of_all_layers_and_begins_as_the_plain_one():
     features, states = Features(deep_encoder(), "mix"), random_states()
     torch.testing.assert_close(features.pick(states), sum(states[1:]) / 5)
@@ -63,6 +64,7 @@ def test_the_mix_is_a_weighted_mean_of_all_layers_and_begins_as_the_plain_one():
     torch.testing.assert_close(features.pick(states), expected)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("layers", ["last", "concat4"])
 def test_the_bilstm_is_that_of_torch_over_packed_tokens(layers):
     features = Features(deep_encoder(), layers, "bilstm")
@@ -86,6 +88,7 @@ def make_tagger(layers, context, *, encoder="bert", head="crf"):
     return Tagger(built, make_head(head, width=features.width), features).eval()
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("layers", "context"), CHOICES)
 def test_padding_has_no_power_and_the_gradient_reaches_every_part(layers, context):
     tagger, batch = make_tagger(layers, context), make_batch()

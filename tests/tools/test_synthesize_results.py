@@ -6,11 +6,12 @@ import random
 import statistics
 
 import pytest
-from ner.scoring.prediction_files import write_predictions
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 
+from ner.annotations.base import Scored
 from ner.annotations.span_scores import score
+from ner.annotations.spans import Spans
 from ner.data.sentence import Sentence
 from ner.studies.significance import bootstrap, count, holm, randomisation
 from ner.tags import Span, spans_to_tags
@@ -47,7 +48,8 @@ def make_run(folder, share, seed, split="test"):
     predicted = guesses(share, seed)
     scores = score([s.spans for s in GOLD], predicted, [LENGTH] * N_SENTENCES)
     (folder / f"metrics_{split}.json").write_text(json.dumps(scores.summary()))
-    write_predictions(folder, split, GOLD, predicted)
+    scored = [Scored(s.tokens, s.spans, spans) for s, spans in zip(GOLD, predicted, strict=True)]
+    Spans().write_predictions(folder, split, scored)
     return predicted
 
 
