@@ -24,8 +24,8 @@ def parameter_groups(
     The highest layer that the head sees learns at `learning_rate`.  Each layer below learns at `layer_decay`
     times the rate of the layer above, and the embeddings slowest (Howard and Ruder 2018, section 3.2, divide
     by 2.6; Clark et al. 2020 multiply by 0.8 to 0.9).  The head's `transitions` learn at
-    `transition_learning_rate` (None: as the rest of the head).  Weight decay applies to matrices, not to vectors
-    (biases, normalisation), as in BERT's own training.  Each group stores its peak rate as `peak`.
+    `transition_learning_rate` (None: as the rest of the head).  Weight decay applies to matrices, not to
+    vectors (biases, normalisation), as in BERT's own training.  Each group stores its peak rate as `peak`.
     Parameters that do not require a gradient are left out.
     """
     n_layers, transition_ids = n_layers_of(tagger), set(map(id, transitions))
