@@ -27,7 +27,7 @@ from ner.tags import Span, TagSet
 from ner.training.epoch import LIKELIHOOD, epoch_steps, n_steps_an_epoch
 from ner.training.objectives import Distillation, Likelihood, RDrop
 from ner.training.step import Progress, Update
-from tests.training.test_step import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
+from tests.training.test_epoch import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
 
 # of one token each, so that a chain has no transition to learn from
 SHORT = [Sentence(("京",), (Span(0, 1, "LOC"),)), Sentence(("。",), ())]
