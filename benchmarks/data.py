@@ -32,8 +32,8 @@ import torch
 from benchmarks import inputs, report
 from benchmarks.timing import Arm, Measured, interleave, timed
 from ner.annotations.span_scores import SpanScores, score
+from ner.annotations.spans import read_labels
 from ner.data.examples import Examples, encode
-from ner.data.folder import read_labels
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
 from ner.runtime import program

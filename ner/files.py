@@ -59,12 +59,13 @@ def read_json(path: str | Path) -> dict:
 
 def unique_keys(pairs: list[tuple[str, object]]) -> dict:
     """Builds a JSON object, as json's `object_pairs_hook`; ValueError if a key occurs twice."""
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            raise ValueError(f"key {key!r} twice, expected it once")
-        seen.add(key)
-    return dict(pairs)
+    values, seen = dict(pairs), set()
+    if len(values) < len(pairs):  # rare, so the loop costs nothing
+        for key, _ in pairs:
+            if key in seen:
+                raise ValueError(f"key {key!r} twice, expected it once")
+            seen.add(key)
+    return values
 
 
 def read_text_lines(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""build_dataset.py from the command line to the folder: splits, findings, errors, and nothing half done."""
+"""build_dataset.py from the command line to the folder: splits, findings, errors, no partial output."""
 
 import json
 from pathlib import Path
@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 import build_dataset
-from ner.data.folder import read_labels, read_split, read_unit
+from ner.annotations.spans import read_labels
+from ner.data.folder import read_split, read_unit
 
 LEMONHU_ROWS_THAT_DIFFER = [937, 994, 1734]
 
 
 def bio(*sentences: str) -> str:
-    """`bio("北/B-LOC 京/I-LOC")`: a sentence an argument, a token and its tag an item."""
+    """`bio("北/B-LOC 京/I-LOC")`: each argument is a sentence, each item a token with its tag."""
     return "\n".join(
         "".join(item.replace("/", "\t") + "\n" for item in sentence.split()) for sentence in sentences
     )
@@ -98,7 +99,7 @@ def test_illegal_gold_is_counted_by_split_and_listed_in_full(place, run_main):
     assert "train.txt:5: tag 'I-X' is not legal BIO here" in strict.err
 
 
-def test_cluener_is_built_and_what_is_left_out_is_listed(place, run_main):
+def test_cluener_is_built_and_dropped_entities_are_listed(place, run_main):
     text = '{"text": "招商书", "label": {"book": {"招商书": [[0, 2]]}, "company": {"招商": [[0, 1]]}}}'
     Path("train.json").write_text("\n".join([text, text.replace("招商", "中国")]), encoding="utf-8")
     Path("test.json").write_text('{"text": "A B"}', encoding="utf-8")
@@ -111,12 +112,12 @@ def test_cluener_is_built_and_what_is_left_out_is_listed(place, run_main):
     assert ended.code == 0
     assert "unit: char, guessed from the text of train" in ended.out
     assert "train.json: 2 entities left out, as asked\n  train.json:1: company 0-2 '招商' over" in ended.out
-    assert read_split("o", "test").sentences[0].tokens == ("A", " ", "B")  # cut as train is
+    assert read_split("o", "test").sentences[0].tokens == ("A", " ", "B")  # the unit of train
     assert read_split("o", "train").n_entities == 2
     assert len(json.loads(Path("o/dataset.json").read_text())["left_out"]["train"]) == 2
 
 
-def test_a_split_without_an_entity_is_mentioned(place, run_main):
+def test_a_split_without_an_entity_is_reported(place, run_main):
     Path("test.txt").write_text("a\tO\n")
     ended = run_main(build_dataset, "--train", "train.txt", "--test", "test.txt", "--out_dir", "o")
     assert ended.code == 0
@@ -140,7 +141,7 @@ def _parent_is_a_file(place):
     Path("deep").write_text("mine")
 
 
-def _split_holds_a_strangers_file(place):
+def _split_has_a_foreign_file(place):
     Path("out/train").mkdir(parents=True)
     Path("out/train/photo.png").touch()
 
@@ -150,7 +151,7 @@ def _split_is_a_file(place):
     Path("out/train").write_text("mine")
 
 
-def _input_in_the_way(place):
+def _input_in_out_dir(place):
     Path("out/train").mkdir(parents=True)
     Path("train.txt").rename("out/train/sentences.txt")
 
@@ -203,13 +204,17 @@ ERRORS = [
     (None, [*TRAIN, "--test", "test.txt", "--test_size", "3"], "--test_size 3 and --test test.txt"),
     (None, [*TRAIN, "--test", "nowhere.txt"], "nowhere.txt: no such file"),
     (None, [], "no --train, expected --train FILE or --download msra"),
-    (None, [*TRAIN, "--download", "msra"], "--download msra stands in place of --train and --test"),
+    (None, [*TRAIN, "--download", "msra"], "--download msra replaces --train and --test"),
     (None, [*TRAIN, "--download_url", "http://x"], "--download_url without --download"),
     (_out_is_a_file, TRAIN, "out: is a file, expected a folder for --out_dir out"),
     (_parent_is_a_file, [*TRAIN, "--out_dir", "deep/er/out"], "deep: is a file, expected a folder"),
-    (_split_holds_a_strangers_file, TRAIN, "out/train: holds 'photo.png', expected only"),
+    (_split_has_a_foreign_file, TRAIN, "out/train: holds 'photo.png', expected only"),
     (_split_is_a_file, TRAIN, "out/train: is a file, expected the folder of a split"),
-    (_input_in_the_way, ["--train", "out/train/sentences.txt"], "would be overwritten by the build"),
+    (
+        _input_in_out_dir,
+        ["--train", "out/train/sentences.txt"],
+        "would be overwritten by the build",
+    ),
 ]
 
 
@@ -235,7 +240,7 @@ def test_odd_tokens_reach_the_folder_exactly(place, run_main):
 
 @pytest.fixture(scope="session")
 def msra(ner_data, tmp_path_factory) -> Path:
-    """MSRA as the README says to build it."""
+    """MSRA built as in the README."""
     out_dir = tmp_path_factory.mktemp("built") / "msra"
     _build_msra(ner_data, out_dir)
     return out_dir
@@ -270,7 +275,7 @@ def test_msra_has_the_published_counts(msra):
 
 
 @pytest.mark.parametrize("file", ["sentences.txt", "tags.txt"])
-def test_msra_val_and_test_are_lemonhus_but_for_three_rows(ner_data, msra, file):
+def test_msra_val_and_test_equal_lemonhu_except_three_rows(ner_data, msra, file):
     def lines(path: Path) -> list[str]:
         return [line.rstrip(" ") for line in path.read_text(encoding="utf-8").split("\n")]
 

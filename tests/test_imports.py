@@ -39,6 +39,7 @@ UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "
 WITHOUT_TORCH = (
     *("errors", "files", "npy", "tags", "config", "annotations", "studies/significance", "studies/results"),
     *(f"data/{name}" for name in ("sentence", "words", "tokenizer", "folder", "build", "describe")),
+    "data/wording",
     *("data/examples", "data/windows", "data/download", "data/formats", "data/audit", "scoring/tables"),
 )
 FILES = sorted((ROOT / "ner").rglob("*.py"))

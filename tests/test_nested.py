@@ -100,7 +100,7 @@ def test_a_built_set_holds_what_the_file_holds(data, tmp_path, run_main):
     shutil.copytree(data, tmp_path / "again")
     ended = run_main(build_dataset, "--train", data.parent / "train.jsonl", "--out_dir", tmp_path / "again")
     assert ended.code == 0
-    assert "entities overlap others; of the heads global_pointer finds such" in ended.out
+    assert "entities overlap others; only head global_pointer finds them" in ended.out
     ended = run_main(
         *(build_dataset, "--train", data.parent / "train.jsonl", "--out_dir", tmp_path / "again"),
         *("--nested", "keep_longest"),

@@ -1,18 +1,17 @@
-"""Words and parts of speech for plain Chinese text: silver labels, the second target of pretrain.py.
+"""Labels plain Chinese text with words and parts of speech, as a second target for pretrain.py.
 
     python tools/label_words.py --text news.txt.xz data/msra --out_file news.words.txt.xz
 
-jieba, an extra (`pip install jieba`), cuts every line into words and flags each with a part of speech,
-names of people (nr), places (ns) and organisations (nt) among them.  Written as `word/flag word/flag`,
-a line a line, white space left out; `pretrain.py --tagged_text` reads it, and any other segmenter's
-output in the same form.
+jieba, an extra (`pip install jieba`), splits every line into words and flags each word with a part of
+speech; some flags are names of people (nr), places (ns) and organisations (nt).  Each line is written as
+`word/flag word/flag` without its white space.  `pretrain.py --tagged_text` reads this form, also from any
+other segmenter.
 """
 
 import argparse
 import multiprocessing
 import sys
-from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from tqdm import tqdm
@@ -24,7 +23,7 @@ from ner.files import OPENERS, whole_file
 from ner.pretraining.plaintext import read_tokens
 from ner.runtime import program
 
-LINES_A_TASK = 500
+LINES_PER_TASK = 500
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -43,39 +42,29 @@ def main(args: argparse.Namespace) -> None:
     if args.processes < 1:
         raise DataError(f"--processes {args.processes}: expected 1 or more")
     try:
-        silence()  # a process of the pool that cannot import it would be started again and again
+        silence_jieba()  # imports it: the pool would restart a process that cannot import jieba, without end
     except ImportError:
         raise DataError("jieba is not installed: pip install jieba") from None
     lines = chain.from_iterable(map("".join, read_tokens(path, "char")) for path in args.text)
+    chunks = iter(lambda: list(islice(lines, LINES_PER_TASK)), [])  # ends at the first empty list
     with (
         whole_file(args.out_file, compressed=True) as file,
-        multiprocessing.get_context("spawn").Pool(args.processes, silence) as pool,
+        multiprocessing.get_context("spawn").Pool(args.processes, silence_jieba) as pool,
         tqdm(unit="line", disable=not sys.stderr.isatty()) as bar,
     ):
-        for labelled in pool.imap(label, chunks(lines)):
+        for labelled in pool.imap(label_lines, chunks):
             file.write("".join(f"{line}\n" for line in labelled))
             bar.update(len(labelled))
 
 
-def silence() -> None:
-    """jieba reports every loading of its dictionary."""
+def silence_jieba() -> None:
+    """Turns off jieba's messages about loading its dictionary."""
     import jieba
 
     jieba.setLogLevel("WARNING")
 
 
-def chunks(lines: Iterator[str]) -> Iterator[list[str]]:
-    chunk = []
-    for line in lines:
-        chunk.append(line)
-        if len(chunk) == LINES_A_TASK:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
-
-
-def label(lines: list[str]) -> list[str]:
+def label_lines(lines: list[str]) -> list[str]:
     """`word/flag word/flag ...` for each line."""
     from jieba import posseg
 

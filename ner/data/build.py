@@ -1,20 +1,24 @@
-"""From documents to the splits of a data set."""
+"""Builds the splits of a data set from documents."""
 
 import random
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from ner.data.describe import Part, describe
-from ner.data.formats import Document
-from ner.data.formats.document import count_of
+from ner.data.formats import Document, Reading, read
 from ner.data.sentence import SPLITS, Sentence
+from ner.data.wording import count_noun
 from ner.data.words import guess_unit_of_tokens
 from ner.errors import DataError
 
 
 class Dataset(NamedTuple):
-    """`splits` in the order of `SPLITS`; `facts` is what `dataset.json` holds.
+    """A built data set.
 
-    `places[split][i]` is `file:line`, where sentence i starts in its source.
+    splits: sentences of each split, in the order of `SPLITS`.
+    facts: the content of `dataset.json`.
+    places: `file:line` where each sentence of a split starts in its source.
     """
 
     splits: dict[str, list[Sentence]]
@@ -23,18 +27,33 @@ class Dataset(NamedTuple):
 
     @property
     def nested(self) -> bool:
-        """Whether entities overlap anywhere."""
+        """True if entities overlap in any split."""
         return any(split["overlapping"] for split in self.facts["splits"].values())
+
+
+def read_splits(
+    paths: Mapping[str, Path], name: str | None, *, unit: str | None, reading: Reading
+) -> dict[str, Document]:
+    """Reads the file of each split, in the order of `SPLITS`; all texts get the unit of train.
+
+    If the name of the format or the unit is None, guesses it.
+    """
+    documents = {"train": read(paths["train"], name, unit=unit, reading=reading)}
+    unit = documents["train"].unit or unit
+    for split in SPLITS[1:]:
+        if split in paths:
+            documents[split] = read(paths[split], name, unit=unit, reading=reading)
+    return documents
 
 
 def split_rows(
     n: int, *, val_size: int, test_size: int, seed: int, train_size: int | None = None
 ) -> dict[str, list[int]]:
-    """Rows of each split: the first of the shuffled order for train, then val, then test.
+    """Rows of each split: shuffled, then the first go to train, the next to val, the last to test.
 
-    The order is that of Python's `random.seed(seed); random.shuffle(rows)`; where nothing is split off,
-    train keeps the order of the file.  `train_size` keeps that many rows of train and leaves val and test
-    as they are without it, so that a smaller train is a part of a larger one.
+    Shuffles as Python's `random.seed(seed); random.shuffle(rows)`; if nothing is split off, train keeps the
+    order of the file.  `train_size` keeps that many rows of train and does not change val and test, so that
+    a smaller train is a subset of a larger one.
     """
     order = list(range(n))
     if val_size or test_size or train_size is not None:
@@ -48,7 +67,7 @@ def split_rows(
 
 
 def default_val_size(n: int) -> int:
-    """Sentences split off train for val where neither a file nor a size is given."""
+    """Number of sentences split off train for val if neither a file nor a size is given."""
     return min(3000, max(n // 10, min(n - 1, 1)))
 
 
@@ -61,17 +80,18 @@ def build(
     seed: int = 2019,
     unit: str | None = None,
 ) -> Dataset:
-    """Splits and describes `documents`: train, all of what remains or `train_size` of it, maybe val and test.
+    """Splits documents (train, and optionally val and test) and describes the result.
 
-    A `val_size` or `unit` of None is chosen here, and the choice is said under `facts["choices"]`.
-    Raises DataError where train is not annotated or holds no entity, or is too small for the sizes.
+    Splits `val_size` and `test_size` sentences off train, and keeps `train_size` of the rest, or all.  If
+    `val_size` or `unit` is None, chooses it and lists the choice under `facts["choices"]`.  DataError if
+    train is not annotated, has no entity, or is too small for the sizes.
     """
     train = documents["train"]
     if not train.annotated:
-        what = "2 columns expected in train, got 1: no tags"
+        problem = "2 columns expected in train, got 1: no tags"
         if train.unit:
-            what = "not annotated, expected entities in train"
-        raise DataError(f"{train.path}:{train.first_lines[0]}: {what}")
+            problem = "not annotated, expected entities in train"
+        raise DataError(f"{train.path}:{train.first_lines[0]}: {problem}")
     choices = []
     if "val" in documents:
         if val_size:
@@ -79,22 +99,23 @@ def build(
         val_size = 0
     elif val_size is None:
         val_size = default_val_size(len(train.sentences))
-        choices.append(f"val: {count_of(val_size, 'sentence')} split off train (--val_size states it)")
+        choices.append(f"val: {count_noun(val_size, 'sentence')} split off train (--val_size states it)")
     parts = _parts(documents, val_size=val_size, test_size=test_size, train_size=train_size, seed=seed)
     if train_size is not None:
         n_left = len(train.sentences) - val_size - test_size
         choices.append(
-            f"train: {train_size:,} of {count_of(n_left, 'sentence')}, taken at random (--train_size)"
+            f"train: {train_size:,} of {count_noun(n_left, 'sentence')}, taken at random (--train_size)"
         )
     splits = {name: [documents[p.source].sentences[i] for i in p.rows] for name, p in parts.items()}
     if not any(sentence.spans for sentence in splits["train"]):
         raise DataError(f"{train.path}: no entity in train, expected at least one")
     if unit is None:
         unit = train.unit or guess_unit_of_tokens(splits["train"])
-        what = "text" if train.unit else "tokens"
-        choices.append(f"unit: {unit}, guessed from the {what} of train (--unit states it)")
+        evidence = "text" if train.unit else "tokens"
+        choices.append(f"unit: {unit}, guessed from the {evidence} of train (--unit states it)")
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
-    facts |= {} if train_size is None else {"train_size": train_size}
+    if train_size is not None:
+        facts["train_size"] = train_size
     facts |= {"choices": choices} | describe(documents, parts, splits)
     places = {name: [documents[p.source].place(row) for row in p.rows] for name, p in parts.items()}
     return Dataset(splits, facts, places)
@@ -116,7 +137,7 @@ def _parts(
         sizes = (
             f"--val_size {val_size} and --test_size {test_size}" if test_size else f"--val_size {val_size}"
         )
-        raise DataError(f"{train.path}: {count_of(n, 'sentence')}, expected more than {sizes}")
+        raise DataError(f"{train.path}: {count_noun(n, 'sentence')}, expected more than {sizes}")
     n_left = n - val_size - test_size
     if train_size is not None and not 1 <= train_size <= n_left:
         raise DataError(f"--train_size {train_size}, expected 1 to {n_left}, the sentences left for train")
@@ -129,10 +150,10 @@ def _parts(
 
 
 def refuse_illegal(documents: dict[str, Document]) -> None:
-    """DataError at the first tag, in the order of the files, that may not stand where it does."""
+    """DataError with the first illegal tag, in the order of the files."""
     for document in documents.values():
         for line, tag in document.illegal:
             raise DataError(
-                f"{document.path}:{line}: tag {tag!r} is not legal {document.scheme} here, expected none such"
-                f" with --strict; {count_of(len(document.illegal), 'such tag')} in this file"
+                f"{document.path}:{line}: tag {tag!r} is not legal {document.scheme} here, --strict expects "
+                f"only legal tags; {count_noun(len(document.illegal), 'illegal tag')} in this file"
             )

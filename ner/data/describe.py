@@ -1,6 +1,5 @@
-"""Counts and findings of a built data set, for `dataset.json` and for people."""
+"""Counts and findings of a built data set, for `dataset.json` and for the user."""
 
-import unicodedata
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
@@ -8,16 +7,16 @@ from itertools import combinations
 from typing import NamedTuple
 
 from ner.data.formats import Document
-from ner.data.formats.document import count_of
 from ner.data.sentence import SPLITS, Sentence
+from ner.data.wording import align_columns, count_noun
 from ner.tags import n_overlapping
 
-OVERLAPPING = "of the heads global_pointer finds such (--nested keep_longest builds a set for all)"
-N_LISTED = 10  # illegal tags, or entities left out, that are printed; dataset.json has them all
+OVERLAPPING = "only head global_pointer finds them (--nested keep_longest builds a set for every head)"
+N_LISTED = 10  # illegal tags, or dropped entities, that are printed; dataset.json lists all
 
 
 class Part(NamedTuple):
-    """A split as rows of the document it is taken from."""
+    """A split as rows of the document from which it is taken."""
 
     source: str
     rows: Sequence[int]
@@ -34,7 +33,7 @@ def describe(
     labels = list(counts["train"]["entities"])
     missing = {name: _missing(split["entities"], labels) for name, split in counts.items()}
     texts = {name: {sentence.tokens for sentence in sentences} for name, sentences in splits.items()}
-    named = {name: documents[name] for name in SPLITS if name in documents}
+    in_order = {name: documents[name] for name in SPLITS if name in documents}
     return {
         "sources": {
             name: {
@@ -43,7 +42,7 @@ def describe(
                 "format": document.format,
                 "scheme": document.scheme,
             }
-            for name, document in named.items()
+            for name, document in in_order.items()
         },
         "labels": labels,
         "splits": counts,
@@ -51,11 +50,13 @@ def describe(
         "labels_missing_in_train": {name: found for name, found in missing.items() if found},
         "illegal_gold": {
             name: [f"{document.path.name}:{line}: {tag}" for line, tag in document.illegal]
-            for name, document in named.items()
+            for name, document in in_order.items()
             if document.illegal
         },
-        "left_out": {name: list(document.left_out) for name, document in named.items() if document.left_out},
-        "notes": {name: document.notes for name, document in named.items() if document.notes},
+        "left_out": {
+            name: list(document.left_out) for name, document in in_order.items() if document.left_out
+        },
+        "notes": {name: document.notes for name, document in in_order.items() if document.notes},
     }
 
 
@@ -83,46 +84,47 @@ def _counts(sentences: list[Sentence]) -> dict:
 
 
 def percentile(ordered: list[int], percent: int) -> int:
-    """Nearest rank: the smallest value that at least `percent` in a hundred do not exceed."""
+    """Nearest rank: the smallest value that at least `percent` % of the sorted values do not exceed."""
     return ordered[-(-percent * len(ordered) // 100) - 1]
 
 
 def findings(facts: dict) -> list[str]:
-    """What a user ought to know before training, a line each."""
+    """What a user should know before training, one finding a line."""
     lines = list(facts["choices"])
     for name, notes in facts["notes"].items():
         lines += [f"{facts['sources'][name]['file']}: {note}" for note in notes]
     for name, illegal in facts["illegal_gold"].items():
         file = facts["sources"][name]["file"]
-        lines.append(f"{file}: {count_of(len(illegal), 'illegal tag')}, read leniently (--strict refuses)")
-        lines += _listed(illegal)
+        lines.append(f"{file}: {count_noun(len(illegal), 'illegal tag')}, read leniently (--strict refuses)")
+        lines += _indent_first(illegal)
     for name, entities in facts["left_out"].items():
         file = facts["sources"][name]["file"]
-        lines.append(f"{file}: {count_of(len(entities), 'entity', 'entities')} left out, as asked")
-        lines += _listed(entities)
+        lines.append(f"{file}: {count_noun(len(entities), 'entity', 'entities')} left out, as asked")
+        lines += _indent_first(entities)
     for name, split in facts["splits"].items():
         if split["entities"] is None:
             lines.append(f"{name}: not annotated; predict.py tags it, evaluate.py refuses it")
         elif not split["entities"]:
             lines.append(f"{name}: annotated, but without a single entity")
         if n := split["overlapping"]:
-            of_all = f"{n:,} of its {count_of(_total(split['entities']), 'entity', 'entities')}"
-            lines.append(f"{name}: {of_all} overlap others; {OVERLAPPING}")
-    for name, found in facts["labels_missing_in_train"].items():
-        for label, n in found.items():
+            n_entities = count_noun(_total(split["entities"]), "entity", "entities")
+            lines.append(f"{name}: {n:,} of its {n_entities} overlap others; {OVERLAPPING}")
+    for name, missing in facts["labels_missing_in_train"].items():
+        for label, n in missing.items():
             lines.append(f"{name}: label {label} is not in train; {n:,} of its entities count as missed gold")
     return lines
 
 
-def _listed(items: list[str]) -> list[str]:
+def _indent_first(items: list[str]) -> list[str]:
+    """The first items as indented lines, and the number of the others."""
     lines = [f"  {item}" for item in items[:N_LISTED]]
     if len(items) > N_LISTED:
         lines.append(f"  and {len(items) - N_LISTED:,} more, listed in dataset.json")
     return lines
 
 
-def table(facts: dict) -> str:
-    """The counts of `dataset.json`, a column a split, aligned."""
+def count_table(facts: dict) -> str:
+    """The counts of `dataset.json` as text, one column a split."""
     splits = facts["splits"]
     labels = sorted({label for split in splits.values() for label in split["entities"] or ()})
     rows: list[tuple[str, list[int | None]]] = [
@@ -131,7 +133,7 @@ def table(facts: dict) -> str:
         ("entities", [_total(split["entities"]) for split in splits.values()]),
     ]
     for label in labels:
-        rows.append((f"  {label}", [_of_label(split["entities"], label) for split in splits.values()]))
+        rows.append((f"  {label}", [_n_of_label(split["entities"], label) for split in splits.values()]))
     rows.append(("overlapping", [split["overlapping"] for split in splits.values()]))
     rows.append(("without entity", [split["without_entity"] for split in splits.values()]))
     for key in ("p50", "p95", "max"):
@@ -141,24 +143,13 @@ def table(facts: dict) -> str:
         shared = [facts["shared_texts"].get(f"{other} & {name}") for name in splits]
         rows.append((f"texts shared with {other}", shared))
     rows.append(("illegal gold", [split["illegal_gold"] for split in splits.values()]))
-    cells = [["", *splits], *([name, *("-" if n is None else f"{n:,}" for n in row)] for name, row in rows)]
-    widths = [max(_width(line[i]) for line in cells) for i in range(len(splits) + 1)]
-    return "\n".join("  ".join(map(_padded, line, widths, range(len(line)))) for line in cells)
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal: full-width characters take two."""
-    return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)
-
-
-def _padded(text: str, width: int, column: int) -> str:
-    padding = " " * (width - _width(text))
-    return padding + text if column else text + padding
+    cells = [[name, *("-" if n is None else f"{n:,}" for n in counts)] for name, counts in rows]
+    return align_columns([["", *splits], *cells])
 
 
 def _total(entities: dict[str, int] | None) -> int | None:
     return None if entities is None else sum(entities.values())
 
 
-def _of_label(entities: dict[str, int] | None, label: str) -> int | None:
+def _n_of_label(entities: dict[str, int] | None, label: str) -> int | None:
     return None if entities is None else entities.get(label, 0)

@@ -1,4 +1,4 @@
-"""Data sets fetched on request: an address, and the sha256 that each file of the archive must have."""
+"""Downloads data sets on request; each file of an archive must have a known sha256."""
 
 import hashlib
 import http.client
@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from ner.errors import DataError
 
-TIMEOUT = 30  # seconds without a byte
-MAX_BYTES = 64 << 20  # of the archive, and of each file in it
+TIMEOUT = 30  # seconds without receiving a byte
+MAX_BYTES = 64 << 20  # limit for the archive, and for each file in it
 _BLOCK = 1 << 16
 _BAD_ARCHIVE = (
     zipfile.BadZipFile,
@@ -30,14 +30,14 @@ _BAD_ARCHIVE = (
 
 
 class Member(NamedTuple):
-    """A file of an archive: what it holds, in hexadecimal, and the name it is saved under."""
+    """A file of an archive: the hex sha256 of its content, and the name under which it is saved."""
 
     sha256: str
-    saved: str
+    saved_as: str
 
 
 class Source(NamedTuple):
-    """An archive: `members` by base name, wherever in the archive they lie; `splits` by saved name."""
+    """An archive: `members` by base name, in any folder of the archive; `splits` by `Member.saved_as`."""
 
     url: str
     members: dict[str, Member]
@@ -59,24 +59,24 @@ SOURCES = {
     ),
 }
 
-Progress = Callable[[int, int | None], None]
+OnProgress = Callable[[int, int | None], None]
 
 
 def fetch(
-    source: Source, folder: str | Path, *, url: str | None = None, progress: Progress | None = None
+    source: Source, folder: str | Path, *, url: str | None = None, on_progress: OnProgress | None = None
 ) -> dict[str, Path]:
-    """Downloads and verifies the archive's members into the folder; the file of each split.
+    """Downloads an archive, checks its members and saves them in the folder; returns the file of each split.
 
-    `progress` is called with the bytes so far and the bytes in all, where the server tells.  Raises
-    DataError where the address does not answer, or answers with anything but the expected files.
+    Calls `on_progress` with the number of bytes so far and in total; the total is None if the server does
+    not state it.  DataError if the address does not answer, or if the answer is not the expected files.
     """
     folder, url = Path(folder), url or source.url
     archive = folder / "archive.zip"
-    _download(url, archive, progress)
+    _download(url, archive, on_progress)
     try:
         with zipfile.ZipFile(archive) as opened:
             for name, member in source.members.items():
-                (folder / member.saved).write_bytes(_member(url, opened, name, member.sha256))
+                (folder / member.saved_as).write_bytes(_member(url, opened, name, member.sha256))
     except DataError:
         raise
     except _BAD_ARCHIVE as error:
@@ -84,7 +84,7 @@ def fetch(
     return {split: folder / name for split, name in source.splits.items()}
 
 
-def _download(url: str, path: Path, progress: Progress | None) -> None:
+def _download(url: str, path: Path, on_progress: OnProgress | None) -> None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
             stated = answer.headers.get("Content-Length", "")
@@ -93,8 +93,8 @@ def _download(url: str, path: Path, progress: Progress | None) -> None:
             while got <= MAX_BYTES and (block := answer.read(_BLOCK)):
                 got += len(block)
                 file.write(block)
-                if progress:
-                    progress(got, expected)
+                if on_progress:
+                    on_progress(got, expected)
     except urllib.error.HTTPError as error:
         error.close()
         raise DataError(f"{url}: got HTTP status {error.code} {error.reason}, expected the archive") from None
@@ -116,7 +116,7 @@ def _reason(error: object) -> str:
 
 
 def _member(url: str, archive: zipfile.ZipFile, name: str, sha256: str) -> bytes:
-    """The bytes of the file of this base name; DataError where none is there, or it is not the known one."""
+    """The content of the file with this base name; DataError if it is missing or its sha256 differs."""
     found = [info for info in archive.infolist() if PurePosixPath(info.filename).name == name]
     if not found:
         raise DataError(f"{url}: no {name} in the archive")

@@ -1,7 +1,7 @@
-"""Tokens to pieces: BERT's own normalisation and WordPiece, asked once for each distinct token.
+"""Tokens to pieces with BERT's normalisation and WordPiece, computed once for each distinct token.
 
-The `tokenizers` library does the work, because "almost the same" normalisation (accents, full-width
-forms, control characters, CJK ranges) gives a published encoder pieces it was not trained on.
+The `tokenizers` library does the work.  A normalisation that is only almost the same (accents, full-width
+forms, control characters, CJK ranges) would give a published encoder pieces it was not trained on.
 """
 
 import hashlib
@@ -39,9 +39,9 @@ class Normalisation(NamedTuple):
 class WordPiece:
     """A WordPiece vocabulary and its normalisation.
 
-    Every token gets at least one piece: one whose pieces vanish in normalisation (zero-width, private
-    use, U+FFFD) becomes `[UNK]`, white space becomes `[unused1]` where the vocabulary has it.  Text that
-    spells a special piece, such as "[SEP]", is text.
+    Every token gets at least one piece.  A token that normalisation removes (zero-width, private use,
+    U+FFFD) becomes `[UNK]`; white space becomes `[unused1]` if the vocabulary has it.  Text that spells a
+    special piece, such as "[SEP]", is ordinary text.  ValueError if a special piece is missing.
     """
 
     def __init__(self, vocabulary: Sequence[str], normalisation: Normalisation = Normalisation()):  # noqa: B008
@@ -56,31 +56,31 @@ class WordPiece:
         self._pipeline = _Pipeline(model)
         self._pipeline.normalizer = normalisation.build()
         self._pipeline.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        self._known: dict[str, tuple[int, ...]] = {}
+        self._cache: dict[str, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
         return len(self.vocabulary)
 
     @property
     def sha256(self) -> str:
-        """Hex digest of the vocabulary and the switches: the same for the same tokenizer."""
+        """Hex digest of the vocabulary and the switches; equal tokenizers have equal digests."""
         return hashlib.sha256(repr((self.vocabulary, self.normalisation)).encode()).hexdigest()
 
     def pieces(self, token: str) -> tuple[int, ...]:
         """Piece ids of one token, at least one."""
-        ids = self._known.get(token)
+        ids = self._cache.get(token)
         if ids is None:
-            ids = self._known[token] = self._ask(token)
+            ids = self._cache[token] = self._encode(token)
         return ids
 
-    def _ask(self, token: str) -> tuple[int, ...]:
+    def _encode(self, token: str) -> tuple[int, ...]:
         ids = tuple(self._pipeline.encode(token, add_special_tokens=False).ids)
         if ids:
             return ids
         return (self.index.get(SPACE, self.unk_id) if token.isspace() else self.unk_id,)
 
     def save(self, model_dir: str | Path) -> None:
-        """Writes `vocab.txt` and `tokenizer_config.json` as published BERT directories have them."""
+        """Writes `vocab.txt` and `tokenizer_config.json` as in a published BERT directory."""
         model_dir = Path(model_dir)
         text = "".join(f"{piece}\n" for piece in self.vocabulary)
         (model_dir / "vocab.txt").write_text(text, encoding="utf-8", newline="\n")
@@ -92,8 +92,9 @@ class WordPiece:
 def load_tokenizer(model_dir: str | Path) -> WordPiece:
     """The tokenizer of a published or saved model directory.
 
-    Pieces come from `vocab.txt`, or from a WordPiece `tokenizer.json`; the switches from
-    `tokenizer_config.json`, then `tokenizer.json`, then BERT's defaults.
+    Reads the pieces from `vocab.txt`, or from a WordPiece `tokenizer.json`; each switch from
+    `tokenizer_config.json`, else from `tokenizer.json`, else BERT's default.  DataError if a file is
+    malformed or no vocabulary is found.
     """
     model_dir = Path(model_dir)
     vocab, fast, config = (model_dir / n for n in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"))
@@ -150,20 +151,20 @@ def _fast_vocabulary(published: dict, path: Path) -> list[str]:
 
 
 def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Normalisation()) -> WordPiece:  # noqa: B008
-    """A WordPiece vocabulary learned from tokens, at most `size` pieces; the same tokens give the same one.
+    """Learns a WordPiece vocabulary of at most `size` pieces; the result depends only on the tokens.
 
-    Characters seen once stay out, so that `[UNK]` is trained.
+    Characters seen only once are left out, so that `[UNK]` occurs in training.
     """
     words = _words(tokens, normalisation)
     specials = [PAD, UNK, CLS, SEP, MASK, SPACE]
     letters = _letters(words, size - len(specials))
-    # a word with a letter that is not among them is `[UNK]` as a whole and teaches nothing
+    # a word with any other letter becomes `[UNK]` as a whole, so nothing can be learned from it
     known = set(letters)
     words = {word: n for word, n in words.items() if known.issuperset(_spelling(word))}
     trainer = trainers.WordPieceTrainer(
         vocab_size=size,
         min_frequency=2,
-        # the trainer numbers letters as it meets them in a hash table; given here, they have an order
+        # the trainer would number the letters in the order of a hash table; listing them fixes the order
         special_tokens=[*specials, *letters],
         show_progress=False,
     )
@@ -183,8 +184,11 @@ def _words(tokens: Iterable[str], normalisation: Normalisation) -> Counter[str]:
     return words
 
 
-def _letters(words: Counter[str], room: int) -> list[str]:
-    """Pieces of one character, those that begin a word and then those inside; the most frequent if many."""
+def _letters(words: Counter[str], n_most: int) -> list[str]:
+    """Pieces of one character: first those that begin a word, then those inside, at most `n_most` in all.
+
+    The most frequent are kept.
+    """
     characters: Counter[str] = Counter()
     inside: Counter[str] = Counter()
     for word, count in words.items():
@@ -194,7 +198,7 @@ def _letters(words: Counter[str], room: int) -> list[str]:
             inside[f"##{character}"] += count
     counts = {c: n for c, n in characters.items() if n > 1}
     counts |= {piece: n for piece, n in inside.items() if piece[2:] in counts}
-    kept = sorted(counts, key=lambda piece: (-counts[piece], piece))[: max(0, room)]
+    kept = sorted(counts, key=lambda piece: (-counts[piece], piece))[: max(0, n_most)]
     return sorted(kept, key=lambda piece: (len(piece) > 1, piece))
 
 
@@ -203,7 +207,7 @@ def _spelling(word: str) -> list[str]:
 
 
 def _repeat(words: dict[str, int]) -> Iterable[str]:
-    """Each word as often as it was seen, in an order of its own, a line at a time."""
+    """Each word as often as it was seen, in sorted order, up to 1,000 times a line."""
     for word in sorted(words):
         count = words[word]
         while count > 0:

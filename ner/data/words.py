@@ -1,4 +1,4 @@
-"""Raw text to tokens with code-point offsets, cut as the model's training data was cut."""
+"""Splits raw text into tokens with code-point offsets, as the model's training data was split."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ner.data.sentence import Sentence
 
-# Words of English and its like: numbers and dates, initials and abbreviations, clitics parted from
-# their word as treebanks part them, hyphenated words whole; Chinese and Japanese one character each.
+# Words of English and similar languages: numbers and dates, initials, abbreviations; clitics are separated
+# from their word as in treebanks, hyphenated words stay whole.  Chinese and Japanese: one character each.
 _WORD = re.compile(
     r"""
       \d+(?:[.,:/-]\d+)*%?                    # 1,200.50  1996-08-22  12:30
@@ -33,10 +33,10 @@ class Token(NamedTuple):
 
 
 def split_words(text: str, unit: str) -> list[Token]:
-    """Tokens of a raw text.
+    """The tokens of a raw text.
 
-    char: every code point is a token, white space too, so that nothing shifts; word: words and marks,
-    white space left out.
+    Unit char: every code point is a token, also white space, so that token and character offsets are equal.
+    Unit word: words and punctuation marks; white space belongs to no token.
     """
     if unit == "char":
         return list(map(Token, range(len(text)), range(1, len(text) + 1)))
@@ -44,20 +44,20 @@ def split_words(text: str, unit: str) -> list[Token]:
 
 
 def guess_unit_of_tokens(sentences: Sequence[Sentence]) -> str:
-    """`char` where at least nine tokens in ten are a single code point, else `word`."""
+    """`char` if at least nine tokens in ten are a single code point, else `word`."""
     n_single = sum(len(token) == 1 for sentence in sentences for token in sentence.tokens)
     n_tokens = sum(len(sentence.tokens) for sentence in sentences)
     return "char" if n_single >= 0.9 * n_tokens else "word"
 
 
 def guess_unit_of_vocabulary(pieces: Sequence[str]) -> str:
-    """`char` where a fifth of the vocabulary or more is single Chinese characters, else `word`."""
+    """`char` if at least a fifth of the vocabulary is single Chinese characters, else `word`."""
     n_chinese = sum(len(piece) == 1 and "\u4e00" <= piece <= "\u9fff" for piece in pieces)
     return "char" if 5 * n_chinese >= len(pieces) else "word"
 
 
 def guess_unit_of_texts(texts: Iterable[str]) -> str:
-    """`char` where more than half of the words of the texts are Chinese characters or kana, else `word`."""
+    """`char` if more than half of the words of the texts are Chinese characters or kana, else `word`."""
     n_characters = n_words = 0
     for text in texts:
         words = [text[start:end] for start, end in split_words(text, "word")]

@@ -320,7 +320,7 @@ def test_hardly_any_padding_and_few_shapes_on_msra(ner_data, tmp_path):
         text = file.read(6_000_000)
     path = tmp_path / "train.bio"
     path.write_text("\n\n".join(text.split("\n\n")[:10_000]) + "\n", encoding="utf-8", newline="\n")
-    sentences = FORMATS["bio"](path).sentences
+    sentences = FORMATS["bio"].reader(path).sentences
     assert len(sentences) == 10_000
     examples = encode(sentences, load_tokenizer(ner_data / "bert_base_chinese"))
     windows = Windows(180)

@@ -1,4 +1,4 @@
-"""Splitting and describing: who gets which row, and what is said of it."""
+"""Splitting and describing: the rows of each split, and the findings."""
 
 import random
 from pathlib import Path
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.build import build, default_val_size, split_rows
-from ner.data.describe import findings, table
+from ner.data.describe import count_table, findings
 from ner.data.formats import Document
 from ner.data.sentence import Sentence
 from ner.tags import Span
@@ -20,7 +20,7 @@ def make_document(n: int) -> Document:
 
 @given(st.integers(1, 60), st.integers(0, 20), st.integers(0, 20), st.integers(0, 3))
 @settings(deadline=None, max_examples=50)
-def test_rows_are_dealt_once_in_the_order_of_random_shuffle(n, val_size, test_size, seed):
+def test_every_row_is_used_once_in_the_order_of_random_shuffle(n, val_size, test_size, seed):
     if val_size + test_size >= n:
         return
     rows = split_rows(n, val_size=val_size, test_size=test_size, seed=seed)
@@ -32,7 +32,7 @@ def test_rows_are_dealt_once_in_the_order_of_random_shuffle(n, val_size, test_si
     assert [len(rows["val"]), len(rows["test"])] == [val_size, test_size]
 
 
-def test_a_train_size_keeps_a_part_of_train_and_the_same_val_and_test():
+def test_train_size_keeps_a_part_of_train_and_does_not_change_val_and_test():
     document = make_document(40)
     whole = build({"train": document}, val_size=6, test_size=4).splits
     few = build({"train": document}, val_size=6, test_size=4, train_size=5)
@@ -45,7 +45,7 @@ def test_a_train_size_keeps_a_part_of_train_and_the_same_val_and_test():
     assert few.facts["train_size"] == 5
 
 
-def test_a_train_size_is_taken_at_random_where_nothing_is_split_off():
+def test_train_size_is_random_even_if_nothing_is_split_off():
     kept = build({"train": make_document(40)}, val_size=0, train_size=10).splits["train"]
     assert len({sentence.tokens for sentence in kept}) == 10
     assert kept != make_document(40).sentences[:10]
@@ -57,7 +57,7 @@ def test_a_single_file_gives_three_splits():
     assert len({s.tokens for sentences in splits.values() for s in sentences}) == 10
 
 
-def test_with_val_given_train_stays_in_file_order():
+def test_train_keeps_the_file_order_if_val_is_given():
     documents = {"train": make_document(30), "val": make_document(2)}
     dataset = build(documents, val_size=3, unit="word")
     assert findings(dataset.facts) == ["val: x.txt; --val_size 3 is not used"]
@@ -66,7 +66,7 @@ def test_with_val_given_train_stays_in_file_order():
     assert dataset.facts["shared_texts"] == {"train & val": 2}
 
 
-def test_what_the_program_chose_is_said():
+def test_choices_of_the_program_are_reported():
     facts = build({"train": make_document(30)}).facts
     assert findings(facts) == [
         "val: 3 sentences split off train (--val_size states it)",
@@ -79,6 +79,6 @@ def test_what_the_program_chose_is_said():
 def test_the_table_is_aligned_under_full_width_labels():
     sentences = [Sentence.with_spans(("a",), (Span(0, 1, "人名"),))] * 2
     document = make_document(2)._replace(sentences=sentences)
-    lines = table(build({"train": document}, val_size=0).facts).splitlines()
+    lines = count_table(build({"train": document}, val_size=0).facts).splitlines()
     assert "  人名               2" in lines
     assert "tokens               2" in lines

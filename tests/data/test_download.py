@@ -1,4 +1,4 @@
-"""--download against a server on this machine: the real files, and everything that can go wrong."""
+"""--download from a local server: the real files, and every failure."""
 
 import contextlib
 import hashlib
@@ -29,7 +29,7 @@ def zipped(files: dict[str, str | bytes], compression: int = zipfile.ZIP_DEFLATE
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers `/MSRA.zip` with the server's body, promising `length` bytes."""
+    """Answers `/MSRA.zip` with the server's body and states `length` as its size."""
 
     def do_GET(self):
         if self.path != "/MSRA.zip":
@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.server.length is not None:
             self.send_header("Content-Length", str(self.server.length))
         self.end_headers()
-        with contextlib.suppress(OSError):  # the client hangs up when it has too much
+        with contextlib.suppress(OSError):  # the client closes the connection when it has received too much
             self.wfile.write(self.server.body)
 
     def log_message(self, *_):
@@ -48,7 +48,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def serve():
-    """`serve(body)` -> the address it is served at."""
+    """`serve(body)` serves the body and returns its address."""
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -65,7 +65,7 @@ def serve():
 
 @pytest.fixture
 def place(tmp_path, monkeypatch):
-    """An empty working directory, temporary files in it, the source expecting `TEXT`."""
+    """An empty working directory that also holds the temporary files; the source expects `TEXT`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     members = {name: Member(hashlib.sha256(text.encode()).hexdigest(), name) for name, text in TEXT.items()}
@@ -79,7 +79,7 @@ def options(url: str) -> list[str]:
 
 @pytest.mark.parametrize("folder", ["", "MSRA/"])
 @pytest.mark.parametrize("length", [-1, None])
-def test_a_download_is_built_as_the_files_themselves_are(place, run_main, serve, folder, length):
+def test_a_download_is_built_like_local_files(place, run_main, serve, folder, length):
     body = zipped({"__MACOSX/._msra_train_bio": "x"} | {folder + name: text for name, text in TEXT.items()})
     ended = run_main(build_dataset, *options(serve(body, length)))
     assert (ended.code, ended.err) == (0, "")
@@ -96,7 +96,7 @@ def test_a_download_is_built_as_the_files_themselves_are(place, run_main, serve,
 def test_progress_is_reported(place, serve):
     body = zipped(TEXT)
     seen = []
-    download.fetch(SOURCES["msra"], place, url=serve(body), progress=lambda *numbers: seen.append(numbers))
+    download.fetch(SOURCES["msra"], place, url=serve(body), on_progress=lambda *numbers: seen.append(numbers))
     assert seen[-1] == (len(body), len(body))
 
 
@@ -137,7 +137,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_archive_is_one_line_and_leaves_nothing(place, monkeypatch, run_main, serve, case):
+def test_a_wrong_archive_gives_one_line_and_leaves_nothing(place, monkeypatch, run_main, serve, case):
     body, length, message = WRONG[case]
     monkeypatch.setattr(download, "MAX_BYTES", 4000)
     monkeypatch.setattr(download, "_BLOCK", 1000)
@@ -165,8 +165,8 @@ def test_an_address_that_does_not_answer(place, run_main, serve):
         assert list(place.iterdir()) == []
 
 
-def test_a_server_that_falls_silent(place, monkeypatch, run_main):
-    """The connection is accepted by the system, and nobody answers."""
+def test_a_server_that_never_answers(place, monkeypatch, run_main):
+    """The system accepts the connection, but no program answers."""
     server = HTTPServer(("127.0.0.1", 0), Handler)
     monkeypatch.setattr(download, "TIMEOUT", 0.1)
     ended = run_main(build_dataset, *options(f"http://127.0.0.1:{server.server_port}/MSRA.zip"))
@@ -179,7 +179,7 @@ def test_a_server_that_falls_silent(place, monkeypatch, run_main):
 def test_the_address_and_the_hashes_of_msra_are_complete():
     source = SOURCES["msra"]
     assert source.url.startswith("https://raw.githubusercontent.com/zhooufeng/Data/8994cd15")
-    assert set(source.splits.values()) == {member.saved for member in source.members.values()}
+    assert set(source.splits.values()) == {member.saved_as for member in source.members.values()}
     assert all(len(member.sha256) == 64 for member in source.members.values())
 
 

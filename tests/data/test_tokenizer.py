@@ -1,4 +1,4 @@
-"""Pieces, against transformers on real text; vocabularies read, learned and written."""
+"""Pieces, compared with transformers on real text; vocabularies read, learned and written."""
 
 import json
 import string
@@ -36,7 +36,7 @@ def make_model_dir(folder, *, vocabulary=None, fast=None, config=None):
 
 
 def make_fast(pieces, *, lowercase=True, model="WordPiece"):
-    """What matters here of a published tokenizer.json."""
+    """The parts of a published tokenizer.json that these tests need."""
     return {
         "normalizer": {
             "type": "BertNormalizer",
@@ -56,7 +56,7 @@ def make_oracle(vocabulary, folder, **switches):
 
 
 def oracle_pieces(oracle, tokens):
-    """Piece ids of each token, [] where transformers drops it."""
+    """Piece ids of each token; [] if transformers drops it."""
     encoded = oracle(tokens, is_split_into_words=True, add_special_tokens=False)
     pieces = [[] for _ in tokens]
     for number, piece in zip(encoded.word_ids(), encoded["input_ids"], strict=True):
@@ -65,7 +65,7 @@ def oracle_pieces(oracle, tokens):
 
 
 def assert_as_transformers(tokenizer, oracle, tokens):
-    """Identical wherever transformers gives any piece; one piece where it drops the token."""
+    """Expects the pieces of transformers, or one piece if transformers drops the token."""
     space = tokenizer.index.get(SPACE, tokenizer.unk_id)
     n_dropped = 0
     for token, expected in zip(tokens, oracle_pieces(oracle, tokens), strict=True):
@@ -76,8 +76,8 @@ def assert_as_transformers(tokenizer, oracle, tokens):
     return n_dropped
 
 
-def test_pieces_of_chinese_characters_are_those_of_transformers(ner_data, tmp_path):
-    sentences = FORMATS["bio"](ner_data / "msra" / "msra_test_bio").sentences
+def test_pieces_of_chinese_characters_equal_transformers(ner_data, tmp_path):
+    sentences = FORMATS["bio"].reader(ner_data / "msra" / "msra_test_bio").sentences
     tokens = sorted({token for sentence in sentences for token in sentence.tokens})
     assert len(tokens) > 3000
     tokenizer = load_tokenizer(ner_data / "bert_base_chinese")
@@ -88,8 +88,8 @@ def test_pieces_of_chinese_characters_are_those_of_transformers(ner_data, tmp_pa
 
 
 @pytest.mark.parametrize("cased", [False, True])
-def test_pieces_of_english_words_are_those_of_transformers(ner_data, tmp_path, cased):
-    sentences = FORMATS["conll"](ner_data / "conll2003" / "eng.testa").sentences
+def test_pieces_of_english_words_equal_transformers(ner_data, tmp_path, cased):
+    sentences = FORMATS["conll"].reader(ner_data / "conll2003" / "eng.testa").sentences
     words = [word for sentence in sentences for word in sentence.tokens]
     tokenizer = learn_vocabulary(words, 3000, Normalisation(do_lower_case=not cased))
     oracle = make_oracle(tokenizer.vocabulary, tmp_path, do_lower_case=not cased)
@@ -109,7 +109,7 @@ def test_pieces_of_english_words_are_those_of_transformers(ner_data, tmp_path, c
         {"do_lower_case": False, "strip_accents": None, "tokenize_chinese_chars": True},
     ],
 )
-def test_every_switch_means_what_it_means_to_transformers(tmp_path, switches):
+def test_every_switch_works_as_in_transformers(tmp_path, switches):
     letters = [*string.ascii_letters, *string.digits, *string.punctuation, *"éÉİßＡ１日本語"]
     vocabulary = make_vocabulary(*letters, *(f"##{letter}" for letter in letters))
     tokenizer = WordPiece(vocabulary, Normalisation(**switches))
@@ -118,13 +118,13 @@ def test_every_switch_means_what_it_means_to_transformers(tmp_path, switches):
 
 
 @pytest.mark.parametrize("token", VANISHING)
-def test_a_token_that_vanishes_is_unknown(token):
+def test_a_token_that_normalisation_removes_is_unknown(token):
     tokenizer = WordPiece(make_vocabulary("a"))
     assert tokenizer.pieces(token) == (tokenizer.unk_id,)
 
 
 @pytest.mark.parametrize("token", [*SPACES, " \t "])
-def test_white_space_has_a_piece_of_its_own_where_there_is_one(token):
+def test_white_space_has_its_own_piece_if_the_vocabulary_has_one(token):
     tokenizer = WordPiece(make_vocabulary("a"))
     assert tokenizer.pieces(token) == (tokenizer.index[SPACE],)
     without = WordPiece(SPECIALS[:-1])
@@ -132,7 +132,7 @@ def test_white_space_has_a_piece_of_its_own_where_there_is_one(token):
 
 
 @pytest.mark.parametrize("token", ["[SEP]", "[CLS]", "[PAD]", "[MASK]", "a[SEP]", SPACE])
-def test_text_that_spells_a_special_piece_is_text(token):
+def test_text_that_spells_a_special_piece_is_ordinary_text(token):
     letters = string.ascii_letters + "[]1"
     tokenizer = WordPiece(make_vocabulary(*letters, *(f"##{letter}" for letter in letters)))
     spelled = "".join(tokenizer.vocabulary[piece].removeprefix("##") for piece in tokenizer.pieces(token))
@@ -167,7 +167,7 @@ def test_a_vocabulary_with_windows_line_ends_or_no_last_newline(tmp_path):
     assert load_tokenizer(tmp_path).vocabulary == tuple(make_vocabulary("a", "日"))
 
 
-def test_a_directory_with_tokenizer_json_alone(tmp_path):
+def test_a_directory_with_only_tokenizer_json(tmp_path):
     pieces = make_vocabulary("A", "##b", "a")
     tokenizer = load_tokenizer(make_model_dir(tmp_path, fast=make_fast(pieces, lowercase=False)))
     assert tokenizer.vocabulary == tuple(pieces)
@@ -200,7 +200,7 @@ def test_do_lower_case_of_the_config_overrules_tokenizer_json_and_the_default(tm
         assert tokenizer.pieces("A") == (expected,)
 
 
-def test_without_a_switch_anywhere_letters_are_lowered(tmp_path):
+def test_letters_are_lowered_by_default(tmp_path):
     pieces = make_vocabulary("A", "a")
     tokenizer = load_tokenizer(make_model_dir(tmp_path, vocabulary=pieces, config={}))
     assert tokenizer.pieces("A") == (pieces.index("a"),)
@@ -252,7 +252,7 @@ def test_a_vocabulary_that_is_not_utf8_is_refused_with_its_line(tmp_path):
         load_tokenizer(tmp_path)
 
 
-def test_learning_is_deterministic_and_knows_no_order():
+def test_learning_is_deterministic_and_independent_of_order():
     tokens = ["banana", "bandana", "cabana", "abba", "日本", "日", "本", "ANA"] * 3
     learned = [
         learn_vocabulary(order, 60).vocabulary for order in (tokens, tokens, sorted(tokens), tokens[::-1])
@@ -276,7 +276,7 @@ def test_characters_seen_once_are_unknown():
     assert set(letters) == {"a", "b", "日"}
 
 
-def test_a_vocabulary_is_as_large_as_asked_at_most():
+def test_a_vocabulary_has_at_most_the_requested_size():
     words = [a + b + c for a in "abcdefgh" for b in "abcdefgh" for c in "abcdefgh"] * 2
     for size in (10, 30, 100):
         tokenizer = learn_vocabulary(words, size)
@@ -286,7 +286,7 @@ def test_a_vocabulary_is_as_large_as_asked_at_most():
 
 @given(tokens=st.lists(st.text(min_size=1, max_size=6), max_size=8), token=st.text(min_size=1, max_size=8))
 @settings(deadline=None, max_examples=60)
-def test_every_token_has_a_piece_that_is_no_frame(tokens, token):
+def test_no_token_becomes_a_padding_or_frame_piece(tokens, token):
     tokenizer = learn_vocabulary([*tokens, *tokens], 50)
     for one in [*tokens, token]:
         pieces = tokenizer.pieces(one)

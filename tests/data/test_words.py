@@ -1,4 +1,4 @@
-"""Raw text to tokens: every token is a slice of the text, nothing is lost."""
+"""Splitting raw text: every token is a slice of the text, and only white space is left out."""
 
 import pytest
 from hypothesis import given, settings
@@ -45,5 +45,5 @@ def test_words_are_ordered_slices_and_only_white_space_lies_between(text):
         ("", []),
     ],
 )
-def test_words_are_cut_as_treebanks_cut_them(text, words):
+def test_words_are_split_as_in_treebanks(text, words):
     assert pieces(text) == words

@@ -20,7 +20,7 @@ from ner.runtime import program
 WORDS = "北\tB-LOC\n京\tI-LOC\n\n我\tO\n\n她\tO\n"  # three sentences, six lines
 JSON = '{"text": "北京人", "label": [[0, 2, "LOC"]]}\n'
 TASK = '[{"data": {"text": "北京"}, "annotations": [%s]}]'
-OFF = "1 entity elsewhere than the text has it"
+OFF = "1 entity not matching the text"
 
 
 class Case(NamedTuple):

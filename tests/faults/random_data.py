@@ -10,12 +10,15 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from ner.data.formats import FORMATS, WRITERS, Texts, cut, flat, join, load
+from ner.data.formats import FORMATS, WRITABLE, Reading, Texts, load, to_document, to_texts
+from ner.data.formats.format import DEFAULTS
+from ner.data.formats.texts import remove_overlaps
 from ner.errors import DataError
-from tests.data.formats.test_malformed import SAMPLES, damaged, outcome
+from tests.data.formats.test_malformed import LENIENT, SAMPLES, damaged, outcome
 from tests.tools.test_convert import ALPHABET, plain, texts, through
 
 IN_COLUMNS = ALPHABET.replace("\t", "").replace("\n", "")  # what a token can be
+KEEP = Reading(overlaps="keep")
 AMBIGUOUS = "may count UTF-16 units or code points"
 MANY = settings(
     database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
@@ -65,20 +68,20 @@ def through_texts(path: Path, source: Texts) -> None:
     """Texts and nested spans: JSON lines, brat, and JSON lines again."""
     found = source
     for name in ("jsonl", "brat", "jsonl"):
-        found = through(fresh(path), name, found, name, keep_longest=None)
+        found = through(fresh(path), name, found, name, overlaps="keep")
         assert plain(found) == plain(source), name
 
 
 def through_columns(path: Path, source: Texts) -> None:
     """Characters and tags: BIO, BIOES, CoNLL and back to a text; what cannot stand in a column is refused."""
-    wanted = [text for text in flat(source, keep_longest=True).texts if text.text]
+    wanted = [text for text in remove_overlaps(source, keep_longest=True).texts if text.text]
     if not wanted:
         return
-    document = cut(source._replace(texts=wanted), unit="char")
+    document = to_document(source._replace(texts=wanted), unit="char")
     if any(set("\t\n") & set(text.text) for text in wanted):
         for writer in ("bio", "bioes"):
             try:
-                WRITERS[writer](fresh(path), document)
+                WRITABLE[writer].writer(fresh(path), document)
             except DataError:
                 continue
             raise AssertionError(f"{writer}: a token that cannot stand in a column was written")
@@ -86,19 +89,19 @@ def through_columns(path: Path, source: Texts) -> None:
     for writer, reader in (("bio", "bio"), ("bioes", "bio"), ("bio", "conll")):
         document = through(fresh(path), writer, document, reader, scheme=writer.upper())
         assert not document.illegal
-    found = through(fresh(path), "jsonl", join(document, unit="char"), "jsonl")
+    found = through(fresh(path), "jsonl", to_texts(document, unit="char"), "jsonl")
     assert plain(found) == plain(source._replace(texts=wanted)), "columns"
 
 
 def from_others(path: Path, source: Texts) -> bool:
     """What has no writer here: CLUENER, and Label Studio with both its offsets; whether they were refused."""
     fresh(path).write_text("\n".join(map(json.dumps, as_cluener(source))), encoding="utf-8")
-    assert plain(load(path, "cluener", keep_longest=None)) == plain(source), "cluener"
+    assert plain(load(path, "cluener", KEEP)) == plain(source), "cluener"
     is_refused = False
     for offset in (len, lambda text: len(text.encode("utf-16-le")) // 2):
         fresh(path).write_text(json.dumps(as_labelstudio(source, offset)), encoding="utf-8")
         try:
-            found = load(path, "labelstudio", keep_longest=None)
+            found = load(path, "labelstudio", KEEP)
         except DataError as error:
             if AMBIGUOUS not in str(error):
                 raise
@@ -153,7 +156,7 @@ def readers(folder: Path, n_each: int) -> tuple[int, int, str]:
         state["n"] += 1
         path.write_bytes(data)
         try:
-            said = outcome(path, name, keep_longest=lenient, drop_invalid=lenient, by_line=lenient)
+            said = outcome(path, name, LENIENT if lenient else DEFAULTS)
             is_well = "\n" not in said and (not said or said.startswith(str(folder)))
         except Exception as error:
             said, is_well = f"{type(error).__name__}: {error}", False

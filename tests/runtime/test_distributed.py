@@ -1,4 +1,4 @@
-"""Two processes on the CPU train what one does with twice the accumulation, and end together."""
+"""Two processes on the CPU train like one with twice the accumulation, and end together."""
 
 import dataclasses
 import math
@@ -113,7 +113,7 @@ def trained(
 
 
 def fail_to_train() -> str:
-    """A loss that is not finite in the second process alone."""
+    """The error of a loss that is not finite only in the second process."""
     factor = math.nan if distributed.rank() == 1 else 1.0
     with pytest.raises(TrainingError) as caught:
         trained(objective=lambda model, batch: Likelihood()(model, batch) * factor)
@@ -210,7 +210,7 @@ def test_two_processes_train_as_one(both, case):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("case", CASES)
-def test_each_entity_is_scored_once(both, case):
+def test_two_processes_score_each_entity_once(both, case):
     sentences = [*SENTENCES, *SHORT]
     gold, lengths = [s.spans for s in sentences], [len(s.tokens) for s in sentences]
     found = [results[case]["found"] for results in both]

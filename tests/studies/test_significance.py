@@ -1,4 +1,4 @@
-"""Intervals and tests against slow loops, all 2^n exchanges, `statistics`, and Holm's procedure in words."""
+"""Intervals and tests against slow loops, all 2^n swaps, `statistics`, and Holm's step-down procedure."""
 
 import itertools
 import math
@@ -51,7 +51,7 @@ def random_counts(n_sentences, share, seed):
     return np.stack([correct, correct + random.integers(0, 2, n_sentences), gold], axis=1)
 
 
-def test_counts_and_scores_are_seqevals():
+def test_counts_and_scores_equal_seqeval():
     length = 6
     gold = [[Span(0, 2, "LOC"), Span(3, 4, "PER")], [], [Span(1, 6, "ORG")], [Span(0, 1, "LOC")]]
     predicted = [[Span(0, 2, "LOC"), Span(3, 5, "PER")], [Span(2, 3, "LOC")], [Span(1, 6, "LOC")], gold[3]]
@@ -63,7 +63,7 @@ def test_counts_and_scores_are_seqevals():
         assert value == pytest.approx(oracle(*tags, mode="strict", scheme=IOB2), abs=1e-12)
 
 
-def test_nothing_predicted_and_nothing_gold_is_0():
+def test_scores_without_predictions_or_gold_are_0():
     assert precision_recall_f1(np.array([[0, 0, 3], [0, 2, 0], [0, 0, 0]])).tolist() == [[0.0] * 3] * 3
     assert count([], []).shape == (0, 3)
     with pytest.raises(ValueError, match="shorter"):
@@ -84,7 +84,7 @@ def test_one_value_has_no_deviation():
 
 
 @pytest.mark.parametrize("chunk", [1, 40, 10**6])
-def test_the_interval_is_that_of_a_slow_loop(monkeypatch, chunk):
+def test_the_interval_equals_a_slow_loop(monkeypatch, chunk):
     monkeypatch.setattr(significance, "CHUNK", chunk)
     runs = [random_counts(13, 0.8, seed) for seed in (1, 2, 3)]
     drawn = [row for rows in resamples(13, 57, seed=5) for row in rows]
@@ -98,13 +98,15 @@ def test_the_interval_is_that_of_a_slow_loop(monkeypatch, chunk):
         assert (low, high) == pytest.approx((cut[k - 1], cut[-k]), abs=1e-12)
 
 
-def test_a_system_that_is_always_right_has_no_width():
+def test_the_interval_of_a_perfect_system_has_no_width():
     counts = np.array([[n, n, n] for n in (1, 2, 3)])
     assert bootstrap([counts], n_resamples=200) == (1.0, 1.0)
 
 
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
-    share = 0.8  # every entity is found with this probability, nothing else is: F1 = 2 s / (s + 1)
+def test_the_interval_covers_the_truth_at_its_level():
+    share = (
+        0.8  # each entity is found with this probability and nothing else is predicted: F1 = 2 s / (s + 1)
+    )
     truth, n_inside = 2 * share / (share + 1), 0
     for seed in range(200):
         correct = np.random.default_rng(seed).binomial(2, share, 120)
@@ -116,7 +118,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
 
 @given(systems())
 @settings(max_examples=50, deadline=None)
-def test_swaps_are_those_of_a_slow_loop(pair):
+def test_swaps_equal_a_slow_loop(pair):
     ours, theirs = pair
     swaps = list(itertools.product([False, True], repeat=len(ours)))
     slow = []
@@ -128,7 +130,7 @@ def test_swaps_are_those_of_a_slow_loop(pair):
 
 @given(systems())
 @settings(max_examples=25, deadline=None)
-def test_p_is_that_of_all_exchanges(pair):
+def test_p_equals_all_swaps(pair):
     ours, theirs = pair
     n = 4000
     found = abs(slow_f1(ours) - slow_f1(theirs))
@@ -141,7 +143,7 @@ def test_p_is_that_of_all_exchanges(pair):
     assert randomisation([ours], [theirs], n_shuffles=n) == pytest.approx(exact, abs=error)
 
 
-def test_p_of_equals_is_1_and_of_very_different_ones_the_smallest():
+def test_p_is_1_for_equal_systems_and_smallest_for_very_different_ones():
     good, bad = random_counts(300, 0.9, 1), random_counts(300, 0.5, 2)
     assert randomisation([good], [good], n_shuffles=99) == 1.0
     assert randomisation([good], [bad], n_shuffles=99) == pytest.approx(1 / 100)
@@ -156,7 +158,7 @@ def test_several_runs_answer_with_the_mean_of_their_counts():
     assert 1 / 501 < whole < 1
 
 
-def test_p_is_uniform_where_the_systems_are_alike():
+def test_p_is_uniform_if_the_systems_are_equal():
     ps = [
         randomisation([random_counts(60, 0.7, 2 * s)], [random_counts(60, 0.7, 2 * s + 1)], n_shuffles=199)
         for s in range(200)
@@ -167,7 +169,7 @@ def test_p_is_uniform_where_the_systems_are_alike():
 
 
 @given(st.lists(st.floats(0, 1), max_size=6), st.floats(0.001, 0.999))
-def test_holm_rejects_what_his_procedure_rejects(ps, level):
+def test_holm_equals_the_step_down_procedure(ps, level):
     rejected = set()
     for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
         if ps[i] * (len(ps) - rank) > level:

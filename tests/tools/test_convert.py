@@ -1,4 +1,4 @@
-"""Any format to any: what goes there and back is as it was, and what cannot go is refused."""
+"""Conversion between all formats: a round trip changes nothing; what cannot be converted is refused."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.formats import WRITERS, Document, Texts, checked, cut, flat, join, load, read
-from ner.data.formats.texts import AnnotatedText, Mark
+from ner.data.formats import WRITABLE, Document, Reading, Texts, load, read, to_document, to_texts
+from ner.data.formats.texts import AnnotatedText, Mark, check_marks, remove_overlaps
 from ner.data.sentence import Sentence
 from ner.tags import Span
 from tools import convert
@@ -19,7 +19,7 @@ ALPHABET = "aB1 中国．Ａé\u0301👩\u200d🚀\ufe0f\U0002a6d6\r\n\t\u3000\x
 
 @st.composite
 def texts(draw, alphabet: str = ALPHABET, *, nested: bool = True, min_size: int = 0) -> Texts:
-    """A file of annotated texts, all of it checked."""
+    """A file of annotated texts with valid marks."""
     rows = []
     for line, text in enumerate(
         draw(st.lists(st.text(alphabet, min_size=min_size), min_size=1, max_size=4)), 1
@@ -29,8 +29,8 @@ def texts(draw, alphabet: str = ALPHABET, *, nested: bool = True, min_size: int 
         )
         marks = [Mark(a, b, label, line) for a, b, label in draw(st.lists(cuts, max_size=4)) if a < b]
         rows.append(AnnotatedText(Path("x"), line, text, tuple(marks)))
-    source = checked(Texts(Path("x"), rows, [], ""))
-    return source if nested else flat(source, keep_longest=True)
+    source = check_marks(Texts(Path("x"), rows, [], ""))
+    return source if nested else remove_overlaps(source, keep_longest=True)
 
 
 def plain(source: Texts) -> list:
@@ -42,13 +42,13 @@ def plain(source: Texts) -> list:
 
 @pytest.fixture(scope="module")
 def new(tmp_path_factory):
-    """`new()`: a path where nothing is."""
+    """`new()`: a path that does not exist."""
     return lambda: tmp_path_factory.mktemp("convert") / "x"
 
 
 def through(path: Path, writer: str, target, reader: str, **options):
-    WRITERS[writer](path, target)
-    return load(path, reader, **options)
+    WRITABLE[writer].writer(path, target)
+    return load(path, reader, Reading(**options))
 
 
 @given(texts(), st.permutations(["jsonl", "brat", "jsonl", "brat"]))
@@ -56,18 +56,18 @@ def through(path: Path, writer: str, target, reader: str, **options):
 def test_texts_and_nested_spans_survive_jsonl_and_brat(new, source, formats):
     found = source
     for name in formats:
-        found = through(new(), name, found, name, keep_longest=None)
+        found = through(new(), name, found, name, overlaps="keep")
     assert plain(found) == plain(source)
 
 
 @given(texts(ALPHABET.replace("\t", "").replace("\n", ""), nested=False, min_size=1), st.data())
 @settings(deadline=None, max_examples=60)
 def test_characters_survive_columns(new, source, data):
-    document = cut(source, unit="char")
+    document = to_document(source, unit="char")
     for writer in data.draw(st.permutations(["bio", "bioes", "bio"])):
         document = through(new(), writer, document, "bio", scheme=writer.upper())
         assert document.illegal == []
-    assert plain(join(document, unit="char")) == plain(source)
+    assert plain(to_texts(document, unit="char")) == plain(source)
 
 
 @pytest.mark.parametrize("text", ["\ufeffa", "\ufeff\ufeff", "\r", "\u3000", " ", "\u2028b", "-DOCSTART-"])
@@ -88,19 +88,19 @@ def test_odd_first_tokens_survive_columns(new, text, unit):
     )
 )
 @settings(deadline=None, max_examples=60)
-def test_words_survive_texts_where_the_splitter_gives_them(new, rows):
+def test_words_survive_if_the_splitter_finds_them(new, rows):
     lines = ["".join(f"{word}\t{'B-X' if inside else 'O'}\n" for word, inside in row) for row in rows]
     path = new()
     path.write_text("\n".join(lines), encoding="utf-8")
     document = read(path, "bio")
-    source = join(document, unit="word")
-    back = cut(through(new(), "brat", through(new(), "jsonl", source, "jsonl"), "brat"), unit="word")
+    source = to_texts(document, unit="word")
+    back = to_document(through(new(), "brat", through(new(), "jsonl", source, "jsonl"), "brat"), unit="word")
     others = {
         line for line, sentence in zip(document.first_lines, back.sentences, strict=True) if sentence.tokens
     }
     assert others == set(document.first_lines)
     for before, after in zip(document.sentences, back.sentences, strict=True):
-        if "cafe\u0301" not in before.tokens:  # which the splitter cuts in two
+        if "cafe\u0301" not in before.tokens:  # the splitter cuts it in two
             assert after == before
 
 
@@ -125,7 +125,7 @@ def test_the_program_converts_cluener_to_everything_and_back(tmp_path, monkeypat
     }
 
 
-def test_what_does_not_fit_is_refused_or_listed(tmp_path, monkeypatch, run_main):
+def test_entities_that_do_not_fit_are_refused_or_listed(tmp_path, monkeypatch, run_main):
     monkeypatch.chdir(tmp_path)
     value = {"text": "New York-based\nBank", "label": [[0, 8, "LOC"], [4, 8, "X"], [15, 19, "ORG"]]}
     Path("x.jsonl").write_text(json.dumps(value))
@@ -138,7 +138,7 @@ def test_what_does_not_fit_is_refused_or_listed(tmp_path, monkeypatch, run_main)
         ),
         (
             ["--nested", "keep_longest", "--unit", "char"],
-            "error: x.jsonl:1: token '\\n', expected one that can",
+            "error: x.jsonl:1: token '\\n', expected one that fits",
         ),
     ):
         ended = run_main(convert, *argv, *options)
@@ -164,11 +164,13 @@ def test_what_does_not_fit_is_refused_or_listed(tmp_path, monkeypatch, run_main)
         ("a b\tB-X\n", "brat", None),
         ('{"text": "a b"}', "bio", None),
         ('{"text": "a b", "label": [[0, 1, "a b"]]}', "brat", "x:1: label 'a b', expected a label without"),
-        ('{"text": "中 国"}', "bio", "x:1: token ' ', expected one that can stand in a column"),
+        ('{"text": "中 国"}', "bio", "x:1: token ' ', expected one that fits in a column"),
         ("", "jsonl", "x: empty, expected annotated text"),
     ],
 )
-def test_targets_that_cannot_hold_a_text_say_so(tmp_path, monkeypatch, run_main, content, to, message):
+def test_a_target_that_cannot_express_a_text_refuses_it(
+    tmp_path, monkeypatch, run_main, content, to, message
+):
     monkeypatch.chdir(tmp_path)
     Path("x").write_text(content, encoding="utf-8")
     ended = run_main(convert, "x", "--to", to, "--out", "y")

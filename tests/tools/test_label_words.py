@@ -1,3 +1,5 @@
+"""tools/label_words.py: words and flags of every line, in order, and errors of one line."""
+
 import multiprocessing
 import sys
 
@@ -47,9 +49,9 @@ def test_words_and_flags_of_every_line(run_main, text, tmp_path, ending):
     assert not list(tmp_path.glob("*.unfinished"))
 
 
-def test_the_order_is_that_of_the_files(run_main, text, tmp_path, monkeypatch):
+def test_the_files_keep_their_order(run_main, text, tmp_path, monkeypatch):
     pytest.importorskip("jieba")
-    monkeypatch.setattr(label_words, "LINES_A_TASK", 2)
+    monkeypatch.setattr(label_words, "LINES_PER_TASK", 2)
     for split in ("train", "val", "test"):
         lines = [Sentence.with_spans(tuple(f"{split}国家{i}"), ()) for i in range(7)]
         write_split(tmp_path / "set" / split, lines)
@@ -83,8 +85,8 @@ def test_a_users_error_is_one_line_and_leaves_no_file(run_main, text, tmp_path, 
 @given(st.text("北京大学的中国a/b/.+#3 \t\u3000\u200b\x1c😀龘é，C"))
 def test_no_character_is_lost(line):
     pytest.importorskip("jieba")
-    label_words.silence()
-    (labelled,) = label_words.label([line])
+    label_words.silence_jieba()
+    (labelled,) = label_words.label_lines([line])
     items = [item.rpartition("/") for item in labelled.split()]
     assert all(word and flag for word, _, flag in items)
     assert "".join(word for word, _, _ in items) == "".join(line.split())

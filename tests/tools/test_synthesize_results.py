@@ -6,11 +6,12 @@ import random
 import statistics
 
 import pytest
-from ner.scoring.prediction_files import write_predictions
 from seqeval.metrics import f1_score, precision_score, recall_score
 from seqeval.scheme import IOB2
 
+from ner.annotations.base import Scored
 from ner.annotations.span_scores import score
+from ner.annotations.spans import Spans
 from ner.data.sentence import Sentence
 from ner.studies.significance import bootstrap, count, holm, randomisation
 from ner.tags import Span, spans_to_tags
@@ -47,7 +48,8 @@ def make_run(folder, share, seed, split="test"):
     predicted = guesses(share, seed)
     scores = score([s.spans for s in GOLD], predicted, [LENGTH] * N_SENTENCES)
     (folder / f"metrics_{split}.json").write_text(json.dumps(scores.summary()))
-    write_predictions(folder, split, GOLD, predicted)
+    scored = [Scored(s.tokens, s.spans, spans) for s, spans in zip(GOLD, predicted, strict=True)]
+    Spans().write_predictions(folder, split, scored)
     return predicted
 
 
@@ -118,15 +120,15 @@ def test_the_table_explains_its_figures(systems, synthesize):
     assert row["verdict"].startswith("better (p = 0.00")
     assert dict(zip(heading, same, strict=True))["verdict"].startswith("not significant (p = ")
     assert dict(zip(heading, base, strict=True))["verdict"] == "baseline"
-    told = lines[-1]
-    assert "60 sentences, 120 gold entities" in told
+    explanation = lines[-1]
+    assert "60 sentences, 120 gold entities" in explanation
     assert (
         "against base, two-sided, 500 shuffles, several runs answer with their mean counts, Holm's correction"
-        in told
+        in explanation
     )
-    assert "for the number of comparisons, 2; not significant: p > 0.05" in told
-    assert "one run cannot show what another seed changes" in told
-    assert "of several runs" not in synthesize("same", "one=good/seed-4", "--baseline", "same").out
+    assert "for the number of comparisons, 2; not significant: p > 0.05" in explanation
+    assert "one run cannot show what another seed changes" in explanation
+    assert "several runs answer" not in synthesize("same", "one=good/seed-4", "--baseline", "same").out
     without = synthesize("base", "good")
     assert "verdict" not in without.out
     assert "Holm" not in without.out
@@ -140,7 +142,7 @@ def test_runs_that_stand_elsewhere_are_one_system(systems, synthesize, tmp_path)
     assert list(read_csv(synthesize("rate=1e-4,crf", "--format", "csv").out)) == ["rate=1e-4,crf"]
 
 
-def test_what_a_run_lacks_is_said_and_left_empty(systems, synthesize, tmp_path):
+def test_missing_results_are_named_and_left_empty(systems, synthesize, tmp_path):
     (tmp_path / "good" / "seed-5" / "predictions_test.jsonl").unlink()
     (tmp_path / "same" / "metrics_test.json").unlink()
     (tmp_path / "base" / "seed-10" / "metrics.jsonl").unlink()

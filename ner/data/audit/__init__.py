@@ -1,7 +1,7 @@
-"""What may be wrong with annotated text: splits that overlap, labels that disagree, text that is none.
+"""Finds possible errors in annotated text: splits that overlap, labels that disagree, suspicious text.
 
-Every check returns findings and mends nothing.  A new check is a function, a line in `CHECKS`, and its
-words in `report.py`.
+A check returns findings and corrects nothing.  A new check is a function, a line in `CHECKS`, and its
+entry in `WORDS` of `report.py`.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ CHECKS: dict[str, Callable[[Corpus], list[Finding]]] = {
 
 
 def audit(corpus: Corpus) -> dict[str, list[Finding]]:
-    """The findings of every check."""
+    """Runs every check; returns its findings by name."""
     return {name: check(corpus) for name, check in CHECKS.items()}
 
 

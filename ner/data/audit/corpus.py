@@ -1,4 +1,4 @@
-"""What is audited, and what a check returns."""
+"""The corpus that the checks read, and the findings that they return."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,13 +11,12 @@ from ner.data.build import Dataset
 from ner.data.folder import read_split, read_unit
 from ner.data.formats import Document
 from ner.data.sentence import SPLITS, Sentence
+from ner.data.wording import excerpt
 from ner.tags import Span
-
-N_SHOWN = 60  # characters of a text in `Finding.what`
 
 
 class Finding(NamedTuple):
-    """`what` is for people; `values` hold the same for programs; `places` are all of them."""
+    """`what` describes it to a user, `values` to a program; `places` lists every place as `file:line`."""
 
     what: str
     places: list[str]
@@ -26,23 +25,27 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """What is audited: `places[split][i]` is where sentence i starts; `illegal` are (place, which tag).
+    """The splits of a data set.
 
-    The files of the splits in `token_a_line` have every token on a line of its own.
+    places: `file:line` where each sentence of a split starts.
+    illegal: (place, description) of each illegal tag.
+    token_per_line: names of the splits whose files have one token a line.
     """
 
     splits: Mapping[str, Sequence[Sentence]]
     places: Mapping[str, Sequence[str]]
     illegal: Sequence[tuple[str, str]]
     unit: str
-    token_a_line: Collection[str] = ()
+    token_per_line: Collection[str] = ()
 
     @property
     def gap(self) -> str:
+        """The separator between two tokens of a text."""
         return "" if self.unit == "char" else " "
 
     @property
     def annotated(self) -> list[str]:
+        """Names of the annotated splits."""
         return [name for name, sentences in self.splits.items() if sentences[0].spans is not None]
 
     def with_places(self) -> Iterator[tuple[str, Sentence]]:
@@ -51,12 +54,16 @@ class Corpus:
             yield from zip(self.places[name], sentences, strict=True)
 
     def entities(self) -> Iterator[tuple[str, Sentence, Span]]:
-        """(place, sentence, entity), split by split; the place is that of its first token, where known."""
+        """(place, sentence, entity), split by split.
+
+        The place is the line of the entity's first token if the split has one token a line, else the line of
+        the sentence.
+        """
         for name in self.annotated:
             for place, sentence in zip(self.places[name], self.splits[name], strict=True):
                 for span in sentence.spans:
-                    n = span.start if name in self.token_a_line else 0
-                    yield _later(place, n), sentence, span
+                    n_lines = span.start if name in self.token_per_line else 0
+                    yield _move_down(place, n_lines), sentence, span
 
     @cached_property
     def distinct_tokens(self) -> set[str]:
@@ -67,36 +74,36 @@ class Corpus:
         return tokens
 
     def text(self, tokens: Sequence[str]) -> str:
-        """The tokens as people may read them in a line."""
-        return shown(self.gap.join(tokens))
+        """The tokens as an excerpt on one line."""
+        return excerpt(self.gap.join(tokens))
 
 
 def corpus_of_build(documents: Mapping[str, Document], dataset: Dataset) -> Corpus:
-    """The sentences of a build, at their places in the files they were read from.
+    """The sentences of a build, with their places in the source files.
 
-    Files of one name are told apart by what they were given as: `test x.txt:3`.
+    If several files have the same name, the name of the split comes first: `test x.txt:3`.
     """
-    n_times = Counter(document.path.name for document in documents.values())
-    given_as = {
-        name: f"{name} " if n_times[document.path.name] > 1 else "" for name, document in documents.items()
+    n_files = Counter(document.path.name for document in documents.values())
+    prefixes = {
+        name: f"{name} " if n_files[document.path.name] > 1 else "" for name, document in documents.items()
     }
     illegal = [
-        (f"{given_as[name]}{document.path.name}:{line}", tag)
+        (f"{prefixes[name]}{document.path.name}:{line}", tag)
         for name, document in documents.items()
         for line, tag in document.illegal
     ]
-    # what is split off train stands in the file of train
+    # a split without a document was split off train
     sources = {name: name if name in documents else "train" for name in dataset.splits}
     places = {
-        name: [f"{given_as[sources[name]]}{place}" for place in where]
-        for name, where in dataset.places.items()
+        name: [f"{prefixes[sources[name]]}{place}" for place in split_places]
+        for name, split_places in dataset.places.items()
     }
-    token_a_line = {name for name, source in sources.items() if documents[source].unit is None}
-    return Corpus(dataset.splits, places, illegal, dataset.facts["unit"], token_a_line)
+    token_per_line = {name for name, source in sources.items() if documents[source].unit is None}
+    return Corpus(dataset.splits, places, illegal, dataset.facts["unit"], token_per_line)
 
 
 def corpus_of_folder(data_dir: str | Path) -> Corpus:
-    """A built set as it stands; DataError where it has no train split or a split cannot be read."""
+    """The sentences of a built set; DataError if it has no train split or a split cannot be read."""
     names = [name for name in SPLITS if name == "train" or (Path(data_dir) / name).is_dir()]
     read = {name: read_split(data_dir, name) for name in names}
     splits = {name: split.sentences for name, split in read.items()}
@@ -112,12 +119,7 @@ def corpus_of_folder(data_dir: str | Path) -> Corpus:
     return Corpus(splits, places, illegal, read_unit(data_dir, splits["train"]))
 
 
-def _later(place: str, n_lines: int) -> str:
+def _move_down(place: str, n_lines: int) -> str:
+    """The place `n_lines` lines below."""
     file, _, line = place.rpartition(":")
     return f"{file}:{int(line) + n_lines}" if n_lines else place
-
-
-def shown(text: str) -> str:
-    r"""At most `N_SHOWN` characters of a text, those that show nothing as \uXXXX."""
-    cut = text if len(text) <= N_SHOWN else text[: N_SHOWN - 1] + "…"
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in cut)

@@ -1,4 +1,4 @@
-"""Labels that may not stand where they do, or disagree with one another."""
+"""Labels that are illegal under the scheme, or disagree with one another."""
 
 from collections import Counter, defaultdict
 
@@ -6,12 +6,12 @@ from ner.data.audit.corpus import Corpus, Finding
 
 
 def illegal_tags(corpus: Corpus) -> list[Finding]:
-    """Tags that may not follow the one before, or may not end the sentence."""
+    """Tags that must not follow the tag before them, or must not end the sentence."""
     return [Finding(tag, [place], {"tag": tag}) for place, tag in corpus.illegal]
 
 
 def labels_in_one_split(corpus: Corpus) -> list[Finding]:
-    """Labels that only one of several annotated splits has."""
+    """Labels that occur in only one of several annotated splits."""
     places: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in corpus.annotated:
         for place, sentence in zip(corpus.places[name], corpus.splits[name], strict=True):
@@ -30,7 +30,7 @@ def labels_in_one_split(corpus: Corpus) -> list[Finding]:
 
 
 def conflicting_texts(corpus: Corpus) -> list[Finding]:
-    """Texts, token by token the same, that stand more than once and not with the same entities."""
+    """Texts with the same tokens that occur several times with different entities."""
     n_times = Counter(sentence.tokens for _, sentence in corpus.with_places() if sentence.spans is not None)
     readings: dict[tuple[str, ...], dict[tuple, list[str]]] = defaultdict(lambda: defaultdict(list))
     for place, sentence in corpus.with_places():
@@ -53,9 +53,9 @@ def conflicting_texts(corpus: Corpus) -> list[Finding]:
 
 
 def ambiguous_surfaces(corpus: Corpus) -> list[Finding]:
-    """Entities of one surface and several labels, first those whose rarer labels are rarest.
+    """Entities with the same surface and several labels, sorted by the share of the rarer labels.
 
-    The places are those of all labels but the commonest.
+    The rarer labels are all but the most frequent one; the places are their occurrences.
     """
     places: dict[tuple[str, ...], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for place, sentence, (start, end, label) in corpus.entities():
@@ -64,11 +64,11 @@ def ambiguous_surfaces(corpus: Corpus) -> list[Finding]:
     for tokens, by_label in places.items():
         if len(by_label) > 1:
             ranked = sorted(by_label.items(), key=lambda item: (-len(item[1]), item[0]))
-            counts = {label: len(where) for label, where in ranked}
-            rarer = list(dict.fromkeys(place for _, where in ranked[1:] for place in where))
-            listed = ", ".join(f"{label} {n:,}" for label, n in counts.items())
-            what = f"{corpus.text(tokens)}: {listed}"
-            found.append(Finding(what, rarer, {"surface": corpus.gap.join(tokens), "labels": counts}))
+            counts = {label: len(label_places) for label, label_places in ranked}
+            rarer = [place for _, label_places in ranked[1:] for place in label_places]
+            what = f"{corpus.text(tokens)}: {', '.join(f'{label} {n:,}' for label, n in counts.items())}"
+            values = {"surface": corpus.gap.join(tokens), "labels": counts}
+            found.append(Finding(what, list(dict.fromkeys(rarer)), values))
     return sorted(found, key=_share_of_rarer)
 
 

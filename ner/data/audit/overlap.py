@@ -1,4 +1,4 @@
-"""Texts of one split that another has seen."""
+"""Texts of one split that also occur in another."""
 
 import unicodedata
 from bisect import bisect_right
@@ -8,16 +8,17 @@ from itertools import accumulate
 
 from ner.data.audit.corpus import Corpus, Finding
 
-# characters that a text must have to be looked for inside longer ones: shorter ones lie in them by chance
+# minimum number of characters of a text inside a longer one: shorter texts match by chance
 MIN_INSIDE = {"char": 10, "word": 30}
 
 
 def shared_texts(corpus: Corpus) -> list[Finding]:
-    """Texts that two splits share, and texts of one split inside longer ones of another.
+    """Texts that two splits share, and texts of one split that lie inside longer texts of another.
 
-    Compared are letters, marks and numbers alone, width and case aside (NFKC, casefold); a part must
-    have `MIN_INSIDE` characters, and begin and end with a word where the unit is word.  Each sentence is
-    named once a split it lies in, with one place there; equal texts in the later of the two splits.
+    Compares only letters, marks and numbers, and ignores width and case (NFKC, casefold).  A text inside a
+    longer one must have `MIN_INSIDE` characters; with unit word it must consist of whole words.  Reports a
+    sentence once for each split that contains it, with one place there; of two equal texts only the one in
+    the later split is reported.
     """
     texts = _folded(corpus)
     found = []
@@ -46,7 +47,7 @@ def _shared(corpus: Corpus, inner: tuple[str, int], outer: tuple[str, int], *, w
 
 
 def _folded(corpus: Corpus) -> dict[str, list[str]]:
-    """What `shared_texts` compares; words are set between spaces, so that a part is made of whole ones."""
+    """The texts as `shared_texts` compares them, with spaces around each word: only whole words match."""
     fold = {token: _fold(token) for token in corpus.distinct_tokens}.__getitem__
     texts = {}
     for name, sentences in corpus.splits.items():
@@ -64,10 +65,11 @@ def _fold(token: str) -> str:
 
 
 def texts_inside(parts: Collection[str], texts: Sequence[str], *, n: int) -> dict[str, int]:
-    r"""{part: index of the first text that holds it} for the parts of n characters or more; none holds \n.
+    r"""Maps each part of at least n characters to the index of the first text that contains it.
 
-    A dictionary has the first n characters of every part, with the lengths of the parts that begin so; all
-    runs of n characters of the texts are looked up in it, and what is found is compared in full.
+    No part or text may contain \n.  A dictionary maps the first n characters of every part to the lengths of
+    the parts that begin with them.  Every run of n characters of the texts is looked up there; for a match
+    the whole part is compared.
     """
     parts = {part for part in parts if len(part) >= n}
     lengths: dict[str, set[int]] = defaultdict(set)

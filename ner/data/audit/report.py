@@ -1,4 +1,4 @@
-"""The findings of an audit for people and programs: a few lines, a page, and JSON that has them all."""
+"""The findings of an audit: a short summary, a page of Markdown, and complete JSON."""
 
 import json
 from collections import Counter
@@ -7,19 +7,19 @@ from typing import NamedTuple
 
 from ner.data.audit.corpus import Corpus, Finding
 from ner.data.audit.overlap import MIN_INSIDE
-from ner.data.formats.document import count_of
+from ner.data.wording import count_noun
 
-N_LISTED = 20  # findings a check on the page; audit.json has them all
-N_PLACES = 3  # of one finding on the page
+N_LISTED = 20  # findings of each check on the page; audit.json lists all
+N_PLACES = 3  # places of each finding on the page
 
 Findings = Mapping[str, Sequence[Finding]]
 
 
 class _Words(NamedTuple):
-    """What the findings of a check are called, and what they mean to somebody who trains on the data."""
+    """The name of a check's findings, and what they mean for somebody who trains on the data."""
 
-    one: str
-    several: str
+    singular: str
+    plural: str
     meaning: str
 
 
@@ -27,42 +27,42 @@ WORDS = {
     "shared_texts": _Words(
         "text that lies in another split",
         "texts that lie in another split",
-        "A model has seen the answers. Compared are letters, marks and numbers alone, width and case aside; "
-        f"a part of a longer text has at least {MIN_INSIDE['char']} such characters, "
-        f"{MIN_INSIDE['word']} where tokens are words.",
+        "The model has seen the answers. Only letters, marks and numbers are compared, without width and "
+        f"case; a text inside a longer one has at least {MIN_INSIDE['char']} such characters, "
+        f"or {MIN_INSIDE['word']} if tokens are words.",
     ),
     "conflicting_texts": _Words(
         "text with several readings",
         "texts with several readings",
-        "The same tokens, annotated with different entities: one reading at least is wrong.",
+        "The same tokens, annotated with different entities: at least one reading is wrong.",
     ),
     "ambiguous_surfaces": _Words(
         "surface with several labels",
         "surfaces with several labels",
-        "Often right, a country is also its government; first come those whose rarer labels are rarest, "
-        "which are the likelier slips. The places are those of the rarer labels.",
+        "Often correct: a country is also its government. The surfaces whose other labels are rarest come "
+        "first, because they are the most likely errors. The places show the rarer labels.",
     ),
     "illegal_tags": _Words(
         "illegal tag",
         "illegal tags",
-        "A tag that may not follow the one before, or may not end the sentence. Each is read as the start of "
-        "an entity where it begins none; a build writes the legal tags of what was read.",
+        "A tag that must not follow the tag before it, or must not end the sentence. A tag that continues no "
+        "entity is read as the start of one; a build writes legal tags for the entities that were read.",
     ),
     "labels_in_one_split": _Words(
         "label in one split alone",
         "labels in one split alone",
-        "Learned and never scored, or scored and never learned.",
+        "The model learns it but is never scored on it, or is scored on it but never learns it.",
     ),
     "invisible_characters": _Words(
         "sentence with invisible characters",
         "sentences with invisible characters",
-        "Control and format characters (zero-width, marks of direction, byte order marks), line separators, "
-        "fillers; and private, unassigned or replaced (U+FFFD) characters.",
+        "Control and format characters (zero-width, direction marks, byte order marks), line separators, "
+        "fillers; also private, unassigned or replaced (U+FFFD) characters.",
     ),
     "markup_remains": _Words(
         "sentence with markup remains",
         "sentences with markup remains",
-        "Tags and entities of HTML, beginnings of web addresses; width aside.",
+        "HTML tags, HTML entities and beginnings of web addresses; width is ignored.",
     ),
     "length_outliers": _Words(
         "length outlier",
@@ -73,7 +73,7 @@ WORDS = {
 
 
 def summary(corpus: Corpus, findings: Findings) -> list[str]:
-    """A few lines: who lies in whom, and how many findings the other checks have."""
+    """A few lines: how many texts of one split lie in another, and the number of other findings."""
     lines = []
     shared = Counter(
         (f.values["split"], f.values["other_split"], f.values["whole"]) for f in findings["shared_texts"]
@@ -87,7 +87,7 @@ def summary(corpus: Corpus, findings: Findings) -> list[str]:
             f"{whole:,} as a whole text, {part:,} as part of one"
         )
     rest = [
-        count_of(len(found), *WORDS[name][:2])
+        count_noun(len(found), *WORDS[name][:2])
         for name, found in findings.items()
         if found and name != "shared_texts"
     ]
@@ -97,12 +97,12 @@ def summary(corpus: Corpus, findings: Findings) -> list[str]:
 
 
 def as_files(corpus: Corpus, findings: Findings) -> dict[str, str]:
-    """What is written, by file name."""
+    """The content of the audit's files, by file name."""
     return {"audit.json": as_json(corpus, findings), "audit.md": as_page(corpus, findings)}
 
 
 def as_json(corpus: Corpus, findings: Findings) -> str:
-    """Every finding with all its places."""
+    """JSON with every finding and all its places."""
     values = {
         "unit": corpus.unit,
         "sentences": {name: len(sentences) for name, sentences in corpus.splits.items()},
@@ -116,21 +116,21 @@ def as_json(corpus: Corpus, findings: Findings) -> str:
 
 
 def as_page(corpus: Corpus, findings: Findings) -> str:
-    """Markdown: the summary, then each check with its first findings, `file:line` in front."""
+    """Markdown: the summary, then the first findings of each check, each after its `file:line`."""
     sizes = ", ".join(f"{name} {len(sentences):,}" for name, sentences in corpus.splits.items())
     parts = [
         "# Audit",
-        f"Sentences: {sizes}. A line is the one on which a sentence starts, or an entity where every token "
-        "has a line. audit.json has every finding.",
+        f"Sentences: {sizes}. A place is the first line of a sentence, or of an entity if every token has "
+        "its own line. audit.json lists every finding.",
         _verbatim(summary(corpus, findings)),
     ]
     for name, found in findings.items():
         if found:
-            parts += [f"## {count_of(len(found), *WORDS[name][:2])}", WORDS[name].meaning]
+            parts += [f"## {count_noun(len(found), *WORDS[name][:2])}", WORDS[name].meaning]
             parts.append(_verbatim([_line(finding) for finding in found[:N_LISTED]]))
             if len(found) > N_LISTED:
                 parts.append(f"And {len(found) - N_LISTED:,} more.")
-    clean = [WORDS[name].several for name, found in findings.items() if not found]
+    clean = [WORDS[name].plural for name, found in findings.items() if not found]
     if clean:
         parts.append(f"None: {', '.join(clean)}.")
     return "\n\n".join(parts) + "\n"

@@ -1,109 +1,86 @@
 """Readers and writers of annotated text.
 
-`TOKEN_FORMATS[name](path, *, scheme=None, encoding="utf-8") -> Document`: files of tokens with tags.
-`TEXT_FORMATS[name](path, *, encoding="utf-8") -> Texts`: texts with spans of characters; `read` cuts them.
-`WRITERS[name](path, Document or Texts)`: as the format takes tokens or texts.
-A new format is one file with such functions, and a line each here; `guess.py` may tell what it looks like.
+A new format is one file that ends in a `FORMAT` (see `format.py`), and one line in `FORMATS`.
 """
 
-from functools import partial
 from pathlib import Path
 
-from ner.data.formats.brat import read_brat, write_brat
-from ner.data.formats.cluener import read_cluener
-from ner.data.formats.columns import read_bio, read_conll, write_columns
-from ner.data.formats.cut import cut, join
-from ner.data.formats.document import Document, IllegalTag
-from ner.data.formats.guess import guess_format
-from ner.data.formats.jsonl import read_jsonl, write_jsonl
-from ner.data.formats.labelstudio import read_labelstudio
-from ner.data.formats.texts import Texts, checked, flat, split_lines
+from ner.data.formats import bio, brat, cluener, conll, jsonl, labelstudio
+from ner.data.formats.document import Document, IllegalTag, read_content
+from ner.data.formats.format import DEFAULTS, Format, Reading
+from ner.data.formats.texts import Texts, check_marks, remove_overlaps, split_at_line_ends
+from ner.data.formats.tokens import to_document, to_texts
 from ner.errors import DataError
 
-TOKEN_FORMATS = {
-    "bio": read_bio,
-    "conll": read_conll,
+# `guess_format` takes the first format that a file looks like, so special formats come before general ones
+FORMATS = {
+    "brat": brat.FORMAT,
+    "labelstudio": labelstudio.FORMAT,
+    "cluener": cluener.FORMAT,
+    "jsonl": jsonl.FORMAT,
+    "conll": conll.FORMAT,
+    "bio": bio.FORMAT,
 }
-TEXT_FORMATS = {
-    "cluener": read_cluener,
-    "jsonl": read_jsonl,
-    "labelstudio": read_labelstudio,
-    "brat": read_brat,
-}
-FORMATS = TOKEN_FORMATS | TEXT_FORMATS
-TOKEN_WRITERS = {
-    "bio": partial(write_columns, scheme="BIO"),
-    "bioes": partial(write_columns, scheme="BIOES"),
-}
-TEXT_WRITERS = {
-    "jsonl": write_jsonl,
-    "brat": write_brat,
-}
-WRITERS = TOKEN_WRITERS | TEXT_WRITERS
+# formats that can be written; BIOES is read as bio, whose reader guesses the scheme of the tags
+WRITABLE = {name: format for name, format in FORMATS.items() if format.writer} | {"bioes": bio.BIOES}
 
 
-def format_of(
-    path: str | Path, name: str | None, *, encoding: str = "utf-8", columns: tuple[int, int] | None = None
-) -> str:
-    """`name`, or the guess where it is None."""
-    return name or ("conll" if columns else guess_format(path, encoding=encoding))
+def guess_format(path: str | Path, reading: Reading = DEFAULTS) -> str:
+    """The name of the first format that the file looks like; with `reading.columns` it is conll."""
+    if reading.columns:
+        return "conll"
+    path, text = Path(path), ""
+    if not path.is_dir():
+        text = read_content(path, reading.encoding, exact=True).text.removeprefix("\ufeff")
+    return next(name for name, format in FORMATS.items() if format.looks_like(path, text))
 
 
-def load(
-    path: str | Path,
-    name: str,
-    *,
-    encoding: str = "utf-8",
-    scheme: str | None = None,
-    columns: tuple[int, int] | None = None,
-    by_line: bool = False,
-    keep_longest: bool | None = False,
-    drop_invalid: bool = False,
-) -> Document | Texts:
-    """A file of the format `name`, its texts uncut but checked.
+def load(path: str | Path, name: str, reading: Reading = DEFAULTS) -> Document | Texts:
+    """Reads a file of the format `name`; texts are checked, but not split into tokens.
 
-    `scheme` is for files with tags, `columns` for conll, and what follows for texts with spans: whether
-    every line is a text, the longest of entities that overlap is kept, and those that fit nowhere are left
-    out.  DataError where entities overlap unless `keep_longest` is True; None keeps them all.
+    DataError if the file is malformed, if an option of `reading` does not apply to the format, or if
+    entities overlap and `reading.overlaps` is `refuse`.
     """
-    if columns and name != "conll":
+    format = FORMATS[name]
+    if reading.columns and name != "conll":
         raise DataError(f"{path}: --columns with --format {name}, expected --format conll")
-    if scheme and name in TEXT_FORMATS:
-        raise DataError(f"{path}: --scheme {scheme} with --format {name}, which has no tags; expected none")
-    if name in TOKEN_FORMATS:
-        chosen = {"columns": columns} if columns else {}
-        return TOKEN_FORMATS[name](path, scheme=scheme, encoding=encoding, **chosen)._replace(format=name)
-    source = checked(TEXT_FORMATS[name](path, encoding=encoding), drop_invalid=drop_invalid)
-    if by_line:
-        source = split_lines(source, drop_invalid=drop_invalid)
-    return source if keep_longest is None else flat(source, keep_longest=keep_longest)
-
-
-def read(path: str | Path, name: str | None = None, *, unit: str | None = None, **options) -> Document:
-    """The same as sentences of tokens, texts cut into `unit`; a `name` of None is guessed."""
-    encoding, columns = options.get("encoding", "utf-8"), options.get("columns")
-    name = format_of(path, name, encoding=encoding, columns=columns)
-    source = load(path, name, **options)
-    if isinstance(source, Document):
+    if reading.scheme and format.holds == "texts":
+        raise DataError(
+            f"{path}: --scheme {reading.scheme} with --format {name}, which has no tags; expected none"
+        )
+    source = format.reader(path, reading)
+    if format.holds == "tokens":
+        return source._replace(format=name)
+    source = check_marks(source, drop_invalid=reading.drop_invalid)
+    if reading.split_lines:
+        source = split_at_line_ends(source, drop_invalid=reading.drop_invalid)
+    if reading.overlaps == "keep":
         return source
-    return cut(source, unit=unit, drop_invalid=options.get("drop_invalid", False))._replace(format=name)
+    return remove_overlaps(source, keep_longest=reading.overlaps == "keep_longest")
+
+
+def read(
+    path: str | Path, name: str | None = None, *, unit: str | None = None, reading: Reading = DEFAULTS
+) -> Document:
+    """Reads a file as sentences of tokens; None guesses the format, or the unit of texts."""
+    name = name or guess_format(path, reading)
+    source = load(path, name, reading)
+    if FORMATS[name].holds == "texts":
+        source = to_document(source, unit=unit, drop_invalid=reading.drop_invalid)
+    return source._replace(format=name)
 
 
 __all__ = [
     "FORMATS",
-    "TEXT_FORMATS",
-    "TEXT_WRITERS",
-    "TOKEN_FORMATS",
-    "TOKEN_WRITERS",
-    "WRITERS",
+    "WRITABLE",
     "Document",
+    "Format",
     "IllegalTag",
+    "Reading",
     "Texts",
-    "checked",
-    "cut",
-    "flat",
-    "format_of",
-    "join",
+    "guess_format",
     "load",
     "read",
+    "to_document",
+    "to_texts",
 ]

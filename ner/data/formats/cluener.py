@@ -1,23 +1,29 @@
 """CLUENER: `{"text": ..., "label": {type: {surface: [[start, end], ...]}}}` a line, ends inclusive.
 
-Xu et al. 2020, https://arxiv.org/abs/2001.04351.  A file without `label` is not annotated.
+Xu et al. 2020, https://arxiv.org/abs/2001.04351.  A file without the key `label` is not annotated.
 """
 
 from collections.abc import ItemsView, Iterator
 from pathlib import Path
 
 from ner.data.formats.document import read_content
-from ner.data.formats.json_objects import name_of, objects, text_of
+from ner.data.formats.format import DEFAULTS, Format, Reading
+from ner.data.formats.json_objects import objects, sample_objects, text_of, type_name
 from ner.data.formats.texts import AnnotatedText, Mark, Texts
 from ner.errors import DataError
 
 EXPECTED = "expected {type: {surface: [[start, end], ...]}} under 'label'"
 
 
-def read_cluener(path: str | Path, *, encoding: str = "utf-8") -> Texts:
-    """One text a line; other keys, such as `id`, are passed over."""
+def looks_like(path: Path, text: str) -> bool:
+    """True if an object has an object under `label`."""
+    return any(isinstance(values.get("label"), dict) for values in sample_objects(path, text))
+
+
+def read_cluener(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
+    """Reads one text an object; ignores other keys, such as `id`."""
     path = Path(path)
-    content = read_content(path, encoding)
+    content = read_content(path, reading.encoding)
     texts = []
     for line, values in objects(path, content.text):
         marks = tuple(_marks(path, line, values["label"])) if "label" in values else None
@@ -36,9 +42,12 @@ def _marks(path: Path, line: int, labels: object) -> Iterator[Mark]:
 
 def _items(path: Path, line: int, value: object) -> ItemsView[str, object]:
     if not isinstance(value, dict):
-        raise DataError(f"{path}:{line}: got {name_of(value)}, {EXPECTED}")
+        raise DataError(f"{path}:{line}: got {type_name(value)}, {EXPECTED}")
     return value.items()
 
 
 def _is_place(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(type(offset) is int for offset in value)
+
+
+FORMAT = Format("texts", read_cluener, looks_like)

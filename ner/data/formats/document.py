@@ -1,4 +1,4 @@
-"""What every reader returns, and the text of a file, with what is odd about it."""
+"""What every reader returns, and the decoded content of a file with notes about its oddities."""
 
 import codecs
 import hashlib
@@ -7,25 +7,31 @@ from typing import NamedTuple
 
 from ner.data.formats.encodings import likely_encoding
 from ner.data.sentence import Sentence
+from ner.data.wording import count_noun
 from ner.errors import DataError
 from ner.files import read_bytes, undecodable
 
 
 class IllegalTag(NamedTuple):
-    """A gold tag that may not stand where it does; `line` is the line of the file, from 1."""
+    """A gold tag that its scheme forbids at this position; `line` counts the lines of the file from 1."""
 
     line: int
     tag: str
 
 
 class Document(NamedTuple):
-    """A file as read.  `first_lines[i]` is the line, from 1, on which `sentences[i]` starts; `files[i]` is
-    the file that has this line, where it is not `path`.
+    """An annotated file as sentences of tokens.
 
-    `scheme` is the one the tags were read under, None where the file has no tags; `notes` are plain
-    sentences about what was understood or skipped; `sha256` is that of the file's bytes.  `unit` is what
-    the reader cut the text into, None where the file has the tokens; `left_out` lists the entities that
-    were left out because they were asked to be, each with file and line; `format` is a name in `FORMATS`.
+    path: the file, or the folder of a brat collection.
+    first_lines: line, from 1, on which each sentence starts.
+    illegal: tags that are illegal under the scheme.
+    notes: sentences for the user about what was guessed or skipped.
+    sha256: hex digest of the file's bytes.
+    scheme: scheme under which the tags were read; None if the file has no tags.
+    unit: unit of the tokens if the reader split a text into them; None if the file itself has tokens.
+    left_out: entities that were dropped on request, each as `file:line: problem`.
+    format: a name in `FORMATS`.
+    files: the file that holds each sentence; empty if that is `path` for all.
     """
 
     path: Path
@@ -45,13 +51,13 @@ class Document(NamedTuple):
         return self.sentences[0].spans is not None
 
     def place(self, row: int) -> str:
-        """`file:line`, where a sentence starts; a file of a folder is named with the folder."""
+        """`file:line` where a sentence starts; the file of a folder is named with the folder."""
         file = self.files[row] if self.files else self.path
         return f"{file.relative_to(self.path.parent)}:{self.first_lines[row]}"
 
 
 class Content(NamedTuple):
-    """The text of a file, and the notes and sha256 of a `Document`."""
+    """The text of a file; notes and sha256 as in `Document`."""
 
     text: str
     notes: list[str]
@@ -59,22 +65,18 @@ class Content(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """The lines of a file without their ends, and the notes and sha256 of a `Document`."""
+    """The lines of a file without their line ends; notes and sha256 as in `Document`."""
 
     lines: list[str]
     notes: list[str]
     sha256: str
 
 
-def count_of(n: int, singular: str, plural: str | None = None) -> str:
-    """`1 line`, `2,000 lines`."""
-    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
-
-
 def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = False) -> Content:
-    """The whole file; DataError where it is empty or in another encoding, which is named if it shows.
+    """Decodes a whole file.
 
-    `exact`: it may be empty, and a byte order mark is a character of it.
+    DataError if the file is empty or not in this encoding; the message suggests a likely encoding.
+    `exact` allows an empty file and keeps a byte order mark as a character.
     """
     data = read_bytes(path)
     notes = []
@@ -93,10 +95,10 @@ def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = Fal
     if text.startswith("\ufeff") and not exact:
         text = text.removeprefix("\ufeff")
         notes.append("a byte order mark was skipped")
-    if not exact and (n_inside := text.count("\ufeff")):  # files that were joined
+    if not exact and (n_inside := text.count("\ufeff")):  # several files were joined into one
         line = text.count("\n", 0, text.index("\ufeff")) + 1
         more = f" and {n_inside - 1:,} more" if n_inside > 1 else ""
-        notes.append(f"{count_of(n_inside, 'byte order mark')} inside, kept: line {line}{more}")
+        notes.append(f"{count_noun(n_inside, 'byte order mark')} inside, kept: line {line}{more}")
     return Content(text, notes, hashlib.sha256(data).hexdigest())
 
 
@@ -107,8 +109,8 @@ def _is_utf8(data: bytes) -> bool:
         return False
 
 
-def read_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
-    r"""Lines ended by `\n` or `\r\n` and by nothing else; DataError as in `read_content`."""
+def read_content_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
+    r"""Decodes a file and splits it at `\n` and `\r\n` only; DataError as in `read_content`."""
     text, notes, sha256 = read_content(path, encoding)
     lines = text.split("\n")
     if lines[-1] == "":
@@ -118,5 +120,5 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
     n_crlf = text.count("\r\n") + text.endswith("\r")
     if n_crlf:
         lines = [line.removesuffix("\r") for line in lines]
-        notes.append(f"CRLF line ends in {n_crlf:,} of {count_of(len(lines), 'line')}")
+        notes.append(f"CRLF line ends in {n_crlf:,} of {count_noun(len(lines), 'line')}")
     return Lines(lines, notes, sha256)

@@ -1,4 +1,4 @@
-"""A guess at the encoding of bytes that are not UTF-8, for an error message."""
+"""Guesses the encoding of bytes that are not UTF-8, for one error message."""
 
 import codecs
 
@@ -9,7 +9,7 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-# encoding -> the commonest characters that it is used for
+# encoding -> the most frequent characters of the languages that use it
 _KANA = (
     "のにはをたがでてとしれさいるなかもらっすりまこあそうくきょんだどよえけおせつちや"
     "みめろスントルイラアクリドシーマ"
@@ -39,10 +39,9 @@ _PUNCTUATION = "，。、；：？！“”‘’（）《》「」『』・…�
 
 
 def likely_encoding(data: bytes, *, sample: int = 1 << 16) -> str | None:
-    """The name of an encoding in which the data read like text, or None.
+    """The name of an encoding in which the data look like text, or None.
 
-    Among those of wide characters that can decode it, the one with the largest share of common
-    characters; then those of one byte a character.
+    Compares the multi-byte encodings by their share of frequent characters, then the single-byte ones.
     """
     for mark, name in BYTE_ORDER_MARKS.items():
         if data.startswith(mark):
@@ -58,7 +57,7 @@ def likely_encoding(data: bytes, *, sample: int = 1 << 16) -> str | None:
 
 
 def _decode(data: bytes, name: str) -> str:
-    """The text, but for a character cut off at the end; empty where the bytes are not in the encoding."""
+    """The decoded text without an incomplete character at the end; empty if the bytes cannot be decoded."""
     try:
         return codecs.getincrementaldecoder(name)().decode(data)
     except UnicodeDecodeError:
@@ -66,19 +65,23 @@ def _decode(data: bytes, name: str) -> str:
 
 
 def _wide_share(text: str, common: str) -> float:
+    """The share of frequent characters and punctuation among the characters beyond ASCII."""
     beyond = [character for character in text if character > "\x7f"]
     return sum(character in common or character in _PUNCTUATION for character in beyond) / max(len(beyond), 1)
 
 
 def _narrow_share(text: str, common: str) -> float:
-    """Of the characters beyond ASCII, those that are common and stand as they do in words.
+    """The share of characters beyond ASCII that are frequent and have the neighbours they have in words.
 
-    Accents stand among ASCII letters, Cyrillic letters among their like.
+    An accented letter has ASCII neighbours; a Cyrillic letter has Cyrillic ones.
     """
     beyond = [i for i, character in enumerate(text) if character > "\x7f"]
-    alone = common is _LATIN
-    like = 0
+    n_plausible = 0
     for i in beyond:
-        beside = text[max(i - 1, 0) : i] + text[i + 1 : i + 2]
-        like += text[i] in common and (beside.isascii() if alone else any(c in common for c in beside))
-    return like / max(len(beyond), 1)
+        neighbours = text[max(i - 1, 0) : i] + text[i + 1 : i + 2]
+        if common is _LATIN:
+            fits = neighbours.isascii()
+        else:
+            fits = any(character in common for character in neighbours)
+        n_plausible += text[i] in common and fits
+    return n_plausible / max(len(beyond), 1)

@@ -1,8 +1,9 @@
 """`{"text": ..., "label": [[start, end, "LOC"], ...]}` a line, half-open; or a JSON array of such objects.
 
-Instead of `label` there may be `labels` (doccano), `entities` with objects `{"start_offset", "end_offset",
-"label"}` (doccano since 1.5) or `{"start", "end", "label", "text"}` (predict.py), or `entity_list` with
-`{"entity_index": {"begin", "end"}, "entity_type", "entity"}` (Chinese corpora).  Offsets are code points.
+Other keys are read in place of `label`: `labels` (doccano); `entities` with objects `{"start_offset",
+"end_offset", "label"}` (doccano since 1.5) or `{"start", "end", "label", "text"}` (predict.py); `entity_list`
+with `{"entity_index": {"begin", "end"}, "entity_type", "entity"}` (Chinese corpora).
+Offsets are code points.
 """
 
 import json
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ner.data.formats.document import read_content
-from ner.data.formats.json_objects import name_of, objects, text_of
+from ner.data.formats.format import DEFAULTS, Format, Reading
+from ner.data.formats.json_objects import looks_like_json, objects, text_of, type_name
 from ner.data.formats.texts import AnnotatedText, Mark, Texts
 from ner.errors import DataError
 
@@ -18,10 +20,15 @@ KEYS = ("label", "labels", "entities", "entity_list")
 EXPECTED = 'expected [start, end, "LOC"] or {"start_offset": ..., "end_offset": ..., "label": "LOC"}'
 
 
-def read_jsonl(path: str | Path, *, encoding: str = "utf-8") -> Texts:
-    """One text an object; other keys, such as `id` and doccano's `relations`, are passed over."""
+def looks_like(path: Path, text: str) -> bool:
+    """True for any JSON: a file without entities reads the same in all JSON formats."""
+    return looks_like_json(text)
+
+
+def read_jsonl(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
+    """Reads one text an object; ignores other keys, such as `id` and doccano's `relations`."""
     path = Path(path)
-    content = read_content(path, encoding)
+    content = read_content(path, reading.encoding)
     texts = []
     for line, values in objects(path, content.text):
         text = text_of(path, line, values, "text", "data")
@@ -35,33 +42,36 @@ def read_jsonl(path: str | Path, *, encoding: str = "utf-8") -> Texts:
 
 def _marks(path: Path, line: int, key: str, items: object) -> Iterator[Mark]:
     if not isinstance(items, list):
-        raise DataError(f"{path}:{line}: got {name_of(items)} under {key!r}, expected an array of entities")
+        raise DataError(f"{path}:{line}: got {type_name(items)} under {key!r}, expected an array of entities")
     for item in items:
         start, end, label, surface = _fields(item)
         if type(start) is not int or type(end) is not int or not isinstance(label, str):
             raise DataError(f"{path}:{line}: got {str(item)[:60]} under {key!r}, {EXPECTED}")
         if not isinstance(surface, str | None):
-            raise DataError(f"{path}:{line}: got {name_of(surface)}, expected the surface of the entity")
+            raise DataError(f"{path}:{line}: got {type_name(surface)}, expected the surface of the entity")
         yield Mark(start, end, label, line, surface)
 
 
 def _fields(item: object) -> tuple[object, object, object, object]:
-    """Start, end, label, surface; None for what is not there."""
+    """Start, end, label and surface of an entity; None for a missing one."""
     if isinstance(item, list):
         return (*item, None) if len(item) == 3 else (None,) * 4
     if not isinstance(item, dict):
         return (None,) * 4
-    if isinstance(place := item.get("entity_index"), dict):
-        return place.get("begin"), place.get("end"), item.get("entity_type"), item.get("entity")
+    if isinstance(offsets := item.get("entity_index"), dict):
+        return offsets.get("begin"), offsets.get("end"), item.get("entity_type"), item.get("entity")
     start, end = item.get("start_offset", item.get("start")), item.get("end_offset", item.get("end"))
     return start, end, item.get("label"), item.get("text")
 
 
 def write_jsonl(path: str | Path, source: Texts) -> None:
-    """A text a line; no `label` where not annotated."""
+    """Writes one text a line, without `label` if the text is not annotated."""
     with Path(path).open("w", encoding="utf-8", newline="\n") as file:
         for text in source.texts:
             values: dict = {"text": text.text}
             if text.marks is not None:
                 values["label"] = [mark[:3] for mark in text.marks]
             file.write(json.dumps(values, ensure_ascii=False) + "\n")
+
+
+FORMAT = Format("texts", read_jsonl, looks_like, write_jsonl)

@@ -1,58 +1,75 @@
-"""Label Studio: tasks `{"data": {"text"}, "annotations": [{"result": [{"value": ...}]}]}`; JSON-MIN too.
+"""Label Studio: tasks `{"data": {"text"}, "annotations": [{"result": [{"value": ...}]}]}`; also JSON-MIN.
 
-A value is `{"start", "end", "text", "labels": ["LOC"]}`.  Its offsets are JavaScript's, UTF-16 units, in
-exports of 2021 and before (https://github.com/HumanSignal/label-studio/issues/1347), and code points later
-(https://github.com/HumanSignal/label-studio/pull/1559): its text decides which.
+A value is `{"start", "end", "text", "labels": ["LOC"]}`.  In exports of 2021 and before, its offsets count
+UTF-16 units, as in JavaScript (https://github.com/HumanSignal/label-studio/issues/1347); later they count
+code points (https://github.com/HumanSignal/label-studio/pull/1559).  The entity's text shows which.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from ner.data.formats.document import count_of, read_content
-from ner.data.formats.json_objects import name_of, objects, text_of
-from ner.data.formats.texts import AnnotatedText, Mark, Texts, named_lines
+from ner.data.formats.document import read_content
+from ner.data.formats.format import DEFAULTS, Format, Reading
+from ner.data.formats.json_objects import objects, sample_objects, text_of, type_name
+from ner.data.formats.texts import AnnotatedText, Mark, Texts
+from ner.data.wording import count_noun, list_lines
 from ner.errors import DataError
 
-ASTRAL = "\uffff"  # characters beyond it are two units of UTF-16
+LAST_OF_BMP = "\uffff"  # a character beyond it is two units of UTF-16
+CODE_POINTS, UTF16_UNITS = "code points", "UTF-16 units"
 
 
-def read_labelstudio(path: str | Path, *, encoding: str = "utf-8") -> Texts:
-    """One text a task.  Tasks that were skipped, and results that are no labels, are counted in the notes."""
+def looks_like(path: Path, text: str) -> bool:
+    """True if an object has an object under `data`, or an array whose first item is a value of JSON-MIN."""
+    return any(
+        isinstance(values.get("data"), dict)
+        or any(isinstance(items, list) and items and _is_value(items[0]) for items in values.values())
+        for values in sample_objects(path, text)
+    )
+
+
+def read_labelstudio(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
+    """Reads one text a task.  Notes count the tasks that were skipped and the results that are not labels."""
     path = Path(path)
-    content = read_content(path, encoding)
-    texts, skipped, others = [], [], []
+    content = read_content(path, reading.encoding)
+    texts, skipped_lines, ignored_lines = [], [], []
     for line, task in objects(path, content.text):
         data = task["data"] if isinstance(task.get("data"), dict) else task
         text = text_of(path, line, data, _text_key(path, line, data))
-        values = _values(path, line, task, others)
+        values = _values(path, line, task, ignored_lines)
         if values is None and task.get("annotations", task.get("completions")):
-            skipped.append(line)
+            skipped_lines.append(line)
         else:
             marks = None if values is None else tuple(_mark(path, line, value) for value in values)
             texts.append(AnnotatedText(path, line, text, marks))
     notes = list(content.notes)
-    if skipped:
-        notes.append(f"{count_of(len(skipped), 'skipped task')} left out: {named_lines(skipped)}")
-    if others:
-        notes.append(f"{count_of(len(others), 'result')} of other kinds passed over: {named_lines(others)}")
+    if skipped_lines:
+        n_skipped = count_noun(len(skipped_lines), "skipped task")
+        notes.append(f"{n_skipped} left out: {list_lines(skipped_lines)}")
+    if ignored_lines:
+        n_ignored = count_noun(len(ignored_lines), "result")
+        notes.append(f"{n_ignored} of other kinds ignored: {list_lines(ignored_lines)}")
     return _in_code_points(Texts(path, texts, notes, content.sha256))
 
 
 def _text_key(path: Path, line: int, data: dict) -> str:
-    """`text`, or the only key with a string."""
+    """`text` if the object has this key, else its only key with a string; DataError if there are several."""
     keys = ["text"] if "text" in data else [key for key, value in data.items() if isinstance(value, str)]
     if len(keys) != 1:
         raise DataError(f"{path}:{line}: strings under {keys}, expected the text under 'text'")
     return keys[0]
 
 
-def _values(path: Path, line: int, task: dict, others: list[int]) -> list[dict] | None:
-    """The values of a task's labels; None where it has no annotation, or skipped ones alone."""
+def _values(path: Path, line: int, task: dict, ignored_lines: list[int]) -> list[dict] | None:
+    """The values of a task's labels; None if it has no annotation or its annotation was skipped.
+
+    Appends the line to `ignored_lines` once for each result that is not a label.
+    """
     if not isinstance(task.get("data"), dict):  # JSON-MIN
         return _min_values(task)
     annotations = task.get("annotations", task.get("completions")) or []
     if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
-        raise DataError(f"{path}:{line}: got {name_of(annotations)}, expected an array of annotations")
+        raise DataError(f"{path}:{line}: got {type_name(annotations)}, expected an array of annotations")
     annotations = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
     if len(annotations) > 1:
         raise DataError(f"{path}:{line}: {len(annotations)} annotations of one text, expected one")
@@ -60,24 +77,26 @@ def _values(path: Path, line: int, task: dict, others: list[int]) -> list[dict] 
         return None
     results = annotations[0].get("result")
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
-        raise DataError(f"{path}:{line}: got {name_of(results)}, expected an array under 'result'")
+        raise DataError(f"{path}:{line}: got {type_name(results)}, expected an array under 'result'")
     labels = [result for result in results if result.get("type") in ("labels", "hypertextlabels")]
-    others += [line] * (len(results) - len(labels))
+    ignored_lines += [line] * (len(results) - len(labels))
     return [result.get("value") for result in labels]
 
 
 def _min_values(task: dict) -> list[dict] | None:
-    lists = [value for value in task.values() if isinstance(value, list)]
-    return next((values for values in lists if values and is_value(values[0])), lists[0] if lists else None)
+    """The array of values in a task of JSON-MIN; without one its first array, or None."""
+    arrays = [value for value in task.values() if isinstance(value, list)]
+    default = arrays[0] if arrays else None
+    return next((values for values in arrays if values and _is_value(values[0])), default)
 
 
-def is_value(item: object) -> bool:
-    """Whether an item looks like a labelled span of JSON-MIN."""
+def _is_value(item: object) -> bool:
+    """True if an item looks like a labelled span of JSON-MIN."""
     return isinstance(item, dict) and isinstance(item.get("labels"), list)
 
 
 def _mark(path: Path, line: int, value: object) -> Mark:
-    """A value's span, its offsets as they stand."""
+    """The span of a value, its offsets unchanged."""
     expected = 'expected {"start": 3, "end": 5, "text": ..., "labels": ["LOC"]}'
     values = value if isinstance(value, dict) else {}
     start, end, surface = values.get("start"), values.get("end"), values.get("text")
@@ -90,49 +109,60 @@ def _mark(path: Path, line: int, value: object) -> Mark:
 
 
 def _in_code_points(source: Texts) -> Texts:
-    """Every mark's offsets in code points; DataError where nothing tells what they count."""
-    readings = {
-        (i, mark): list(_readings(text.text, mark))
+    """The texts with all offsets in code points.
+
+    Only offsets after a character beyond the BMP depend on the unit.  If the surface of some of them fits
+    only one unit, the others are read in that unit too.  DataError if the unit stays open.
+    """
+    candidates = {
+        (i, mark): list(_matching_units(text.text, mark))
         for i, text in enumerate(source.texts)
         for mark in text.marks or ()
-        if any(character > ASTRAL for character in text.text[: max(mark.end, 0)])
+        if any(character > LAST_OF_BMP for character in text.text[: max(mark.end, 0)])
     }
-    told = {fits[0] for fits in readings.values() if len(fits) == 1}
+    known_units = {units[0] for units in candidates.values() if len(units) == 1}
     texts = []
     for i, text in enumerate(source.texts):
         marks = None if text.marks is None else []
         for mark in text.marks or ():
-            fits = readings.get((i, mark), ["code points"])
-            if len(fits) > 1 and len(told) != 1:
-                raise DataError(
-                    f"{text.path}:{mark.line}: {mark.label} {mark.start}-{mark.end} may count UTF-16 units or"
-                    " code points, expected the entity's text to tell"
-                )
-            reading = (fits if len(fits) < 2 else [*told])[:1]
-            if reading == ["UTF-16 units"]:
-                mark = mark._replace(start=_index(text.text, mark.start), end=_index(text.text, mark.end))
+            units = candidates.get((i, mark), [CODE_POINTS])
+            if len(units) > 1:
+                if len(known_units) != 1:
+                    raise DataError(
+                        f"{text.path}:{mark.line}: {mark.label} {mark.start}-{mark.end} may count "
+                        "UTF-16 units or code points, expected the entity's text to show which"
+                    )
+                units = list(known_units)
+            if units == [UTF16_UNITS]:
+                start, end = (_code_point_index(text.text, offset) for offset in (mark.start, mark.end))
+                mark = mark._replace(start=start, end=end)
             marks.append(mark)
         texts.append(text._replace(marks=None if marks is None else tuple(marks)))
-    notes = [f"offsets are read as {' or '.join(sorted(told))}, as their texts tell"] if told else []
-    return source._replace(texts=texts, notes=[*source.notes, *notes])
+    notes = list(source.notes)
+    if known_units:
+        notes.append(f"offsets are read as {' or '.join(sorted(known_units))}, as the entities' texts show")
+    return source._replace(texts=texts, notes=notes)
 
 
-def _readings(text: str, mark: Mark) -> Iterator[str]:
-    """What the offsets may count, going by the surface."""
-    places = {
-        "code points": (mark.start, mark.end),
-        "UTF-16 units": (_index(text, mark.start), _index(text, mark.end)),
+def _matching_units(text: str, mark: Mark) -> Iterator[str]:
+    """The units in which the offsets of a mark give its surface."""
+    spans = {
+        CODE_POINTS: (mark.start, mark.end),
+        UTF16_UNITS: (_code_point_index(text, mark.start), _code_point_index(text, mark.end)),
     }
-    for name, (start, end) in places.items():
+    for unit, (start, end) in spans.items():
         if 0 <= start < end <= len(text) and mark.surface in (None, text[start:end]):
-            yield name
+            yield unit
 
 
-def _index(text: str, offset: int) -> int:
+def _code_point_index(text: str, offset: int) -> int:
     """The code point at an offset in UTF-16 units; -1 inside a character or beyond the text."""
-    units = 0
+    n_units = 0
     for index, character in enumerate(text):
-        if units >= offset:
-            return index if units == offset else -1
-        units += 2 if character > ASTRAL else 1
-    return len(text) if units == offset else -1
+        if n_units >= offset:
+            return index if n_units == offset else -1
+        n_units += 2 if character > LAST_OF_BMP else 1
+    return len(text) if n_units == offset else -1
+
+
+FORMAT = Format("texts", read_labelstudio, looks_like)

@@ -1,20 +1,18 @@
-"""Texts with entities as spans of characters, as annotation tools write them, and checks on them."""
+"""Texts with entities as spans of characters, as annotation tools write them, and the checks on the spans."""
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ner.data.formats.document import count_of
+from ner.data.wording import count_noun, list_lines, quote
 from ner.errors import DataError
-
-N_NAMED = 10  # lines that an error names; it is one line itself
 
 
 class Mark(NamedTuple):
-    """An entity, `text[start:end]` in code points; `line` of the file that says so, from 1.
+    """An entity `text[start:end]`, in code points; `line` is its line in the annotation file, from 1.
 
-    `surface` is what the file says that stands there, None where it says nothing.
+    `surface` is the entity's text according to the annotation; None if the annotation does not give it.
     """
 
     start: int
@@ -25,34 +23,35 @@ class Mark(NamedTuple):
 
 
 class AnnotatedText(NamedTuple):
-    """`marks` may nest; None where the text is not annotated.  `path` is the file that holds them.
+    """A text and its marks, which may nest; `marks` is None if the text is not annotated.
 
-    `stands` are file and line where the text itself starts, if a file has it as it is.
+    `path` and `line` locate the annotation.  `text_place` is the file and line where the text itself
+    begins, if a file holds it verbatim.
     """
 
     path: Path
     line: int
     text: str
     marks: tuple[Mark, ...] | None
-    stands: tuple[Path, int] | None = None
+    text_place: tuple[Path, int] | None = None
 
     @property
     def place(self) -> tuple[Path, int]:
-        return self.stands or (self.path, self.line)
+        return self.text_place or (self.path, self.line)
 
 
 class InvalidSpan(NamedTuple):
-    """An entity that cannot stay as it is, and why."""
+    """An entity that cannot be used, and the reason."""
 
     path: Path
     line: int
-    what: str
+    problem: str
 
 
 class Texts(NamedTuple):
-    """A file as read, its texts uncut.  `invalid` are entities that are in no text's marks.
+    """A file of annotated texts.  `invalid` lists entities that were dropped from the marks.
 
-    The rest is as in a `Document`.
+    `path`, `notes` and `sha256` are as in `Document`.
     """
 
     path: Path
@@ -62,19 +61,20 @@ class Texts(NamedTuple):
     invalid: tuple[InvalidSpan, ...] = ()
 
 
-def checked(source: Texts, *, drop_invalid: bool = False) -> Texts:
-    """The same with every mark a part of its text, given once.
+def check_marks(source: Texts, *, drop_invalid: bool = False) -> Texts:
+    """The same texts with only valid marks, sorted, each once.
 
-    Raises DataError where an entity lies outside its text, is empty, has another surface there or is in
-    parts, unless it is to be left out; and where only some texts are annotated.
+    A mark is invalid if it lies outside its text, is empty, is in parts, or if its surface differs from
+    the text.  DataError if a mark is invalid, unless `drop_invalid`; also if only some texts are annotated,
+    or if a label holds half of a surrogate pair.
     """
-    bare = next((text for text in source.texts if text.marks is None), None)
-    if bare and any(text.marks is not None for text in source.texts):
+    without = next((text for text in source.texts if text.marks is None), None)
+    if without and any(text.marks is not None for text in source.texts):
         raise DataError(
-            f"{bare.path}:{bare.line}: not annotated, though other texts are; expected all or none"
+            f"{without.path}:{without.line}: not annotated, though other texts are; expected all or none"
         )
-    refuse(source.invalid, "in parts", drop_invalid=drop_invalid)
-    texts, off, again = [], [], []
+    refuse_invalid(source.invalid, "in parts", drop_invalid=drop_invalid)
+    texts, invalid, repeated_lines = [], [], []
     for text in source.texts:
         if text.marks is not None:
             kept: dict[tuple, Mark] = {}
@@ -83,34 +83,34 @@ def checked(source: Texts, *, drop_invalid: bool = False) -> Texts:
                     raise DataError(
                         f"{text.path}:{mark.line}: half of a surrogate pair in label {mark.label!a}"
                     )
-                if what := _off(text.text, mark):
-                    off.append(InvalidSpan(text.path, mark.line, what))
+                if problem := _find_problem(text.text, mark):
+                    invalid.append(InvalidSpan(text.path, mark.line, problem))
                 elif mark[:3] in kept:
-                    again.append(mark.line)
+                    repeated_lines.append(mark.line)
                 else:
                     kept[mark[:3]] = mark
-            text = text._replace(marks=tuple(kept[place] for place in sorted(kept)))
+            text = text._replace(marks=tuple(kept[key] for key in sorted(kept)))
         texts.append(text)
-    refuse(off, "elsewhere than the text has it", drop_invalid=drop_invalid)
+    refuse_invalid(invalid, "not matching the text", drop_invalid=drop_invalid)
     notes = list(source.notes)
-    if again:
-        n_again = count_of(len(again), "entity", "entities")
-        notes.append(f"{n_again} given twice, read once: {named_lines(again)}")
-    return source._replace(texts=texts, notes=notes, invalid=(*source.invalid, *off))
+    if repeated_lines:
+        n_repeated = count_noun(len(repeated_lines), "entity", "entities")
+        notes.append(f"{n_repeated} given twice, read once: {list_lines(repeated_lines)}")
+    return source._replace(texts=texts, notes=notes, invalid=(*source.invalid, *invalid))
 
 
-def _off(text: str, mark: Mark) -> str:
-    """What is wrong with a mark's place or surface; empty where nothing is."""
+def _find_problem(text: str, mark: Mark) -> str:
+    """What is wrong with the offsets or the surface of a mark; empty if it is valid."""
     if not 0 <= mark.start < mark.end <= len(text):
-        return f"{mark.label} {mark.start}-{mark.end} in a text of {count_of(len(text), 'character')}"
+        return f"{mark.label} {mark.start}-{mark.end} in a text of {count_noun(len(text), 'character')}"
     if mark.surface in (None, text[mark.start : mark.end]):
         return ""
-    return f"{named_mark(text, mark)} in the text, {shown(mark.surface)} in the annotation"
+    return f"{describe_mark(text, mark)} in the text, {quote(mark.surface)} in the annotation"
 
 
-def split_lines(source: Texts, *, drop_invalid: bool = False) -> Texts:
-    """Every line of every text a text; an entity that goes over a line end is a misfit."""
-    texts, over = [], []
+def split_at_line_ends(source: Texts, *, drop_invalid: bool = False) -> Texts:
+    """The lines of every text as texts of their own; an entity that crosses a line end is invalid."""
+    texts, invalid = [], []
     for text in source.texts:
         marks = list(text.marks or ())
         start = 0
@@ -118,40 +118,40 @@ def split_lines(source: Texts, *, drop_invalid: bool = False) -> Texts:
             end = start + len(line.removesuffix("\r"))
             inside = [mark for mark in marks if start <= mark.start and mark.end <= end]
             marks = [mark for mark in marks if mark not in inside]
-            moved = tuple(mark._replace(start=mark.start - start, end=mark.end - start) for mark in inside)
             if end > start:
+                moved = tuple(m._replace(start=m.start - start, end=m.end - start) for m in inside)
                 moved = None if text.marks is None else moved
-                stands = text.stands and (text.stands[0], text.stands[1] + number)
-                texts.append(text._replace(text=text.text[start:end], marks=moved, stands=stands))
+                place = text.text_place and (text.text_place[0], text.text_place[1] + number)
+                texts.append(text._replace(text=text.text[start:end], marks=moved, text_place=place))
             start += len(line) + 1
-        over += [InvalidSpan(text.path, mark.line, named_mark(text.text, mark)) for mark in marks]
-    refuse(over, "going over a line end", drop_invalid=drop_invalid)
-    return source._replace(texts=texts, invalid=(*source.invalid, *over))
+        invalid += [InvalidSpan(text.path, mark.line, describe_mark(text.text, mark)) for mark in marks]
+    refuse_invalid(invalid, "crossing a line end", drop_invalid=drop_invalid)
+    return source._replace(texts=texts, invalid=(*source.invalid, *invalid))
 
 
-def flat(source: Texts, *, keep_longest: bool = False) -> Texts:
-    """No two marks of a text overlap; those that do are refused or, but for the longest, left out.
+def remove_overlaps(source: Texts, *, keep_longest: bool = False) -> Texts:
+    """Texts whose marks do not overlap: of two that do, the longer is kept, or the first of equal length.
 
-    Of two as long as each other the first is kept.
+    DataError if marks overlap, unless `keep_longest`.
     """
     texts, invalid = [], []
     for text in source.texts:
         if text.marks is not None:
-            kept: list[Mark] = []
-            others = []
+            kept: list[Mark] = []  # without overlaps, sorted by start
+            dropped = []
             for mark in sorted(text.marks, key=lambda mark: (mark.start - mark.end, mark.start)):
                 longer = _overlapping(kept, mark)
                 if longer is None:
                     insort(kept, mark, key=_start)
                 else:
-                    others.append((mark, longer))
-            for mark, longer in sorted(others, key=lambda pair: pair[0][:3]):
-                what = f"{named_mark(text.text, mark)} overlaps {named_mark(text.text, longer)}"
-                invalid.append(InvalidSpan(text.path, mark.line, what))
+                    dropped.append((mark, longer))
+            for mark, longer in sorted(dropped, key=lambda pair: pair[0][:3]):
+                problem = f"{describe_mark(text.text, mark)} overlaps {describe_mark(text.text, longer)}"
+                invalid.append(InvalidSpan(text.path, mark.line, problem))
             text = text._replace(marks=tuple(kept))
         texts.append(text)
     remedy = "--nested keep_longest keeps the longest of them"
-    refuse(invalid, "nested or overlapping", drop_invalid=keep_longest, remedy=remedy)
+    refuse_invalid(invalid, "nested or overlapping", drop_invalid=keep_longest, remedy=remedy)
     return source._replace(texts=texts, invalid=(*source.invalid, *invalid))
 
 
@@ -160,15 +160,15 @@ def _start(mark: Mark) -> int:
 
 
 def _overlapping(kept: Sequence[Mark], mark: Mark) -> Mark | None:
-    """One of the marks, which are apart and in order, that shares a character with another."""
-    at = bisect_left(kept, mark.start, key=_start)
-    if at < len(kept) and kept[at].start < mark.end:
-        return kept[at]
-    return kept[at - 1] if at and kept[at - 1].end > mark.start else None
+    """A mark of `kept` that shares a character with `mark`; `kept` is sorted and has no overlaps."""
+    i = bisect_left(kept, mark.start, key=_start)
+    if i < len(kept) and kept[i].start < mark.end:
+        return kept[i]
+    return kept[i - 1] if i and kept[i - 1].end > mark.start else None
 
 
 def check_labels(source: Texts) -> None:
-    """DataError at a label that no tag can have."""
+    """DataError if a label is empty or has white space, so that no tag can be made of it."""
     for text in source.texts:
         for mark in text.marks or ():
             if not mark.label or any(character.isspace() for character in mark.label):
@@ -177,35 +177,23 @@ def check_labels(source: Texts) -> None:
                 )
 
 
-def refuse(
+def refuse_invalid(
     invalid: Sequence[InvalidSpan],
-    what: str,
+    kind: str,
     *,
     drop_invalid: bool = False,
     remedy: str = "--misfits leave_out leaves them out",
 ) -> None:
-    """DataError that names the first, counts all and says their lines; nothing where they may be left out."""
+    """DataError with the first of the entities, their number and their lines, unless `drop_invalid`."""
     if invalid and not drop_invalid:
         first = invalid[0]
-        lines = named_lines(invalid_span.line for invalid_span in invalid if invalid_span.path == first.path)
+        lines = list_lines(span.line for span in invalid if span.path == first.path)
         raise DataError(
-            f"{first.path}:{first.line}: {first.what}; {count_of(len(invalid), 'entity', 'entities')} "
-            f"{what}, {lines}, expected none; {remedy}"
+            f"{first.path}:{first.line}: {first.problem}; {count_noun(len(invalid), 'entity', 'entities')} "
+            f"{kind}, {lines}, expected none; {remedy}"
         )
 
 
-def named_mark(text: str, mark: Mark) -> str:
+def describe_mark(text: str, mark: Mark) -> str:
     """`LOC 3-5 '北京'`."""
-    return f"{mark.label} {mark.start}-{mark.end} {shown(text[mark.start : mark.end])}"
-
-
-def named_lines(lines: Iterable[int]) -> str:
-    """`line 3`; `lines 3, 5`; `lines 1, 2, ... and 90 more`."""
-    lines = list(dict.fromkeys(lines))
-    more = f" and {len(lines) - N_NAMED:,} more" if len(lines) > N_NAMED else ""
-    return f"line{'s' * (len(lines) > 1)} {', '.join(map(str, lines[:N_NAMED]))}{more}"
-
-
-def shown(surface: str) -> str:
-    """In quotes, on one line, a long one cut short."""
-    return repr(surface if len(surface) <= 20 else surface[:19] + "…")
+    return f"{mark.label} {mark.start}-{mark.end} {quote(text[mark.start : mark.end])}"

@@ -14,7 +14,7 @@ from ner.data.folder import read_split
 
 
 def bio(*sentences: str) -> str:
-    """`bio("北/B-LOC 京")`: a sentence an argument, a token and its tag, or O, an item."""
+    """`bio("北/B-LOC 京")`: each argument is a sentence, each item a token with its tag (default O)."""
     lines = ("".join("{}\t{}\n".format(*f"{item}/O".split("/")[:2]) for item in s.split()) for s in sentences)
     return "\n".join(lines)
 
@@ -25,7 +25,7 @@ TEST = bio("我 们 在 大 学 学 习 ！", "南/B-LOC 京/I-GPE")
 
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Path:
-    """An empty working directory with train.txt and test.txt, dirty."""
+    """An empty working directory with a train.txt and a test.txt that have errors."""
     monkeypatch.chdir(tmp_path)
     Path("train.txt").write_text(TRAIN, encoding="utf-8")
     Path("test.txt").write_text(TEST, encoding="utf-8")
@@ -35,7 +35,7 @@ def place(tmp_path, monkeypatch) -> Path:
 BUILD = ["--train", "train.txt", "--test", "test.txt", "--val_size", 0, "--unit", "char", "--out_dir", "o"]
 
 
-def test_what_a_build_says_and_writes(place, run_main):
+def test_a_build_prints_and_writes_its_findings(place, run_main):
     ended = run_main(build_dataset, *BUILD, "--audit")
     assert (ended.code, ended.err) == (0, "")
     assert [line for line in ended.out.splitlines() if line.startswith("audit: ")] == [
@@ -63,7 +63,7 @@ def test_what_a_build_says_and_writes(place, run_main):
     assert not re.search(r"[^\n\S ]|\u200b", page)
 
 
-def test_a_set_that_stands_is_audited_where_it_stands(place, run_main, snapshot):
+def test_a_built_set_is_audited_in_its_folder(place, run_main, snapshot):
     run_main(build_dataset, *BUILD, "--audit")
     before = json.loads(Path("o/audit.json").read_text(encoding="utf-8"))
     rest = {name: data for name, data in snapshot(Path("o")).items() if "audit" not in name}
@@ -71,7 +71,7 @@ def test_a_set_that_stands_is_audited_where_it_stands(place, run_main, snapshot)
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.splitlines()[-1] == "written to o: audit.md, audit.json"
     after = json.loads(Path("o/audit.json").read_text(encoding="utf-8"))
-    # the build wrote the legal tags of what it read
+    # the build wrote legal tags for the entities that it read
     assert after["counts"] == before["counts"] | {"illegal_tags": 0}
     assert after["findings"]["markup_remains"][0]["places"] == ["train/sentences.txt:4"]
     assert rest == {name: data for name, data in snapshot(Path("o")).items() if "audit" not in name}
@@ -82,7 +82,7 @@ def test_a_set_that_stands_is_audited_where_it_stands(place, run_main, snapshot)
     assert [(f["places"], f["tag"]) for f in found] == [(["test/tags.txt:2"], "tag 1 of the line")]
 
 
-def test_texts_with_spans_stand_where_their_files_have_them(place, run_main):
+def test_texts_with_spans_are_located_in_their_files(place, run_main):
     text = '{"text": "甲<b>\\n乙</b>", "label": [[0, 1, "X"]]}'
     Path("train.jsonl").write_text(f"\n{text}\n", encoding="utf-8")
     Path("test").mkdir()
@@ -96,7 +96,7 @@ def test_texts_with_spans_stand_where_their_files_have_them(place, run_main):
     assert [f["places"] for f in found] == [["train.jsonl:2"], ["train.jsonl:2"], ["test/b.txt:2"]]
 
 
-def test_files_of_one_name_are_told_apart(place, run_main):
+def test_files_of_the_same_name_are_distinguished(place, run_main):
     for folder, content in {"a": TRAIN, "b": TEST}.items():
         Path(folder).mkdir()
         Path(folder, "x.txt").write_text(content, encoding="utf-8")
@@ -109,7 +109,7 @@ def test_files_of_one_name_are_told_apart(place, run_main):
     assert gpe["places"] == ["test x.txt:10"]
 
 
-def test_a_build_without_audit_leaves_no_old_one(place, run_main):
+def test_a_build_without_audit_removes_an_old_one(place, run_main):
     run_main(build_dataset, *BUILD, "--audit")
     ended = run_main(build_dataset, *BUILD)
     assert ended.code == 0
@@ -121,13 +121,13 @@ def test_a_build_without_audit_leaves_no_old_one(place, run_main):
     ("argv", "message"),
     [
         (["--out_dir", "nowhere"], "nowhere/train: no such split, expected a set made by build_dataset.py"),
-        (["--out_dir", "o", "--test", "test.txt"], "--test is of a build; --audit without --train takes"),
-        (["--out_dir", "o", "--seed", "3"], "--seed is of a build; --audit without --train takes"),
+        (["--out_dir", "o", "--test", "test.txt"], "--test needs --train; --audit without --train takes"),
+        (["--out_dir", "o", "--seed", "3"], "--seed needs --train; --audit without --train takes"),
         (["--out_dir", "o", "--train", "none.txt"], "none.txt: no such file"),
         (["--out_dir", "o", "--train", "o/audit.md"], "o/audit.md: would be overwritten by the build"),
     ],
 )
-def test_an_error_is_one_line_and_leaves_all_as_it_was(place, run_main, snapshot, argv, message):
+def test_an_error_is_one_line_and_changes_nothing(place, run_main, snapshot, argv, message):
     run_main(build_dataset, *BUILD, "--audit")
     before = snapshot(place)
     ended = run_main(build_dataset, "--audit", *argv)
@@ -137,14 +137,14 @@ def test_an_error_is_one_line_and_leaves_all_as_it_was(place, run_main, snapshot
     assert snapshot(place) == before
 
 
-def test_clean_data_say_so(make_corpus):
+def test_clean_data_have_no_findings(make_corpus):
     corpus = make_corpus(train=["北京", "上海"], test=["南京"])
     found = {name: check(corpus) for name, check in CHECKS.items()}
     assert summary(corpus, found) == ["audit: nothing found"]
     assert as_page(corpus, found).count("##") == 0
 
 
-def test_the_page_is_cut_and_says_so_and_the_json_is_whole(make_corpus):
+def test_the_page_is_truncated_and_the_json_is_complete(make_corpus):
     corpus = make_corpus(train=["北京"])
     findings = [Finding(f"f{i}", [f"x:{j}" for j in range(i)], {"i": i}) for i in range(1, 2 * N_LISTED)]
     found = {name: [] for name in CHECKS} | {"markup_remains": findings}
@@ -163,8 +163,8 @@ def test_every_check_has_its_words():
     assert list(WORDS) == list(CHECKS)
 
 
-def test_the_test_set_of_people_daily_lies_in_msra(ner_data, tmp_path, run_main):
-    """Against Python's `in` over the letters and digits of whole texts."""
+def test_the_test_set_of_people_daily_is_found_in_msra(ner_data, tmp_path, run_main):
+    """Compares with Python's `in` over the letters and digits of whole texts."""
     files = {"train": ner_data / "msra/msra_train_bio", "test": ner_data / "people_daily/example.test"}
     options = [item for split, path in files.items() for item in (f"--{split}", path)]
     ended = run_main(build_dataset, *options, "--val_size", 0, "--out_dir", tmp_path / "o", "--audit")
@@ -196,7 +196,7 @@ def letters(text: str) -> str:
 
 
 def first_lines(path: Path) -> list[int]:
-    """The lines of a file, from 1, that follow an empty one or begin it."""
+    """The line numbers, from 1, of the lines that follow an empty line or begin the file."""
     lines = ["", *path.read_text(encoding="utf-8").split("\n")]
     return [i for i in range(1, len(lines)) if lines[i].strip() and not lines[i - 1].strip()]
 

@@ -1,4 +1,4 @@
-"""Labels that disagree: against comparisons of every sentence with every other."""
+"""Labels that disagree, compared with brute force over all pairs of sentences."""
 
 from itertools import combinations
 
@@ -36,7 +36,7 @@ def test_texts_with_several_readings(make_corpus, splits):
         if tokens == other_tokens and spans != other_spans:
             expected |= {a, b}
     found = conflicting_texts(make_corpus(**splits))
-    # a third sentence that reads like one of the two is named with them
+    # a third sentence with one of the two readings is listed with them
     texts = {tuple(tokens) for place, tokens, _ in with_places(splits) if place in expected}
     everywhere = {place for place, tokens, _ in with_places(splits) if tuple(tokens) in texts}
     assert sorted(place for f in found for place in f.places) == sorted(everywhere)
@@ -82,8 +82,8 @@ def test_labels_of_one_split(make_corpus):
     assert labels_in_one_split(make_corpus(train=train, test=[("ab", None)])) == []
 
 
-def test_an_entity_stands_on_the_line_of_its_first_token(tmp_path):
-    """In train, in val split off it, and in a test file whose tokens have no lines of their own."""
+def test_the_place_of_an_entity_is_the_line_of_its_first_token(tmp_path):
+    """Checks train, val split off train, and a test file without one token a line."""
     rows = [f"{n}\tO\nz\tB-X\nz\tI-X\nz\tB-Y\n" for n in range(6)]
     (tmp_path / "x.txt").write_text("\n".join(rows))
     (tmp_path / "y.jsonl").write_text('\n{"text": "a z", "label": [[2, 3, "X"]]}\n')
@@ -97,9 +97,9 @@ def test_an_entity_stands_on_the_line_of_its_first_token(tmp_path):
     assert z.places == ["y.jsonl:2"]
 
 
-def test_illegal_tags_stand_where_the_file_has_them(tmp_path):
+def test_illegal_tags_are_located_in_their_file(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("a\tB-X\nb\tI-Y\n\na\tI-X\nb\tO\n\na\tB-X\nb\tI-X\n")
-    documents = {"train": FORMATS["bio"](path)}
+    documents = {"train": FORMATS["bio"].reader(path)}
     corpus = corpus_of_build(documents, build(documents, val_size=1))
     assert [(f.places, f.what) for f in illegal_tags(corpus)] == [(["x.txt:2"], "I-Y"), (["x.txt:4"], "I-X")]

@@ -1,4 +1,4 @@
-"""Who lies in whom: against a comparison of every text with every other."""
+"""Texts inside others, compared with brute force over all pairs."""
 
 import unicodedata
 from unittest import mock
@@ -14,7 +14,7 @@ texts = st.lists(st.text("ab", max_size=9), max_size=8)
 
 @given(texts, texts, st.integers(1, 4))
 @settings(deadline=None, max_examples=300)
-def test_a_part_is_found_in_the_first_text_that_holds_it(parts, rows, n):
+def test_a_part_is_found_in_the_first_text_that_contains_it(parts, rows, n):
     expected = {
         part: next(i for i, row in enumerate(rows) if part in row)
         for part in parts
@@ -29,7 +29,7 @@ def folded(token):
 
 
 def lies_in(unit, inner, outer):
-    """("whole" or "part" or None) by comparing the lists of tokens."""
+    """Compares the lists of tokens: "whole", "part" or None."""
     if unit == "char":
         inner, outer = folded("".join(inner)), folded("".join(outer))
         n_characters, inside = len(inner), inner in outer
@@ -51,7 +51,7 @@ rows = st.lists(
 @pytest.mark.parametrize("unit", ["char", "word"])
 @given(train=rows, val=rows, test=rows)
 @settings(deadline=None, max_examples=150)
-def test_every_sentence_in_another_split_is_named_and_no_other(make_corpus, unit, train, val, test):
+def test_exactly_the_sentences_in_another_split_are_reported(make_corpus, unit, train, val, test):
     splits = {"train": train, "val": val, "test": test}
     with mock.patch.dict(MIN_INSIDE, {"char": 3, "word": 3}):
         found = shared_texts(make_corpus(unit, **{k: [(row, ()) for row in v] for k, v in splits.items()}))
@@ -73,12 +73,12 @@ def test_every_sentence_in_another_split_is_named_and_no_other(make_corpus, unit
 
 
 def test_marks_of_a_script_count(make_corpus):
-    """Two words of Hindi that differ in a vowel sign alone are two words."""
+    """Two Hindi words that differ only in a vowel sign are different."""
     assert shared_texts(make_corpus("word", train=[(["की"], ())], test=[(["का"], ())])) == []
     assert len(shared_texts(make_corpus("word", train=[(["की"], ())], test=[(["“की”"], ())]))) == 1
 
 
-def test_many_parts_with_one_beginning_take_no_longer():
-    """A template: 20,000 texts that begin alike, in as many texts; the product would take hours."""
+def test_many_parts_with_the_same_beginning_are_fast():
+    """20,000 texts with the same beginning against as many texts; comparing all pairs would take hours."""
     parts = [f"请帮我查询一下明天的天气{i:05}" for i in range(20_000)]
     assert texts_inside(parts, [f"{part}好吗" for part in parts], n=10) == {p: i for i, p in enumerate(parts)}

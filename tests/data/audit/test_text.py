@@ -1,4 +1,4 @@
-"""Text that is none: characters, markup, lengths."""
+"""Suspicious text: invisible characters, markup, lengths."""
 
 import sys
 import unicodedata
@@ -16,7 +16,7 @@ INVISIBLE = "\u200b\u200d\ufeff\u00ad\u200e\u202e\u2066\u2060\x07\x1b\x85\u2028\
 VISIBLE = "aé中，１ \t\r\n\u3000\u00a0\u2009\ufe0f\u0301😀﷽"
 
 
-def test_characters_that_show_nothing(make_corpus):
+def test_invisible_characters(make_corpus):
     tokens = ["a", *(f"b{c}" for c in INVISIBLE + VISIBLE), f"{INVISIBLE[0]}x{INVISIBLE[0]}"]
     corpus = make_corpus("word", train=[([token], ()) for token in tokens], val=[(tokens, ())])
     found = invisible_characters(corpus)
@@ -51,7 +51,7 @@ def test_no_letter_digit_or_white_space_of_unicode_is_taken_for_invisible(make_c
         ("1 < 2 > 0，A & B; 《书》<中>，R&D，3:4，AT&T", []),
     ],
 )
-def test_remains_of_markup(make_corpus, text, expected):
+def test_leftover_markup(make_corpus, text, expected):
     found = markup_remains(make_corpus(train=["甲乙", text]))
     assert [f.places for f in found] == [["train:1"]] * bool(expected)
     assert [match for f in found for match in f.values["markup"]] == expected
@@ -70,7 +70,7 @@ def test_markup_in_words(make_corpus):
         ("a < b > c , if x <li and y> z ; AT&T; Q & A; 3:4 // </ b", []),
     ],
 )
-def test_markup_that_was_cut_into_words(make_corpus, text, expected):
+def test_markup_that_was_split_into_words(make_corpus, text, expected):
     tokens = [text[start:end] for start, end in split_words(text, "word")]
     found = markup_remains(make_corpus("word", train=[(tokens, ())]))
     assert [match for f in found for match in f.values["markup"]] == expected
@@ -78,7 +78,7 @@ def test_markup_that_was_cut_into_words(make_corpus, text, expected):
 
 @given(st.from_regex(MARKUP, fullmatch=True))
 @settings(deadline=None)
-def test_no_markup_is_without_one_of_the_marks(text):
+def test_every_markup_contains_one_of_the_marks(text):
     assert set(text) & set(MARKS)
 
 

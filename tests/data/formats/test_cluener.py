@@ -1,4 +1,4 @@
-"""CLUENER's JSON lines: inclusive ends, surfaces that must agree, everything wrong named with its line."""
+"""CLUENER's JSON lines: inclusive ends, surfaces that must match; an error names its line."""
 
 import json
 from collections import Counter
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.formats import read
+from ner.data.formats import Reading, read
 from ner.data.formats.cluener import read_cluener
 from ner.data.sentence import Sentence
 from ner.errors import DataError
@@ -29,7 +29,7 @@ def test_ends_are_inclusive_and_every_character_is_a_token(read_text):
     assert (document.unit, document.scheme, document.annotated) == ("char", None, True)
 
 
-def test_one_surface_may_stand_in_several_places(read_text):
+def test_one_surface_may_occur_several_times(read_text):
     line = '{"text": "上海，上海", "label": {"LOC": {"上海": [[3, 4], [0, 1]]}, "PER": {}}}\n\n'
     document = read_text(line + '{"text": "无", "label": {}}')
     assert [sentence.spans for sentence in document.sentences] == [(Span(0, 2, "LOC"), Span(3, 5, "LOC")), ()]
@@ -44,8 +44,8 @@ def test_without_labels_a_file_is_not_annotated(read_text):
 
 @given(st.data())
 @settings(deadline=None, max_examples=100)
-def test_what_is_written_is_read(tmp_path_factory, data):
-    """Entities laid out by hand, between pieces of any text: offsets by construction, not by the reader."""
+def test_random_entities_are_read_exactly(tmp_path_factory, data):
+    """Builds a text around the entities, so that their offsets are known without the reader."""
     pieces = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=4)
     text, labels, spans = "", {}, []
     for label, surface, gap in data.draw(st.lists(st.tuples(st.sampled_from("XY"), pieces, pieces))):
@@ -77,7 +77,7 @@ ERRORS = [
     ('{"text": "ab", "label": {"X": {"ab": [[0, true]]}}}', "x.json:1: got [[0, True]] for 'ab', expected"),
     (
         NAME + '{"text": "上海市", "label": {"LOC": {"上海": [[1, 2]], "市": [[0, 0], [2, 2]]}}}',
-        "x.json:2: LOC 1-3 '海市' in the text, '上海' in the annotation; 2 entities elsewhere than",
+        "x.json:2: LOC 1-3 '海市' in the text, '上海' in the annotation; 2 entities not matching the text",
     ),
     ('{"text": "ab", "label": {"X": {"b": [[1, 2]]}}}', "x.json:1: X 1-3 in a text of 2 characters; 1 ent"),
     ('{"text": "ab", "label": {"X": {"": [[1, 0]]}}}', "x.json:1: X 1-1 in a text of 2 characters; 1 entity"),
@@ -92,7 +92,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("content", "message"), ERRORS, ids=[message for _, message in ERRORS])
-def test_a_wrong_file_is_named_with_its_line(read_text, content, message):
+def test_an_error_names_the_file_and_the_line(read_text, content, message):
     with pytest.raises(DataError) as error:
         read_text(content, unit="char")
     assert message in str(error.value)
@@ -116,7 +116,7 @@ def test_every_entity_of_cluener_is_read(ner_data, name, n_texts, n_nested):
     assert counts == Counter(
         (mark.label, text.text[mark.start : mark.end]) for text in texts for mark in text.marks or ()
     )
-    document = read(path, "cluener", keep_longest=True)
+    document = read(path, "cluener", reading=Reading(overlaps="keep_longest"))
     assert document.unit == "char"
     assert len(document.left_out) == n_nested
     assert len(document.sentences) == n_texts

@@ -1,4 +1,4 @@
-"""Bytes that are not UTF-8: their encoding is named."""
+"""Guesses of the encoding of bytes that are not UTF-8."""
 
 import pytest
 
@@ -27,10 +27,10 @@ TAIWAN = "臺灣的總統今天在臺北出席會議，說明國家經濟的發�
         (RUSSIAN, "utf-32"),
     ],
 )
-def test_the_encoding_is_named(text, encoding):
+def test_the_encoding_is_guessed(text, encoding):
     rows = "".join(f"{character}\tO\n" for character in text if not character.isspace())
     assert likely_encoding(text.encode(encoding)) == encoding
-    if encoding not in ("koi8-r", "cp1251", "cp1252"):  # whose letters alone in a row tell nothing
+    if encoding not in ("koi8-r", "cp1251", "cp1252"):  # a row of only such letters does not show which
         assert likely_encoding(rows.encode(encoding)) == encoding
 
 
@@ -39,6 +39,6 @@ def test_noise_is_no_encoding():
 
 
 @pytest.mark.parametrize("folder", ["military_gbk/train"])
-def test_published_files_are_named(ner_data, folder):
+def test_encodings_of_published_files_are_guessed(ner_data, folder):
     paths = sorted((ner_data / folder).iterdir())
     assert {likely_encoding(path.read_bytes()) for path in paths} == {"gb18030"}

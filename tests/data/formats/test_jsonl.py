@@ -1,4 +1,4 @@
-"""Spans in JSON: every published spelling reads the same, and everything wrong is named with its line."""
+"""Spans in JSON: every published spelling reads the same; an error names its line."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_any_text_is_read_exactly(tmp_path_factory, texts, ascii_only):
     ]
 
 
-def test_no_key_is_not_annotated_and_an_empty_array_is(path):
+def test_without_a_key_a_text_is_not_annotated_and_with_an_empty_array_it_is(path):
     path.write_text('{"text": "a"}')
     assert not read(path).annotated
     path.write_text('{"text": "a", "entities": []}')
@@ -90,7 +90,7 @@ ERRORS = [
         '{"text": "ab", "label": [[0, 1, "\\ud800"]]}',
         "x.jsonl:1: half of a surrogate pair in label '\\ud800'",
     ),
-    ('{"text": "ab", "label": [[1, 0, "X"]]}', "x.jsonl:1: X 1-0 in a text of 2 characters; 1 entity else"),
+    ('{"text": "ab", "label": [[1, 0, "X"]]}', "x.jsonl:1: X 1-0 in a text of 2 characters; 1 entity not "),
     ('[{"text": "a"} {"text": "b"}]', "x.jsonl:1: not JSON, expected , or ] after an object, nothing"),
     ('[{"text": "a"}\n', "x.jsonl:2: not JSON, expected , or ] after an object, nothing after the last ]"),
     ('[{"text": "a"},\n', "x.jsonl:2: not JSON at column 1, Expecting value"),
@@ -111,7 +111,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize(("content", "message"), ERRORS, ids=[message for _, message in ERRORS])
-def test_a_wrong_file_is_named_with_its_line(path, content, message):
+def test_an_error_names_the_file_and_the_line(path, content, message):
     path.write_text(content, encoding="utf-8")
     with pytest.raises(DataError) as error:
         read(path, "jsonl")

@@ -1,4 +1,4 @@
-"""Label Studio's exports: either count of offsets, told by the entities' texts; what is odd is said."""
+"""Label Studio's exports: offsets in either unit, shown by the entities' texts; notes on skipped parts."""
 
 import json
 
@@ -12,7 +12,7 @@ from ner.errors import DataError
 
 
 def make_value(text: str, start: int, end: int, label: str = "X", *, utf16: bool = False) -> dict:
-    """A value of the span `text[start:end]`, its offsets counted by Python's own UTF-16."""
+    """A value of the span `text[start:end]`; Python's UTF-16 encoder counts the offsets."""
 
     def units(stretch: str) -> int:
         return len(stretch.encode("utf-16-le")) // 2 if utf16 else len(stretch)
@@ -47,10 +47,10 @@ TEXTS = st.text("ab中😀🇩\n\r", min_size=1, max_size=8)
 
 @given(TEXTS, st.data(), st.booleans(), st.booleans())
 @settings(deadline=None, max_examples=100)
-def test_offsets_of_either_count_are_code_points_here(tmp_path_factory, text, data, utf16, small):
+def test_offsets_in_either_unit_become_code_points(tmp_path_factory, text, data, utf16, small):
     start = data.draw(st.integers(0, len(text) - 1))
     end = data.draw(st.integers(start + 1, len(text)))
-    text = "😀<" + text  # a second entity tells what is counted
+    text = "😀<" + text  # a second entity shows the unit
     start, end = start + 2, end + 2
     values = [make_value(text, 1, 2, "Y", utf16=utf16), make_value(text, start, end, utf16=utf16)]
     task = make_task(text, *values)
@@ -79,7 +79,7 @@ def test_tasks_of_many_kinds(path):
     assert document.format == "labelstudio"
     assert [len(sentence.spans) for sentence in document.sentences] == [1, 0, 1]
     assert document.notes[0].startswith("1 skipped task left out: line ")
-    assert document.notes[1] == "1 result of other kinds passed over: line 2"
+    assert document.notes[1] == "1 result of other kinds ignored: line 2"
 
 
 def test_tasks_without_annotations_are_not_annotated(path):
@@ -105,13 +105,13 @@ ERRORS = [
     ),
     (
         make_task("😀ab", {"start": 2, "end": 3, "labels": ["X"]}),
-        "x.json:1: X 2-3 may count UTF-16 units or code points, expected the entity's text to tell",
+        "x.json:1: X 2-3 may count UTF-16 units or code points, expected the entity's text to show which",
     ),
 ]
 
 
 @pytest.mark.parametrize(("task", "message"), ERRORS, ids=[message for _, message in ERRORS])
-def test_a_wrong_file_is_named_with_its_line(path, task, message):
+def test_an_error_names_the_file_and_the_line(path, task, message):
     path.write_text(json.dumps([task]), encoding="utf-8")
     with pytest.raises(DataError) as error:
         load(path, "labelstudio")

@@ -1,12 +1,14 @@
-"""Damaged files of every format: each is read, or refused in one line that names the file."""
+"""Damaged files of every format are read, or refused in one line that names the file."""
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.formats import FORMATS, read
+from ner.data.formats import FORMATS, Reading, read
+from ner.data.formats.format import DEFAULTS
 from ner.errors import DataError
 
 TASK = {"start": 1, "end": 3, "text": "京😀", "labels": ["LOC"]}
@@ -21,6 +23,7 @@ SAMPLES = {
     ),
     "brat": "T1\tLOC 0 2\t北京\nT2\tX 2 3;4 5\t😀 a\n#1\tnote T1\tb\n",
 }
+LENIENT = Reading(overlaps="keep_longest", drop_invalid=True, split_lines=True)
 PIECES = [
     "",
     "0",
@@ -43,9 +46,18 @@ PIECES = [
 ]
 
 
+def write_sample(folder: Path, name: str, data: bytes | None = None) -> Path:
+    """Writes the sample of a format, or other content in its place, and the text of brat."""
+    path = folder / ("x.ann" if name == "brat" else "x")
+    path.write_bytes(SAMPLES[name].encode() if data is None else data)
+    if name == "brat":
+        path.with_suffix(".txt").write_bytes("北京😀\na b".encode())
+    return path
+
+
 @st.composite
 def damaged(draw, sample: str) -> bytes:
-    """The sample with a few stretches replaced, maybe in another encoding or with bytes of none."""
+    """The sample with a few parts replaced, sometimes in another encoding or with bytes invalid in any."""
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(sample)))
         end = draw(st.integers(start, min(start + 12, len(sample))))
@@ -55,9 +67,9 @@ def damaged(draw, sample: str) -> bytes:
     return data[:cut] + draw(st.sampled_from([b"", b"", b"\xff", b"\x00", b"\xed\xa0\x80"])) + data[cut:]
 
 
-def outcome(path, name, **options) -> str:
+def outcome(path, name, reading=DEFAULTS) -> str:
     try:
-        document = read(path, name, **options)
+        document = read(path, name, reading=reading)
     except DataError as error:
         return str(error)
     for sentence in document.sentences:
@@ -70,20 +82,13 @@ def outcome(path, name, **options) -> str:
 @given(st.data(), st.booleans())
 @settings(deadline=None, max_examples=100)
 def test_a_damaged_file_is_read_or_refused_in_one_line(tmp_path_factory, name, data, lenient):
-    folder = tmp_path_factory.mktemp("damaged")
-    path = folder / ("x.ann" if name == "brat" else "x")
-    path.write_bytes(data.draw(damaged(SAMPLES[name])))
-    if name == "brat":
-        (folder / "x.txt").write_bytes("北京😀\na b".encode())
+    path = write_sample(tmp_path_factory.mktemp("damaged"), name, data.draw(damaged(SAMPLES[name])))
     for stated in (name, None):
-        message = outcome(path, stated, keep_longest=lenient, drop_invalid=lenient, by_line=lenient)
+        message = outcome(path, stated, LENIENT if lenient else DEFAULTS)
         assert "\n" not in message
         assert not message or message.startswith(str(path))
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_samples_are_whole(tmp_path, name):
-    path = tmp_path / ("x.ann" if name == "brat" else "x")
-    path.write_text(SAMPLES[name], encoding="utf-8")
-    (tmp_path / "x.txt").write_text("北京😀\na b", encoding="utf-8")
-    assert outcome(path, name) == ""
+def test_the_undamaged_samples_are_read(tmp_path, name):
+    assert outcome(write_sample(tmp_path, name), name) == ""
