@@ -32,6 +32,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import torch
+import torch._dynamo  # the first optimiser imports it, which takes longer than a trial
 from safetensors.torch import load_file
 
 import build_dataset
