@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ner.data.batches import Batches
+from ner.data.batches import batch_order
 from ner.data.tokenizer import WordPiece
-from ner.data.windows import Windows, rounded
+from ner.data.windows import rounded
 from ner.pretraining.masking import PieceKinds, mask_pieces, piece_kinds
 from ner.pretraining.plaintext import TokenizedText
 
@@ -117,11 +117,6 @@ class Rows(NamedTuple):
     starts: np.ndarray
     lengths: np.ndarray
 
-    @property
-    def n_pieces(self) -> np.ndarray:
-        """Pieces of each row as `Batches` counts them: without one [CLS] and one [SEP]."""
-        return self.lengths - 1
-
     def __len__(self) -> int:
         return len(self.starts)
 
@@ -178,16 +173,25 @@ class MaskedLoader:
     def epoch(self, epoch: int) -> "Epoch":
         """The batches of an epoch; each is made when it is read."""
         rows = self.rows(epoch)
-        windows, batch_tokens = Windows(self.options.block_len), self.options.batch_tokens
-        order = Batches(rows, windows=windows, batch_tokens=batch_tokens, seed=self.seed)
-        return Epoch(self, epoch, rows, order.batch_indices(epoch))
+        order = batch_order(
+            self._widths(rows.lengths),
+            np.ones(len(rows), np.int64),
+            budget=self.options.batch_tokens,
+            seed=self.seed,
+            epoch=epoch,
+        )
+        return Epoch(self, epoch, rows, order)
+
+    def _widths(self, lengths: np.ndarray) -> np.ndarray:
+        """Padded cells of rows of these lengths, [CLS] included."""
+        return np.minimum(rounded(lengths + 1), self.options.block_len)
 
     def collate(
         self, rows: Rows, indices: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Pads rows: piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags (R, P) int64."""
         starts, lengths = rows.starts[indices], rows.lengths[indices]
-        width = min(int(rounded(lengths.max() + 1)), self.options.block_len)
+        width = int(self._widths(lengths.max()))
         cells = np.arange(width - 1)
         real = cells < lengths[:, None]
         piece_ids = np.full((len(starts), width), self.pad_id, dtype=np.int64)
