@@ -32,7 +32,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import torch
-import torch._dynamo  # noqa: F401  # the first optimiser imports it, which takes longer than a trial
+import torch._dynamo  # the first optimiser imports it, which takes longer than a trial
 from safetensors.torch import load_file
 
 import build_dataset
@@ -378,8 +378,8 @@ def stopped_at_each_step(lab: Lab, steps: Iterable[int]) -> Trials:
 def refused(lab: Lab, directory: Path, ended: Ended, code: int = 2) -> bool:
     """Whether a run ended in one line with this code, its checkpoints whole, and goes on to the same end."""
     with contextlib.suppress(DataError):
-        _, damages = find_checkpoint(directory, "last")
-        if ended.code == code and ended.is_one_line and not damages:
+        is_last = find_checkpoint(directory, "last").samefile(directory / "last")
+        if ended.code == code and ended.is_one_line and is_last:
             return lab.is_same(directory, lab.trainer.go_on(directory))
     print(f"{directory}: code {ended.code}, expected {code} and one line\n{ended.said}", file=sys.stderr)
     return False
