@@ -3,7 +3,7 @@
     python pretrain.py --text news.txt.xz --out_dir pretrained/mine --set max_minutes=60
 
 params.json says what is trained; the command line says where and how.  In the end `--out_dir` is a model
-directory that `train.py --bert_model_dir`, `predict.py --fill_mask` and transformers open.
+directory that `train.py --bert_model_dir`, `tools/fill_mask.py` and transformers open.
 """
 
 import argparse

@@ -28,6 +28,7 @@ from torchcrf import CRF
 from benchmarks import inputs, report
 from benchmarks.steps import our_steps, some_batches
 from benchmarks.timing import Arm, Measured, interleave, timed
+from ner.annotations.spans import SpanInventory
 from ner.data.batch import Batch
 from ner.data.batches import token_budget
 from ner.data.examples import encode
@@ -106,7 +107,7 @@ class Problem:
 
     def __init__(self, n_sentences: int, n_tokens: int, n_tags: int, device: torch.device):
         self.tag_set = TagSet.from_labels([f"L{number}" for number in range(n_tags // 2)], "BIO")
-        self.head = CrfHead(1, self.tag_set).to(device)
+        self.head = CrfHead(1, {"spans": SpanInventory(self.tag_set)}).to(device)
         self.crf: CRF = self.head.crf
         favour = OUTSIDE_LEAD * (torch.arange(n_tags, device=device) == self.tag_set.index["O"])
         emissions = torch.randn(n_sentences, n_tokens, n_tags, device=device) + favour
@@ -147,7 +148,7 @@ class Problem:
         return repeated(work)
 
     def our_spans(self) -> Arm:
-        scores, batch = self.emissions.detach(), Batch(None, None, None, self.mask, None)
+        scores, batch = self.emissions.detach(), Batch(None, None, None, self.mask, {})
         return repeated(lambda: self.head.decode(scores, batch))
 
     def their_paths(self) -> Arm:
@@ -167,7 +168,7 @@ def share_of_a_step(args, size: str, sentences: list, device: torch.device) -> d
     """Measures whole steps, and the CRF's part of them, over the same batches."""
     with tempfile.TemporaryDirectory() as folder:
         model = inputs.write_model(Path(folder) / size, inputs.SIZES[size], args, sentences, head="crf")
-    model.tagger.to(device).precision = "bf16"
+    model.tagger.place(device, precision="bf16")
     examples, windows = encode(sentences, model.tokenizer), Windows(180)
     budget = token_budget(examples, windows, 32)
     loader = some_batches(examples, model, windows, batch_tokens=budget, n=args.batches, seed=args.seed)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ner.annotations.spans import SpanInventory
+from ner.annotations.spans import SpanInventory, read_labels
 from ner.data import folder
 from ner.data.batches import Batches
 from ner.data.examples import encode
@@ -145,7 +145,7 @@ def write_model(
     seeds.set_seed(args.seed)
     tokenizer = vocabulary()
     encoder = build_encoder({"name": "bert", **sizes}, vocab_size=len(tokenizer))
-    tag_set = TagSet.from_labels(folder.read_labels(args.data_dir), "BIO")
+    tag_set = TagSet.from_labels(read_labels(args.data_dir), "BIO")
     classifier = build_head(head, encoder.width, {"spans": SpanInventory(tag_set)}, {"dropout": 0.1})
     unit = folder.read_unit(args.data_dir, sentences)
     model = Model(Tagger(encoder, classifier), tokenizer, unit, max_len=512)
@@ -158,7 +158,7 @@ def write_model(
 
 def open_model(model_dir: Path, device: torch.device, precision: str) -> Model:
     model = load(model_dir)
-    model.tagger.to(device).precision = precision
+    model.tagger.place(device, precision=precision)
     return model
 
 

@@ -156,8 +156,7 @@ def running_text(sentences: list[Sentence], model: Model, length: int, n: int) -
 
 def ours(args, model: Model, loader: FixedBatches, device: torch.device) -> tuple[float, float]:
     """Seconds of all batches but the first; the first batch's loss before training."""
-    tagger = model.tagger.to(device)
-    tagger.precision = "bf16"
+    tagger = model.tagger.place(device, precision="bf16")
     first = loader.collate(loader.chosen[0]).to(device)
     with torch.inference_mode():
         loss = float(tagger.eval()(first)[1].sum()) / first.n_tokens

@@ -27,7 +27,7 @@ class FixedBatches(Batches):
 
     def row(self, indices: np.ndarray) -> tuple[int, int]:
         """Windows a sentence and pieces a window of a batch, including padding."""
-        return int(self._n_windows[indices].max()), int(self._length[indices].max())
+        return int(self._n_windows[indices].max()), int(self._lengths[indices].max())
 
 
 def some_batches(

@@ -67,7 +67,7 @@ TIMES = ("seconds", "tokens_per_second", "peak_memory_mb")
 
 
 def run_program(module, *argv) -> None:
-    """For fixtures, which have no `run_main`."""
+    """Runs a program in a fixture of wider scope than `run_main`."""
     assert program.run(module.main, module.parse_args, [str(item) for item in argv]) == 0
 
 
@@ -95,7 +95,7 @@ def without_times(folder) -> list[dict]:
 
 
 def check_finished(folder, n_epochs):
-    """All that DESIGN promises of an experiment's directory."""
+    """Checks all files that a finished run leaves; returns resolved.json."""
     assert {path.name for path in folder.iterdir()} == {
         *("params.json", "train.log", "metrics.jsonl", "resolved.json", "checkpoints", "last", "best"),
     }
@@ -125,7 +125,7 @@ def same_weights(one, other) -> bool:
 
 
 def tags_of(path) -> tuple[list[list[str]], list[list[str]]]:
-    """Gold and predicted tags of `predictions_<split>.txt`, read as a stranger would."""
+    """Gold and predicted tags of `predictions_<split>.txt`, read without this code."""
     blocks = path.read_text(encoding="utf-8").removesuffix("\n\n").split("\n\n")
     rows = [[line.split("\t") for line in block.split("\n")] for block in blocks]
     assert all(len(columns) == 3 for row in rows for columns in row)
@@ -135,7 +135,7 @@ def tags_of(path) -> tuple[list[list[str]], list[list[str]]]:
 
 
 def check_scores(folder, data_dir, split):
-    """The scores that stand there are those that seqeval gives to the predictions that stand there."""
+    """Checks the written scores against seqeval's scores of the written predictions; returns them."""
     scores = json.loads((folder / f"metrics_{split}.json").read_text())
     sentences = read_split(data_dir, split).sentences
     gold, predicted = tags_of(folder / f"predictions_{split}.txt")
@@ -184,7 +184,7 @@ def interrupt_at_epoch(monkeypatch, epoch):
 
 
 def interrupt_at_call(monkeypatch, number):
-    """When an epoch begins for the `number`-th time, in whichever run."""
+    """Interrupts when an epoch begins for the `number`-th time, counted over all runs."""
     go_on, calls = FineTuning._begin_epoch, itertools.count(1)
 
     def stop(experiment):
@@ -208,7 +208,7 @@ def interrupt_after_saving(monkeypatch, n_saves):
 
 
 def write_published(folder, data_dir, *, tags=None, encoder="bert"):
-    """What transformers saves, random weights, with a vocabulary for these data beside it."""
+    """Saves a model of transformers with random weights, and a vocabulary for these data; returns it."""
     transformers = pytest.importorskip("transformers")
     tokenizer = learn_vocabulary(t for s in read_split(data_dir, "train").sentences for t in s.tokens)
     folder.mkdir()

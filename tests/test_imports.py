@@ -173,3 +173,47 @@ def test_data_never_becomes_code(path):
 
 def test_nothing_heavy_is_imported_by_the_package_itself():
     assert list(imports(ast.walk(make_tree(ROOT / "ner" / "__init__.py")))) == []
+
+
+MAX_LINES, MAX_FUNCTION_LINES, MAX_PARAMETERS = 300, 60, 7
+# where longer reads better: file, or file and function -> reason
+EXCEPTIONS: dict[str, str] = {}
+
+
+def functions(path):
+    tree = make_tree(path)
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+@pytest.mark.parametrize("path", [*FILES, *SCRIPTS, *BENCHMARKS], ids=named)
+def test_files_and_functions_stay_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES or named(path) in EXCEPTIONS
+    for function in functions(path):
+        if f"{named(path)} {function.name}" in EXCEPTIONS:
+            continue
+        arguments = function.args
+        names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+        assert function.end_lineno - function.lineno < MAX_FUNCTION_LINES, function.name
+        assert len([name for name in names if name not in ("self", "cls")]) <= MAX_PARAMETERS, function.name
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("*.py")), ids=named)
+def test_a_program_stays_under_150_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 150
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=named)
+def test_arguments_are_never_written_to(path):
+    for node in ast.walk(make_tree(path)):
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        assert not any(ast.unparse(target).startswith("args.") for target in targets), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_no_part_is_asked_what_it_has(path):
+    """A base class refuses by name; nobody looks for an attribute."""
+    assert "hasattr" not in called(make_tree(path))
+
+
+def test_the_package_has_few_files_of_its_own():
+    assert len(list((ROOT / "ner").glob("*.py"))) <= 8

@@ -71,7 +71,7 @@ def begin(program, *argv) -> list[subprocess.Popen]:
 
 
 def end(pair) -> tuple[list[int], str]:
-    """Exit codes, and all that was said on standard error; nothing goes to standard output."""
+    """Exit codes and standard error of both; standard output is empty."""
     ended = [one.communicate(timeout=300) for one in pair]
     assert [out for out, _ in ended] == ["", ""]
     return [one.returncode for one in pair], "".join(err for _, err in ended)
@@ -123,7 +123,7 @@ def test_two_processes_are_the_run_of_one(data, tmp_path, run_main):
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         ([], "results of an earlier run stand here"),
         (
@@ -133,14 +133,14 @@ def test_two_processes_are_the_run_of_one(data, tmp_path, run_main):
         (["--multi_gpu"], "--multi_gpu: got torchrun as well, expected one of them"),
     ],
 )
-def test_an_error_of_the_user_is_one_line(data, tmp_path, argv, said):
+def test_an_error_of_the_user_is_one_line(data, tmp_path, argv, message):
     folder = make_experiment(tmp_path / "experiment")
     if not argv:
         (folder / "metrics.jsonl").touch()
     before = files_of(folder)
     codes, err = end(begin("train.py", "--data_dir", data, "--model_dir", folder, *argv))
     assert codes == [2, 2], err
-    assert [said in line for line in err.splitlines() if line.startswith("error: ")] == [True], err
+    assert [message in line for line in err.splitlines() if line.startswith("error: ")] == [True], err
     assert "Traceback" not in err
     assert files_of(folder) == before
 

@@ -228,7 +228,7 @@ def test_english_words(tmp_path, run_main, start):
     assert all(text[e["start"] : e["end"]] == e["text"] for e in found["entities"])
 
 
-def test_illegal_gold_is_said_where_it_stands(data, tmp_path, run_main, start):
+def test_illegal_gold_is_logged_with_its_line(data, tmp_path, run_main, start):
     shutil.copytree(data, tmp_path / "data")
     for split in ("train", "test"):
         path = tmp_path / "data" / split / "tags.txt"
@@ -264,21 +264,21 @@ def test_labels_that_the_model_lacks_are_missed_gold(trained, data, tmp_path, ru
     assert scores["n_gold"] == path.read_text().count("B-")
 
 
-def test_nothing_is_left_listening(start):
+def test_no_log_handler_is_left(start):
     start(epoch_num=1)
     assert logging.getLogger("ner").handlers == []
 
 
 @pytest.mark.parametrize("how", ["head", "head_tail"])
-def test_gold_that_is_not_read_is_said_and_missed(start, data, run_main, how):
+def test_gold_that_is_not_read_is_logged_and_missed(start, data, run_main, how):
     folder, ended = start(long_text=how, max_len=12, epoch_num=1)
     n_gold = read_split(data, "val").n_entities
-    said = [line for line in ended.err.splitlines() if line.startswith(f"val: long_text {how} cuts ")]
-    assert len(said) == 1
-    assert said[0].endswith(f"of {n_gold} gold entities are not read, and count as missed")
+    messages = [line for line in ended.err.splitlines() if line.startswith(f"val: long_text {how} cuts ")]
+    assert len(messages) == 1
+    assert messages[0].endswith(f"of {n_gold} gold entities are not read, and count as missed")
     ended = run_main(evaluate, "--data_dir", data, "--model_dir", folder, "--split", "val")
     assert ended.code == 0
-    assert said[0] in ended.err
+    assert messages[0] in ended.err
     check_scores(folder, data, "val")
     ended = run_main(evaluate, "--data_dir", data, "--model_dir", folder, "--audit")
     assert (ended.code, ended.err.splitlines()[-1]) == (

@@ -38,7 +38,7 @@ def test_scores_of_an_earlier_best_do_not_stay(data, tmp_path, run_main, monkeyp
     """A run was cut off, scored, and goes on: evaluate.py's files stay while they are those of `best`."""
     plan = iter([0.5, second_f1])
 
-    def told(*args, **options):
+    def evaluate_as_planned(*args, **options):
         n_correct = round(1000 * next(plan))
         return Evaluation(
             {"spans": SpanScores(Counts(n_gold=1000, n_predicted=1000, n_correct=n_correct))}, 1.0, []
@@ -47,18 +47,18 @@ def test_scores_of_an_earlier_best_do_not_stay(data, tmp_path, run_main, monkeyp
     folder = make_experiment(tmp_path, encoder=LSTM, epoch_num=2)
     options = ["--data_dir", data, "--model_dir", folder]
     with monkeypatch.context() as patch:
-        patch.setattr(ner.training.fine_tuning, "evaluate", told)
+        patch.setattr(ner.training.fine_tuning, "evaluate", evaluate_as_planned)
         interrupt_at_call(patch, 2)
         assert run_main(train, *options).code == 130
     assert run_main(evaluate, *options).code == 0
     scores = {path: path.read_bytes() for path in folder.glob("*_test.*")}
     assert len(scores) == 3
-    monkeypatch.setattr(ner.training.fine_tuning, "evaluate", told)
+    monkeypatch.setattr(ner.training.fine_tuning, "evaluate", evaluate_as_planned)
     assert run_main(train, *options, "--restore_file", "last").code == 0
     left = {path: path.read_bytes() for path in folder.glob("*_test.*")}
     assert left == ({} if second_f1 > 0.5 else scores)
-    said = "removed, scores of an earlier best: metrics_test.json, predictions_test.jsonl"
-    assert (said in (folder / "train.log").read_text()) == (second_f1 > 0.5)
+    message = "removed, scores of an earlier best: metrics_test.json, predictions_test.jsonl"
+    assert (message in (folder / "train.log").read_text()) == (second_f1 > 0.5)
 
 
 @pytest.mark.parametrize("encoder", [BERT, LSTM], ids=["bert", "lstm"])

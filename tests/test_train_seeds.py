@@ -40,12 +40,12 @@ def series(data, tmp_path_factory) -> Path:
     return folder
 
 
-def same_but_for_times(one: Path, other: Path, snapshot) -> None:
-    """File by file; seconds stand in the metrics, and the command in the log and resolved.json."""
+def check_same_except_times(one: Path, other: Path, snapshot) -> None:
+    """Compares file by file, without the times in the metrics and the command in log and resolved.json."""
     first, second = snapshot(one), snapshot(other)
     assert first.keys() == second.keys()
-    told = {"train.log", "metrics.jsonl", "resolved.json"}
-    assert {name for name in first if first[name] != second[name]} <= told
+    may_differ = {"train.log", "metrics.jsonl", "resolved.json"}
+    assert {name for name in first if first[name] != second[name]} <= may_differ
     assert without_times(one) == without_times(other)
     resolved = [json.loads((folder / "resolved.json").read_text()) for folder in (one, other)]
     assert [values.pop("command").split()[0] for values in resolved] == ["train.py", "train.py"]
@@ -63,7 +63,7 @@ def test_a_series_is_separate_runs(series, data, tmp_path, snapshot, run_main):
         shutil.copy(series / "params.json", single)
         options = ["--data_dir", data, "--model_dir", single, "--seed", seed]
         assert run_main(train, *options).code == 0
-        same_but_for_times(copy / f"seed-{seed}", single, snapshot)
+        check_same_except_times(copy / f"seed-{seed}", single, snapshot)
         check_finished(single, 2)
     losses = {metrics_of(series / f"seed-{seed}")[0]["train_loss"] for seed in (1, 2, 3)}
     assert len(losses) == 3
@@ -71,20 +71,20 @@ def test_a_series_is_separate_runs(series, data, tmp_path, snapshot, run_main):
     check_scores(copy / "seed-2", data, "test")
 
 
-def test_a_series_says_mean_and_deviation(series, data, run_main):
-    def kept():
+def test_a_series_logs_mean_and_deviation(series, data, run_main):
+    def state_of_runs():
         return [(without_times(folder), (folder / "best").resolve()) for folder in sorted(series.glob("s*"))]
 
-    before = kept()
+    before = state_of_runs()
     options = ["--data_dir", data, "--model_dir", series, *SERIES]
     ended = run_main(train, *options, "--restore_file", "last")
     assert (ended.code, ended.out) == (0, "")
     f1s = [max(100 * line["val_f1"] for line in metrics_of(series / f"seed-{i}")) for i in (1, 2, 3)]
     mean, deviation = statistics.mean(f1s), statistics.stdev(f1s)
-    said = f"best val F1 of 3 seeds: mean {mean:.2f}, standard deviation {deviation:.2f} (n - 1)"
-    assert ended.err.splitlines()[-1] == said
+    message = f"best val F1 of 3 seeds: mean {mean:.2f}, standard deviation {deviation:.2f} (n - 1)"
+    assert ended.err.splitlines()[-1] == message
     assert "epoch 1/2" not in ended.err
-    assert kept() == before
+    assert state_of_runs() == before
 
 
 def test_a_series_asks_its_teacher_once(start, trained):

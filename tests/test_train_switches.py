@@ -265,7 +265,7 @@ def test_a_student_learns_from_a_teacher(trained, start, data, tmp_path, run_mai
         (["--unlabelled", "more.doc"], {}, "more.doc: got '.doc', expected .txt"),
     ],
 )
-def test_a_lesson_that_cannot_be(trained, start, options, params, message):
+def test_a_teacher_that_cannot_teach(trained, start, options, params, message):
     _, ended = start("--teacher", trained, *options, code=2, **params)
     assert ended.err.count("\n") == 1
     assert message in ended.err

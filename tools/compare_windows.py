@@ -37,7 +37,7 @@ def main(args: argparse.Namespace) -> None:
     machine = devices.choose_machine(args)
     split = read_split(args.data_dir, args.split)
     model = load(resolve_model_dir(args.model_dir, args.restore_file))
-    model.tagger.to(machine.device).precision = machine.precision
+    model.tagger.place(machine.device, precision=machine.precision)
     max_len = args.max_len or model.max_len
     examples = encode(split.sentences, model.tokenizer)
     long = [split.sentences[i] for i in (examples.n_pieces > max_len - 2).nonzero()[0]]
@@ -62,8 +62,8 @@ def overlaps(max_len: int) -> tuple[int, int]:
 def entities(model, sentences, windows, device) -> set:
     """Sentence number and span of each predicted entity."""
     loader = Batches(encode(sentences, model.tokenizer), windows=windows, batch_tokens=8192)
-    found, _ = predict(model.tagger, loader, device=device)
-    return {(row, scored.span) for row, spans in enumerate(found) for scored in spans}
+    answers, _ = predict(model.tagger, loader, device=device)
+    return {(row, scored.span) for row, answer in enumerate(answers) for scored in answer["spans"]}
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 """params.json of pretrain.py: what is pretrained.  Where and how is on the command line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ner.config import Options, load_options, option
 from ner.data.sentence import UNITS
 from ner.pretraining.masking import MASKING_UNITS
-from ner.pretraining.rows import PACKINGS
+from ner.pretraining.rows import PACKINGS, BatchOptions
 from ner.training.optim import SCHEDULES
 
 
@@ -66,6 +66,11 @@ class PretrainConfig(Options):
     "optimiser steps between two checkpoints; each is evaluated, and one more is saved at the end"
     save_dtype: str = option("float32", choices=("float32", "float16"))
     "dtype of the finished model's weights: float32, or float16, which takes half the space"
+
+    @property
+    def batch_options(self) -> BatchOptions:
+        """The keys that say how lines become masked batches."""
+        return BatchOptions(**{one.name: getattr(self, one.name) for one in fields(BatchOptions)})
 
 
 def load_pretrain_config(path: Path | None, overrides: Sequence[str] = ()) -> PretrainConfig:

@@ -1,7 +1,7 @@
-"""Plain text to one flat array of pieces on disk: read once, kept while the text stays the same.
+"""Tokenises plain text once, into one flat array of pieces on disk that is kept until the text changes.
 
-Every distinct token is asked of the tokenizer once; the rest is arithmetic on arrays, a chunk of lines
-at a time, so that memory grows with the number of distinct tokens and of lines, not with the text.
+The tokenizer sees every distinct token once.  The rest is arithmetic on arrays, one chunk of lines at a time,
+so memory grows with the numbers of distinct tokens and of lines, not with the text.
 """
 
 import hashlib
@@ -28,19 +28,19 @@ VERSION = 2  # of the cached arrays
 
 _CHINESE = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df"
 _MARKS = r"!-/:-@\[-`{-~"
-# WordPiece parts a text at Chinese characters, at marks and at white space whatever stands around them,
-# so cutting there first changes no piece and leaves few distinct tokens to ask for.
+# WordPiece always splits a text at Chinese characters, at marks and at white space.  Splitting there first
+# changes no piece, and leaves few distinct tokens to tokenise.
 _WORDS = re.compile(rf"[{_CHINESE}{_MARKS}]|[^\s{_CHINESE}{_MARKS}]+")
 _SPACED_WORDS = re.compile(rf"[{_MARKS}]|[^\s{_MARKS}]+")  # for vocabularies that keep Chinese words whole
 
 
 class TokenizedText(NamedTuple):
-    """Tokenised lines, each closed by `[SEP]`.
+    """Tokenised lines, each with `[SEP]` at its end.
 
-    pieces     (pieces,) uint16 or int32, all lines end to end, their `[SEP]` included; on disk
-    line_ends  (lines + 1,) int64, line i owns pieces[line_ends[i] : line_ends[i + 1]]
-    tags       (pieces,) uint16, on disk: k + 1 for `tag_names[k]`, 0 where there is none, as at
-               `[SEP]`; None where no file is tagged
+    pieces     (pieces,) uint16 or int32, on disk: all lines end to end, each with its `[SEP]`
+    line_ends  (lines + 1,) int64, line i has pieces[line_ends[i] : line_ends[i + 1]]
+    tags       (pieces,) uint16, on disk: k + 1 for `tag_names[k]`, 0 for a piece without a tag, such as
+               `[SEP]`; None if no file is tagged
     tag_names  B- and I- of every flag of the tagged files
     """
 
@@ -55,7 +55,7 @@ class TokenizedText(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """Hex digest of all that training sees of the text."""
+        """Hex digest of the pieces, line ends and tags."""
         digest = hashlib.sha256()
         for array_ in (self.pieces, self.line_ends, self.tags):
             digest.update(b"" if array_ is None else array_)
@@ -63,18 +63,18 @@ class TokenizedText(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line's tokens, and the tag of each where the file is tagged."""
+    """The tokens of a line, and their tags if the file is tagged."""
 
     tokens: Sequence[str]
     tags: Sequence[str] | None = None
 
 
 def read_tokens(path: Path, unit: str, *, part_chinese: bool = True) -> Iterator[Sequence[str]]:
-    """The tokens of every line of a file, or of every sentence of the train split of a built set.
+    """Yields the tokens of every line of a file, or of every sentence in the train split of a built set.
 
-    unit `char`: every code point is a token, as a tagger of characters will read it; `word`: words,
-    Chinese characters and marks, the pieces being those of the whole line.  A built set has its own
-    tokens.  `part_chinese` false keeps Chinese words whole, for a vocabulary that has them.
+    unit `char`: every code point is a token, as for a tagger of characters.  unit `word`: words, Chinese
+    characters and marks; their pieces are the pieces of the whole line.  A built set has its own tokens.
+    `part_chinese` false keeps Chinese words whole, for a vocabulary that contains such words.
     """
     if path.is_dir():
         yield from (sentence.tokens for sentence in folder.read_split(path, "train").sentences)
@@ -86,10 +86,10 @@ def read_tokens(path: Path, unit: str, *, part_chinese: bool = True) -> Iterator
 
 
 def read_tagged(path: Path, unit: str) -> Iterator[Line]:
-    """Lines of `word/flag word/flag ...`, as segmenters and part-of-speech corpora write them.
+    """Yields lines of `word/flag word/flag ...`, the format of segmenters and part-of-speech corpora.
 
     The first token of a word has the tag `B-flag`, the others `I-flag`; with unit `word` every word is
-    one token.  DataError as `read_compressed_lines`, and where a word has no flag (with the line).
+    one token.  DataError as for `read_compressed_lines`, and, with the line, for a word without a flag.
     """
     for number, line in read_compressed_lines(path):
         tokens, tags = [], []
@@ -107,18 +107,18 @@ def read_tagged(path: Path, unit: str) -> Iterator[Line]:
 
 
 def guess_unit_of_file(path: Path) -> str:
-    """The unit of a built set; `char` where half or more of the first lines' characters are Chinese."""
+    """The unit of a built set; for a text, `char` if at least half of its first characters are Chinese."""
     if path.is_dir():
         return folder.read_unit(path, folder.read_split(path, "train").sentences)
     lines = (line for _, line in islice(read_compressed_lines(path), N_GUESSED_FROM))
-    text = "".join(re.sub(r"/[A-Za-z]+(?=\s|$)|\s", "", line) for line in lines)  # flags left out
+    text = "".join(re.sub(r"/[A-Za-z]+(?=\s|$)|\s", "", line) for line in lines)  # without flags
     return "char" if 2 * len(re.findall(f"[{_CHINESE}]", text)) >= max(1, len(text)) else "word"
 
 
 class PieceTable(dict):
-    """Token -> its number; token k has the pieces `flat[starts[k] : starts[k] + lengths[k]]`.
+    """Numbers of the distinct tokens; token k has the pieces `flat[starts[k] : starts[k] + lengths[k]]`.
 
-    None is the end of a line and has the piece `[SEP]`.
+    The token None is the end of a line, with the piece `[SEP]`.
     """
 
     def __init__(self, tokenizer: WordPiece):
@@ -135,8 +135,11 @@ class PieceTable(dict):
         return number
 
     def tokenise(self, lines: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Pieces of the lines end to end, how many every token has (the last of a line is `[SEP]`), and
-        where each line ends among the pieces, all int64.
+        """Tokenises lines.  Returns three int64 arrays:
+
+        the pieces of all lines end to end, each line with its `[SEP]`;
+        the number of pieces of each token, the `[SEP]` of each line counted as a token;
+        the end of each line among the pieces.
         """
         n_tokens = np.fromiter(map(len, lines), np.int64, len(lines)) + 1
         tokens = chain.from_iterable(chain(line, (None,)) for line in lines)
@@ -150,7 +153,7 @@ class PieceTable(dict):
 
 
 class TagTable(dict):
-    """Tag -> its number, from 1 on in the order of appearance; None, no tag, is 0."""
+    """Numbers of the tags, from 1 in the order of appearance; None, no tag, is 0."""
 
     def __init__(self):
         super().__init__({None: 0})
@@ -160,7 +163,7 @@ class TagTable(dict):
         return number
 
     def numbers(self, lines: Sequence[Line]) -> np.ndarray:
-        """The tags of all tokens end to end, 0 at the end of every line, uint16."""
+        """The tags of all tokens end to end, with 0 at the end of every line, uint16."""
         tags = chain.from_iterable(
             chain(repeat(None, len(line.tokens)) if line.tags is None else line.tags, (None,))
             for line in lines
@@ -171,10 +174,10 @@ class TagTable(dict):
 def open_text(
     paths: Sequence[Path], tokenizer: WordPiece, unit: str, cache_dir: Path, tagged: Sequence[Path] = ()
 ) -> TokenizedText:
-    """The pieces of all files in order, from the cache where files, vocabulary and unit are the same.
+    """The pieces of all files in order, from the cache if files, vocabulary and unit are unchanged.
 
-    The `tagged` files follow the others.  DataError as `read_compressed_lines` and `read_tagged`, or if there
-    is no line of text.
+    The `tagged` files follow the others.  DataError as for `read_compressed_lines` and `read_tagged`, or if
+    there is no line of text.
     """
     key = cache_key(paths, tagged, tokenizer, unit)
     stem, whole = cache_dir / key, cache_dir / f"{key}.json"
@@ -188,7 +191,7 @@ def open_text(
         tag_names = _write_arrays(stem, chain.from_iterable(lines), PieceTable(tokenizer), bool(tagged))
         if tag_names is None:
             raise DataError(f"{', '.join(map(str, [*paths, *tagged]))}: no text, expected lines of it")
-        with whole_file(whole) as file:  # last: where it stands, all are whole
+        with whole_file(whole) as file:  # written last: it shows that all arrays are complete
             json.dump(tag_names, file)
     tag_names = tuple(json.loads(whole.read_text(encoding="utf-8")))
     return TokenizedText(
@@ -200,13 +203,13 @@ def open_text(
 
 
 def cache_key(paths: Sequence[Path], tagged: Sequence[Path], tokenizer: WordPiece, unit: str) -> str:
-    """A digest of the files' names, sizes and times, of the vocabulary with its switches, and of the unit."""
+    """A digest of the files' names, sizes and times, of the vocabulary and its options, and of the unit."""
     facts = [VERSION, unit, tokenizer.vocabulary, tokenizer.normalisation, sources(paths), sources(tagged)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def sources(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
-    """Name, size and time of change of every file; DataError where one is missing."""
+    """Name, size and modification time of every file; DataError if a file is missing."""
     files = [path / "train" / "sentences.txt" if path.is_dir() else path for path in paths]
     for file in files:
         if not file.is_file():
@@ -215,9 +218,9 @@ def sources(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
 
 
 def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: bool) -> list[str] | None:
-    """Writes the arrays of a `TokenizedText` a chunk of lines at a time.
+    """Writes the arrays of a `TokenizedText`, one chunk of lines at a time.
 
-    Returns the names of the tags, or None where there is not one line.
+    Returns the names of the tags, or None if there are no lines.
     """
     kind = np.uint16 if len(table.tokenizer) <= 1 << 16 else np.int32
     tag_table, all_ends, n_pieces = TagTable(), [np.zeros(1, np.int64)], 0

@@ -199,15 +199,12 @@ def build_loaders(
     settings: PretrainSettings, config: PretrainConfig, model: Pretrained, text: TokenizedText
 ) -> tuple[MaskedLoader, MaskedLoader]:
     """Batches of the lines to train on, and of the held-out lines."""
-    options = {
-        name: getattr(config, name)
-        for name in ("packing", "block_len", "batch_tokens", "masking", "mask_rate", "max_span")
-    }
+    options = config.batch_options
     try:
         train, held_out = hold_out(text.n_lines)
         return (
-            MaskedLoader(text, train, model.tokenizer, seed=settings.seed, **options),
-            MaskedLoader(text, held_out, model.tokenizer, **options),
+            MaskedLoader(text, train, model.tokenizer, options, seed=settings.seed),
+            MaskedLoader(text, held_out, model.tokenizer, options),
         )
     except ValueError as error:
         raise DataError(f"{', '.join(map(str, settings.all_text))}: {error}") from None

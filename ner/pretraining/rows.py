@@ -4,14 +4,15 @@ The batches of an epoch are a pure function of (seed, epoch), so a run can be re
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ner.data.batches import Batches
+from ner.data.batches import batch_order
 from ner.data.tokenizer import WordPiece
-from ner.data.windows import Windows, rounded
+from ner.data.windows import rounded
 from ner.pretraining.masking import PieceKinds, mask_pieces, piece_kinds
 from ner.pretraining.plaintext import TokenizedText
 
@@ -66,6 +67,22 @@ def hold_out(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(n_lines), held_out, assume_unique=True), held_out
 
 
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """How lines become masked batches; the keys of `PretrainConfig` with these names say more."""
+
+    packing: str = "blocks"
+    block_len: int
+    batch_tokens: int
+    masking: str
+    mask_rate: float
+    max_span: int
+
+    def __post_init__(self) -> None:
+        if self.packing not in PACKINGS:
+            raise ValueError(f"packing: got {self.packing!r}, expected one of {', '.join(PACKINGS)}")
+
+
 class Stream:
     """Chosen lines of a text end to end, as if the text had no others."""
 
@@ -99,11 +116,6 @@ class Rows(NamedTuple):
 
     starts: np.ndarray
     lengths: np.ndarray
-
-    @property
-    def n_pieces(self) -> np.ndarray:
-        """Pieces of each row as `Batches` counts them: without one [CLS] and one [SEP]."""
-        return self.lengths - 1
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -139,44 +151,47 @@ class MaskedLoader:
         text: TokenizedText,
         lines: np.ndarray,
         tokenizer: WordPiece,
+        options: BatchOptions,
         *,
-        packing: str = "blocks",
-        block_len: int,
-        batch_tokens: int,
-        masking: str,
-        mask_rate: float,
-        max_span: int,
         seed: int | None = None,
     ):
-        if packing not in PACKINGS:
-            raise ValueError(f"packing: got {packing!r}, expected one of {', '.join(PACKINGS)}")
         self.stream = Stream(text, lines)
         self.kinds: PieceKinds = piece_kinds(tokenizer)
         self.cls_id, self.pad_id = tokenizer.cls_id, tokenizer.pad_id
-        self.packing, self.block_len, self.batch_tokens = packing, block_len, batch_tokens
-        self.options = {"masking": masking, "rate": mask_rate, "max_span": max_span}
+        self.options = options
         self.seed = seed
 
     def rows(self, epoch: int) -> Rows:
-        if self.packing == "lines":
-            return line_rows(self.stream, self.block_len)
+        block_len = self.options.block_len
+        if self.options.packing == "lines":
+            return line_rows(self.stream, block_len)
         offset = 0
         if self.seed is not None:
-            offset = int(self._random(epoch, "cuts").integers(self.block_len - 1))
-        return block_rows(self.stream, self.block_len, min(offset, len(self.stream) - 1))
+            offset = int(self._random(epoch, "cuts").integers(block_len - 1))
+        return block_rows(self.stream, block_len, min(offset, len(self.stream) - 1))
 
     def epoch(self, epoch: int) -> "Epoch":
         """The batches of an epoch; each is made when it is read."""
         rows = self.rows(epoch)
-        order = Batches(rows, windows=Windows(self.block_len), batch_tokens=self.batch_tokens, seed=self.seed)
-        return Epoch(self, epoch, rows, order.batch_indices(epoch))
+        order = batch_order(
+            self._widths(rows.lengths),
+            np.ones(len(rows), np.int64),
+            budget=self.options.batch_tokens,
+            seed=self.seed,
+            epoch=epoch,
+        )
+        return Epoch(self, epoch, rows, order)
+
+    def _widths(self, lengths: np.ndarray) -> np.ndarray:
+        """Padded cells of rows of these lengths, [CLS] included."""
+        return np.minimum(rounded(lengths + 1), self.options.block_len)
 
     def collate(
         self, rows: Rows, indices: Sequence[int]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Pads rows: piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags (R, P) int64."""
         starts, lengths = rows.starts[indices], rows.lengths[indices]
-        width = min(int(rounded(lengths.max() + 1)), self.block_len)
+        width = int(self._widths(lengths.max()))
         cells = np.arange(width - 1)
         real = cells < lengths[:, None]
         piece_ids = np.full((len(starts), width), self.pad_id, dtype=np.int64)
@@ -214,5 +229,13 @@ class Epoch:
         loader = self.loader
         piece_ids, piece_mask, tags = loader.collate(self.rows, self.indices[number])
         generator = loader.generator(self.epoch, number)
-        masked = mask_pieces(piece_ids, piece_mask, loader.kinds, generator=generator, **loader.options)
+        masked = mask_pieces(
+            piece_ids,
+            piece_mask,
+            loader.kinds,
+            generator=generator,
+            masking=loader.options.masking,
+            rate=loader.options.mask_rate,
+            max_span=loader.options.max_span,
+        )
         return MaskedBatch(masked.piece_ids, piece_mask, masked.places, masked.labels, tags, masked.n_pieces)

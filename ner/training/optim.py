@@ -1,6 +1,7 @@
 """Parameter groups of the optimiser, and learning-rate schedules as functions of the step."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -15,18 +16,19 @@ def parameter_groups(
     head_learning_rate: float,
     weight_decay: float,
     layer_decay: float = 1.0,
+    transitions: Iterable[nn.Parameter] = (),
     transition_learning_rate: float | None = None,
 ) -> list[dict]:
     """Returns the groups for AdamW: one for each peak rate, with and without weight decay.
 
     The highest layer that the head sees learns at `learning_rate`.  Each layer below learns at `layer_decay`
     times the rate of the layer above, and the embeddings slowest (Howard and Ruder 2018, section 3.2, divide
-    by 2.6; Clark et al. 2020 multiply by 0.8 to 0.9).  A CRF's transitions learn at
-    `transition_learning_rate` (None: the head's rate).  Weight decay applies to matrices, not to vectors
-    (biases, normalisation), as in BERT's own training.  Each group stores its peak rate as `peak`.
+    by 2.6; Clark et al. 2020 multiply by 0.8 to 0.9).  The head's `transitions` learn at
+    `transition_learning_rate` (None: as the rest of the head).  Weight decay applies to matrices, not to
+    vectors (biases, normalisation), as in BERT's own training.  Each group stores its peak rate as `peak`.
     Parameters that do not require a gradient are left out.
     """
-    n_layers = n_layers_of(tagger)
+    n_layers, transition_ids = n_layers_of(tagger), set(map(id, transitions))
     groups: dict[tuple[bool, float, bool], list] = {}
     for name, parameter in tagger.named_parameters():
         if not parameter.requires_grad:
@@ -34,7 +36,7 @@ def parameter_groups(
         depth = depth_of(tagger, name)
         if depth is not None:
             peak = learning_rate * layer_decay ** (n_layers - depth)
-        elif "transitions" in name and transition_learning_rate is not None:
+        elif id(parameter) in transition_ids and transition_learning_rate is not None:
             peak = transition_learning_rate
         else:
             peak = head_learning_rate

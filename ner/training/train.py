@@ -157,6 +157,7 @@ def build_update(settings: Settings, config: Config, tagger: Tagger) -> Update:
         tagger,
         learning_rate=config.learning_rate,
         head_learning_rate=head_rate,
+        transitions=tagger.head.transition_parameters(),
         transition_learning_rate=config.transition_learning_rate or head_rate,
         layer_decay=config.layer_decay or 1.0,
         weight_decay=config.weight_decay,

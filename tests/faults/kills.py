@@ -136,6 +136,14 @@ def checkpoints(directory: Path) -> list[str]:
     return sorted(path.name for path in found if path.suffix in ("", ".replaced"))
 
 
+def find_last(directory: Path) -> tuple[Path, bool]:
+    """The checkpoint to go on from, and whether it is the last one, so that none is damaged."""
+    folder, last = find_checkpoint(directory, "last"), directory / "last"
+    if not last.exists():  # the run ended before it made the link
+        last = max((directory / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
+    return folder, folder.samefile(last)
+
+
 def outcome(directory: Path) -> dict:
     """All that must be the same in two runs."""
     weights = [*(directory / "last").glob("*.safetensors"), *directory.glob("*.safetensors")]
@@ -283,9 +291,8 @@ def killed_in_saving(lab: Lab, n_trials: int | None) -> Trials:
         directory = lab.new()
         killed = lab.trainer.start(directory, before=trap_in_saving(moment))
         try:
-            folder = find_checkpoint(directory, "last")
+            folder, is_last = find_last(directory)
             check_manifest(folder)
-            is_last = folder.samefile(directory / "last")
         except DataError as error:
             print(f"{directory}: moment {moment}: {error}", file=sys.stderr)
             passed.append(False)
@@ -378,7 +385,7 @@ def stopped_at_each_step(lab: Lab, steps: Iterable[int]) -> Trials:
 def refused(lab: Lab, directory: Path, ended: Ended, code: int = 2) -> bool:
     """Whether a run ended in one line with this code, its checkpoints whole, and goes on to the same end."""
     with contextlib.suppress(DataError):
-        is_last = find_checkpoint(directory, "last").samefile(directory / "last")
+        _, is_last = find_last(directory)
         if ended.code == code and ended.is_one_line and is_last:
             return lab.is_same(directory, lab.trainer.go_on(directory))
     print(f"{directory}: code {ended.code}, expected {code} and one line\n{ended.said}", file=sys.stderr)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ner.data.tokenizer import WordPiece
 from ner.pretraining.plaintext import TokenizedText
-from ner.pretraining.rows import NO_TAG, MaskedLoader, Stream, block_rows, hold_out, line_rows
+from ner.pretraining.rows import NO_TAG, BatchOptions, MaskedLoader, Stream, block_rows, hold_out, line_rows
 
 CLS, SEP, MASK = 2, 3, 4
 FIRST = 5
@@ -33,7 +33,10 @@ def make_tagged_text(lengths, seed=0):
 def make_loader(lengths, lines=None, text=None, **options):
     lines = np.arange(len(lengths)) if lines is None else lines
     known = {"block_len": 16, "batch_tokens": 64, "masking": "token", "mask_rate": 0.15, "max_span": 4}
-    return MaskedLoader(text or make_text(lengths), lines, TOKENIZER, **(known | {"seed": 1} | options))
+    seed = options.pop("seed", 1)
+    return MaskedLoader(
+        text or make_text(lengths), lines, TOKENIZER, BatchOptions(**(known | options)), seed=seed
+    )
 
 
 def seen_pieces(loader, number):
@@ -44,8 +47,8 @@ def seen_pieces(loader, number):
         ids = batch.piece_ids.flatten().scatter(0, batch.places, batch.labels).view_as(batch.piece_ids)
         assert (ids[:, 0] == CLS).all()
         assert (ids[~batch.piece_mask] == 0).all()
-        assert ids.shape[1] <= loader.block_len
-        assert ids.numel() <= loader.batch_tokens
+        assert ids.shape[1] <= loader.options.block_len
+        assert ids.numel() <= loader.options.batch_tokens
         real = ids[batch.piece_mask]
         assert batch.n_pieces == (real >= FIRST).sum()
         found += real[real >= FIRST].tolist()

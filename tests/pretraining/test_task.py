@@ -35,10 +35,6 @@ def make_run(make_model, text_file, tmp_path):
         plain = [text_file] if plain is None else plain
         text = open_text(plain, model.tokenizer, "char", tmp_path / "cache", tagged)
         model.lm.guess_tags(text.tag_names)
-        loading = {
-            name: getattr(config, name)
-            for name in ("packing", "block_len", "batch_tokens", "masking", "mask_rate", "max_span")
-        }
         train, held_out = hold_out(text.n_lines)
         rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
         return Pretraining(
@@ -50,8 +46,8 @@ def make_run(make_model, text_file, tmp_path):
                 torch.amp.GradScaler("cpu", enabled=precision == "fp16"),
                 config.clip_grad,
             ),
-            train=MaskedLoader(text, train, model.tokenizer, seed=1, **loading),
-            val=MaskedLoader(text, held_out, model.tokenizer, **loading),
+            train=MaskedLoader(text, train, model.tokenizer, config.batch_options, seed=1),
+            val=MaskedLoader(text, held_out, model.tokenizer, config.batch_options),
             device=CPU,
             **({"clock": clock} if clock else {}),
         )

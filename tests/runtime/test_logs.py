@@ -46,6 +46,18 @@ def test_what_was_logged_before_the_file_opened_is_written_with_its_own_time(tmp
     assert capsys.readouterr().err == "late\n"  # "early" is not repeated
 
 
+def test_a_quiet_start_shows_errors_alone_until_the_file_opens(tmp_path, capsys):
+    path = tmp_path / "train.log"
+    start_log(quiet=True)
+    log.info("early")
+    log.error("wrong")
+    assert capsys.readouterr().err == "wrong\n"
+    log_to(path)
+    log.info("late")
+    assert messages(path) == ["early", "wrong", "late"]
+    assert capsys.readouterr().err == "early\nlate\n"  # "wrong" is not repeated
+
+
 def test_a_new_log_forgets_what_the_last_one_logged(tmp_path):
     start_log()
     log.info("of another run")

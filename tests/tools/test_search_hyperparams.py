@@ -49,10 +49,10 @@ def find(study, data, run_main):
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """`told({1e-2: [0.5, 0.6]})`: the val F1 of each epoch by learning rate, in place of what is measured."""
+def plan_scores(monkeypatch):
+    """`plan_scores({1e-2: [0.5, 0.6]})`: sets the val F1 of each epoch by learning rate."""
 
-    def tell(f1s):
+    def set_plan(f1s):
         def run(task, after_epoch):
             plan = iter(f1s[task.config.learning_rate][task.progress.epoch :])
 
@@ -68,7 +68,7 @@ def told(monkeypatch):
         as_it_is = ner.training.train.run
         monkeypatch.setattr(ner.training.train, "run", run)
 
-    return tell
+    return set_plan
 
 
 def trial(study, number) -> dict:
@@ -132,11 +132,11 @@ def test_a_search_goes_on_where_it_stopped(study, find, monkeypatch):
     assert metrics_of(study / "trial-2") == pieces
 
 
-def test_a_trial_that_falls_behind_is_stopped(study, find, told, monkeypatch):
+def test_a_trial_that_falls_behind_is_stopped(study, find, plan_scores, monkeypatch):
     monkeypatch.setattr(search, "MIN_RIVALS", 2)
     rates = [1e-2, 2e-2, 3e-2, 4e-2, 5e-2]
     plan = dict(zip(rates, [[0.5, 0.6], [0.5, 0.7], [0.4, 0.9], [0.5, 0.1], [0.3, 0.9]], strict=True))
-    told(plan)
+    plan_scores(plan)
     values = "learning_rate=1e-2,2e-2,3e-2,4e-2,5e-2"
     ended = find(values, "--prune_after", 1)
     assert ended.code == 0, ended.err
@@ -158,14 +158,14 @@ def test_a_trial_that_falls_behind_is_stopped(study, find, told, monkeypatch):
     assert [trial(study, number)["state"] for number in range(1, 6)] == ["finished"] * 5
 
 
-def test_optuna_chooses_and_goes_on(study, find, told):
+def test_optuna_chooses_and_goes_on(study, find, plan_scores):
     pytest.importorskip("optuna")
 
     class Near(dict):
         def __missing__(self, rate):
             return [0.3, 0.9 - abs(rate - 0.01)]
 
-    told(Near())
+    plan_scores(Near())
     values = "learning_rate=1e-4..1e-1:log"
     assert find(values, "--trials", 2).code == 0
     assert names(study) == ["params.json", "trial-1", "trial-2"]
@@ -199,7 +199,7 @@ def test_a_search_whose_combinations_run_out(study, find):
     assert sorted(trial(study, number)["values"]["head"] for number in (1, 2)) == ["crf", "softmax"]
     assert "trial-3" not in names(study)
     assert "all 2 combinations have been tried, fewer than --trials" in ended.err
-    ended = find("epoch_num=1..2", "--trials", 3)  # the others stand there still
+    ended = find("epoch_num=1..2", "--trials", 3)  # the earlier trials are still there
     assert "all 2 combinations have been tried, fewer than --trials" in ended.err
     assert sorted(trial(study, number)["values"]["epoch_num"] for number in (3, 4)) == [1, 2]
 

@@ -137,6 +137,7 @@ def test_rates_fall_with_depth_and_transitions_have_their_own():
         head_learning_rate=7.0,
         weight_decay=0.1,
         layer_decay=0.5,
+        transitions=tagger.head.transition_parameters(),
         transition_learning_rate=9.0,
     )
     peaks = {id(parameter): group["peak"] for group in groups for parameter in group["params"]}
