@@ -122,7 +122,7 @@ def give_stdin(monkeypatch, data: bytes):
 def test_text_that_is_cut_short_is_said(models, tmp_path, run_main):
     short = write_model(tmp_path / "short", long_text="head")
     text = "王小明在北京访问中国银行上海市长" * 3
-    said = "long_text head: of a text of more than 22 pieces the others are not read; "
+    said = "long_text head: texts of more than 22 pieces are truncated; "
     ended = run_main(predict, "--model_dir", short, "--text", text)
     assert (ended.code, ended.err) == (0, said + "--long_text windows reads all\n")
     assert max(entity["end"] for entity in json.loads(ended.out)["entities"]) <= 22
