@@ -10,6 +10,7 @@ from ner.annotations import ANNOTATIONS
 from ner.annotations.base import Annotation, Scored
 from ner.data.sentence import Sentence
 from ner.files import write_lines
+from ner.heads import HEADS
 from ner.tags import ScoredSpan, Span
 
 TOKENS = [("a", "b", "c", "d"), ("e",), ("f", "g", "h")]
