@@ -56,7 +56,7 @@ SOURCES = {
             ),
         },
         splits={"train": "msra_train_bio", "test": "msra_test_bio"},
-    ),
+    )
 }
 
 OnProgress = Callable[[int, int | None], None]

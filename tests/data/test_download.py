@@ -14,10 +14,7 @@ import build_dataset
 from ner.data import download
 from ner.data.download import SOURCES, Member
 
-TEXT = {
-    "msra_train_bio": "北\tB-LOC\n京\tI-LOC\n\n" * 20,
-    "msra_test_bio": "王\tB-PER\n\n",
-}
+TEXT = {"msra_train_bio": "北\tB-LOC\n京\tI-LOC\n\n" * 20, "msra_test_bio": "王\tB-PER\n\n"}
 
 
 def zipped(files: dict[str, str | bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
