@@ -8,10 +8,9 @@ code points (https://github.com/HumanSignal/label-studio/pull/1559).  The entity
 from collections.abc import Iterator
 from pathlib import Path
 
-from ner.data.formats.document import read_content
-from ner.data.formats.format import DEFAULTS, Format, Reading
-from ner.data.formats.json_objects import objects, sample_objects, text_of, type_name
-from ner.data.formats.texts import AnnotatedText, Mark, Texts
+from ner.data.formats.content import read_content
+from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, Mark, Reading, Texts
+from ner.data.formats.jsonl import objects, sample_objects, text_of, type_name
 from ner.data.wording import count_noun, list_lines
 from ner.errors import DataError
 

@@ -6,14 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.formats.texts import (
-    AnnotatedText,
-    Mark,
-    Texts,
-    check_marks,
-    remove_overlaps,
-    split_at_line_ends,
-)
+from ner.data.formats.document import AnnotatedText, Mark, Texts
+from ner.data.formats.texts import check_marks, remove_overlaps, split_at_line_ends
 from ner.errors import DataError
 
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.formats.document import Document
-from ner.data.formats.texts import AnnotatedText, Mark, Texts
-from ner.data.formats.tokens import to_document, to_texts
+from ner.data.formats.document import AnnotatedText, Document, Mark, Texts
+from ner.data.formats.texts import to_document, to_texts
 from ner.data.sentence import Sentence
 from ner.data.words import guess_unit_of_texts, split_words
 from ner.errors import DataError
