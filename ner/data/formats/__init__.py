@@ -44,9 +44,8 @@ def load(path: str | Path, name: str, reading: Reading = DEFAULTS) -> Document |
     if reading.columns and name != "conll":
         raise DataError(f"{path}: --columns with --format {name}, expected --format conll")
     if reading.scheme and format.holds == "texts":
-        raise DataError(
-            f"{path}: --scheme {reading.scheme} with --format {name}, which has no tags; expected none"
-        )
+        tags = f"--scheme {reading.scheme} with --format {name}, which has no tags"
+        raise DataError(f"{path}: {tags}; expected none")
     source = format.reader(path, reading)
     if format.holds == "tokens":
         return source._replace(format=name)

@@ -1,4 +1,4 @@
-"""The decoded content of a file, with notes about its oddities; if it cannot be decoded, a likely encoding."""
+"""The decoded content of a file, with notes about its oddities; for wrong encodings, a likely one."""
 
 import codecs
 import hashlib
@@ -54,7 +54,7 @@ class Content(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """The lines of a file without their line ends; notes and sha256 as in `Document`."""
+    """As `Content`, with the lines of the file without their line ends."""
 
     lines: list[str]
     notes: list[str]
@@ -153,10 +153,7 @@ def _narrow_share(text: str, common: str) -> float:
     beyond = [i for i, character in enumerate(text) if character > "\x7f"]
     n_plausible = 0
     for i in beyond:
-        neighbours = text[max(i - 1, 0) : i] + text[i + 1 : i + 2]
-        if common is _LATIN:
-            fits = neighbours.isascii()
-        else:
-            fits = any(character in common for character in neighbours)
+        near = text[max(i - 1, 0) : i] + text[i + 1 : i + 2]
+        fits = near.isascii() if common is _LATIN else any(character in common for character in near)
         n_plausible += text[i] in common and fits
     return n_plausible / max(len(beyond), 1)

@@ -56,9 +56,8 @@ def objects(path: str | Path, text: str) -> Iterator[tuple[int, dict]]:
             position = _skip_space(text, position + 1) if more else position
     if is_array and (text[position : position + 1] != "]" or _skip_space(text, position + 1) < len(text)):
         number = text.count("\n", 0, position) + 1
-        raise DataError(
-            f"{path}:{number}: not JSON, expected , or ] after an object, nothing after the last ]"
-        )
+        expected = "expected , or ] after an object, nothing after the last ]"
+        raise DataError(f"{path}:{number}: not JSON, {expected}")
 
 
 def _skip_space(text: str, position: int) -> int:
