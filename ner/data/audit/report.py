@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from ner.data.audit.checks import MIN_INSIDE
 from ner.data.audit.corpus import Corpus, Finding
-from ner.data.audit.overlap import MIN_INSIDE
 from ner.data.wording import count_noun
 
 N_LISTED = 20  # findings of each check on the page; audit.json lists all

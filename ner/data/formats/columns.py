@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ner.annotations.spans import tag_set_of
 from ner.data.formats.content import Lines, read_content_lines
-from ner.data.formats.document import DEFAULTS, Document, Format, IllegalTag, Reading
+from ner.data.formats.document import DEFAULTS, Document, Format, Reading
 from ner.data.sentence import Sentence
 from ner.data.wording import count_noun
 from ner.errors import DataError
@@ -121,14 +121,13 @@ def _document_of_tags(path: str | Path, content: Lines, blocks: list[Block], sch
     for block in blocks:
         ids = [tag_set.index[tag] for tag in block.tags]
         sentences.append(Sentence.with_spans(block.tokens, tag_set.spans(ids)))
-        for position in tag_set.illegal_positions(ids):
-            illegal.append(IllegalTag(block.first_line + position, block.tags[position]))
+        illegal += [(block.first_line + i, block.tags[i]) for i in tag_set.illegal_positions(ids)]
     notes = [*content.notes, *(_scheme_notes(sentences, illegal, tag_set) if scheme is None else ())]
     starts = [block.first_line for block in blocks]
     return Document(Path(path), sentences, starts, illegal, notes, content.sha256, tag_set.scheme)
 
 
-def _scheme_notes(sentences: list[Sentence], illegal: list[IllegalTag], tag_set: TagSet) -> Iterator[str]:
+def _scheme_notes(sentences: list[Sentence], illegal: list, tag_set: TagSet) -> Iterator[str]:
     """Notes on a guessed scheme, and on a scheme that would fit the illegal tags."""
     n_entities = sum(len(sentence.spans) for sentence in sentences)
     if tag_set.scheme == "BIO" and len(illegal) > n_entities / 2:

@@ -8,19 +8,12 @@ from typing import Literal, NamedTuple
 from ner.data.sentence import Sentence
 
 
-class IllegalTag(NamedTuple):
-    """A gold tag that its scheme forbids at this position; `line` counts the lines of the file from 1."""
-
-    line: int
-    tag: str
-
-
 class Document(NamedTuple):
     """An annotated file as sentences of tokens.
 
     path: the file, or the folder of a brat collection.
     first_lines: line, from 1, on which each sentence starts.
-    illegal: tags that are illegal under the scheme.
+    illegal: (line from 1, tag) of each gold tag that its scheme forbids at this position.
     notes: sentences for the user about what was guessed or skipped.
     sha256: hex digest of the file's bytes.
     scheme: scheme under which the tags were read; None if the file has no tags.
@@ -33,7 +26,7 @@ class Document(NamedTuple):
     path: Path
     sentences: list[Sentence]
     first_lines: list[int]
-    illegal: list[IllegalTag]
+    illegal: list[tuple[int, str]]
     notes: list[str]
     sha256: str
     scheme: str | None

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.audit import corpus_of_build
-from ner.data.audit.labels import ambiguous_surfaces, conflicting_texts, illegal_tags, labels_in_one_split
+from ner.data.audit.checks import ambiguous_surfaces, conflicting_texts, illegal_tags, labels_in_one_split
 from ner.data.build import build
 from ner.data.formats import FORMATS, read
 from ner.tags import Span, tags_to_spans

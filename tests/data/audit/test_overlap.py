@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.audit.overlap import MIN_INSIDE, shared_texts, texts_inside
+from ner.data.audit.checks import MIN_INSIDE, shared_texts, texts_inside
 
 texts = st.lists(st.text("ab", max_size=9), max_size=8)
 

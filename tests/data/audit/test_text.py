@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.audit.text import MARKS, MARKUP, invisible_characters, length_outliers, markup_remains
+from ner.data.audit.checks import MARKS, MARKUP, invisible_characters, length_outliers, markup_remains
 from ner.data.words import split_words
 from ner.tags import Span
 
