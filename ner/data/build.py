@@ -14,21 +14,13 @@ from ner.errors import DataError
 
 
 class Dataset(NamedTuple):
-    """A built data set.
-
-    splits: sentences of each split, in the order of `SPLITS`.
-    facts: the content of `dataset.json`.
-    places: `file:line` where each sentence of a split starts in its source.
-    """
+    """A built data set: its splits in the order of `SPLITS`."""
 
     splits: dict[str, list[Sentence]]
     facts: dict
+    "the content of `dataset.json`"
     places: dict[str, list[str]]
-
-    @property
-    def nested(self) -> bool:
-        """True if entities overlap in any split."""
-        return any(split["overlapping"] for split in self.facts["splits"].values())
+    "`file:line` where each sentence of a split starts in its source"
 
 
 def read_splits(
@@ -88,9 +80,8 @@ def build(
     """
     train = documents["train"]
     if not train.annotated:
-        problem = "2 columns expected in train, got 1: no tags"
-        if train.unit:
-            problem = "not annotated, expected entities in train"
+        expected_tags = "2 columns expected in train, got 1: no tags"
+        problem = "not annotated, expected entities in train" if train.unit else expected_tags
         raise DataError(f"{train.path}:{train.first_lines[0]}: {problem}")
     choices = []
     if "val" in documents:
@@ -102,10 +93,8 @@ def build(
         choices.append(f"val: {count_noun(val_size, 'sentence')} split off train (--val_size states it)")
     parts = _parts(documents, val_size=val_size, test_size=test_size, train_size=train_size, seed=seed)
     if train_size is not None:
-        n_left = len(train.sentences) - val_size - test_size
-        choices.append(
-            f"train: {train_size:,} of {count_noun(n_left, 'sentence')}, taken at random (--train_size)"
-        )
+        n_left = count_noun(len(train.sentences) - val_size - test_size, "sentence")
+        choices.append(f"train: {train_size:,} of {n_left}, taken at random (--train_size)")
     splits = {name: [documents[p.source].sentences[i] for i in p.rows] for name, p in parts.items()}
     if not any(sentence.spans for sentence in splits["train"]):
         raise DataError(f"{train.path}: no entity in train, expected at least one")
@@ -130,22 +119,18 @@ def _parts(
         if size < 0:
             raise DataError(f"--{split}_size {size}, expected 0 or more")
         if size and split in documents:
-            raise DataError(
-                f"--{split}_size {size} and --{split} {documents[split].path}, expected one of them"
-            )
+            both = f"--{split}_size {size} and --{split} {documents[split].path}"
+            raise DataError(f"{both}, expected one of them")
     if val_size + test_size >= n:
-        sizes = (
-            f"--val_size {val_size} and --test_size {test_size}" if test_size else f"--val_size {val_size}"
-        )
+        sizes = f"--val_size {val_size}" + (f" and --test_size {test_size}" if test_size else "")
         raise DataError(f"{train.path}: {count_noun(n, 'sentence')}, expected more than {sizes}")
     n_left = n - val_size - test_size
     if train_size is not None and not 1 <= train_size <= n_left:
         raise DataError(f"--train_size {train_size}, expected 1 to {n_left}, the sentences left for train")
     rows = split_rows(n, val_size=val_size, test_size=test_size, seed=seed, train_size=train_size)
     parts = {name: Part("train", rows[name]) for name in SPLITS if rows[name]}
-    parts |= {
-        name: Part(name, range(len(doc.sentences))) for name, doc in documents.items() if name != "train"
-    }
+    given = [name for name in documents if name != "train"]
+    parts |= {name: Part(name, range(len(documents[name].sentences))) for name in given}
     return {name: parts[name] for name in SPLITS if name in parts}
 
 
@@ -153,7 +138,6 @@ def refuse_illegal(documents: dict[str, Document]) -> None:
     """DataError with the first illegal tag, in the order of the files."""
     for document in documents.values():
         for line, tag in document.illegal:
-            raise DataError(
-                f"{document.path}:{line}: tag {tag!r} is not legal {document.scheme} here, --strict expects "
-                f"only legal tags; {count_noun(len(document.illegal), 'illegal tag')} in this file"
-            )
+            problem = f"tag {tag!r} is not legal {document.scheme} here, --strict expects only legal tags"
+            n_illegal = count_noun(len(document.illegal), "illegal tag")
+            raise DataError(f"{document.path}:{line}: {problem}; {n_illegal} in this file")

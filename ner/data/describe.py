@@ -28,44 +28,32 @@ def describe(
     """The keys of `dataset.json` that follow from the files."""
     counts = {name: _counts(sentences) for name, sentences in splits.items()}
     for name, part in parts.items():
-        illegal = _illegal_by_row(documents[part.source])
+        document = documents[part.source]
+        illegal = Counter(bisect_right(document.first_lines, line) - 1 for line, _ in document.illegal)
         counts[name]["illegal_gold"] = sum(illegal[row] for row in part.rows)
     labels = list(counts["train"]["entities"])
-    missing = {name: _missing(split["entities"], labels) for name, split in counts.items()}
+    missing = {}
+    for name, split in counts.items():
+        missing[name] = {label: n for label, n in (split["entities"] or {}).items() if label not in labels}
     texts = {name: {sentence.tokens for sentence in sentences} for name, sentences in splits.items()}
     in_order = {name: documents[name] for name in SPLITS if name in documents}
     return {
         "sources": {
-            name: {
-                "file": document.path.name,
-                "sha256": document.sha256,
-                "format": document.format,
-                "scheme": document.scheme,
-            }
-            for name, document in in_order.items()
+            name: {"file": doc.path.name, "sha256": doc.sha256, "format": doc.format, "scheme": doc.scheme}
+            for name, doc in in_order.items()
         },
         "labels": labels,
         "splits": counts,
         "shared_texts": {f"{a} & {b}": len(texts[a] & texts[b]) for a, b in combinations(splits, 2)},
         "labels_missing_in_train": {name: found for name, found in missing.items() if found},
         "illegal_gold": {
-            name: [f"{document.path.name}:{line}: {tag}" for line, tag in document.illegal]
-            for name, document in in_order.items()
-            if document.illegal
+            name: [f"{doc.path.name}:{line}: {tag}" for line, tag in doc.illegal]
+            for name, doc in in_order.items()
+            if doc.illegal
         },
-        "left_out": {
-            name: list(document.left_out) for name, document in in_order.items() if document.left_out
-        },
-        "notes": {name: document.notes for name, document in in_order.items() if document.notes},
+        "left_out": {name: list(doc.left_out) for name, doc in in_order.items() if doc.left_out},
+        "notes": {name: doc.notes for name, doc in in_order.items() if doc.notes},
     }
-
-
-def _missing(entities: dict[str, int] | None, labels: list[str]) -> dict[str, int]:
-    return {label: n for label, n in (entities or {}).items() if label not in labels}
-
-
-def _illegal_by_row(document: Document) -> Counter[int]:
-    return Counter(bisect_right(document.first_lines, line) - 1 for line, _ in document.illegal)
 
 
 def _counts(sentences: list[Sentence]) -> dict:
@@ -94,20 +82,18 @@ def findings(facts: dict) -> list[str]:
     for name, notes in facts["notes"].items():
         lines += [f"{facts['sources'][name]['file']}: {note}" for note in notes]
     for name, illegal in facts["illegal_gold"].items():
-        file = facts["sources"][name]["file"]
-        lines.append(f"{file}: {count_noun(len(illegal), 'illegal tag')}, read leniently (--strict refuses)")
-        lines += _indent_first(illegal)
+        n_illegal = f"{facts['sources'][name]['file']}: {count_noun(len(illegal), 'illegal tag')}"
+        lines += [f"{n_illegal}, read leniently (--strict refuses)", *_indent_first(illegal)]
     for name, entities in facts["left_out"].items():
-        file = facts["sources"][name]["file"]
-        lines.append(f"{file}: {count_noun(len(entities), 'entity', 'entities')} left out, as asked")
-        lines += _indent_first(entities)
+        n_entities = f"{facts['sources'][name]['file']}: {count_noun(len(entities), 'entity', 'entities')}"
+        lines += [f"{n_entities} left out, as asked", *_indent_first(entities)]
     for name, split in facts["splits"].items():
         if split["entities"] is None:
             lines.append(f"{name}: not annotated; predict.py tags it, evaluate.py refuses it")
         elif not split["entities"]:
             lines.append(f"{name}: annotated, but without a single entity")
         if n := split["overlapping"]:
-            n_entities = count_noun(_total(split["entities"]), "entity", "entities")
+            n_entities = count_noun(sum(split["entities"].values()), "entity", "entities")
             lines.append(f"{name}: {n:,} of its {n_entities} overlap others; {OVERLAPPING}")
     for name, missing in facts["labels_missing_in_train"].items():
         for label, n in missing.items():
@@ -125,31 +111,20 @@ def _indent_first(items: list[str]) -> list[str]:
 
 def count_table(facts: dict) -> str:
     """The counts of `dataset.json` as text, one column a split."""
-    splits = facts["splits"]
-    labels = sorted({label for split in splits.values() for label in split["entities"] or ()})
-    rows: list[tuple[str, list[int | None]]] = [
-        ("sentences", [split["sentences"] for split in splits.values()]),
-        ("tokens", [split["tokens"] for split in splits.values()]),
-        ("entities", [_total(split["entities"]) for split in splits.values()]),
-    ]
-    for label in labels:
-        rows.append((f"  {label}", [_n_of_label(split["entities"], label) for split in splits.values()]))
-    rows.append(("overlapping", [split["overlapping"] for split in splits.values()]))
-    rows.append(("without entity", [split["without_entity"] for split in splits.values()]))
+    names, splits = list(facts["splits"]), list(facts["splits"].values())
+    entities = [split["entities"] for split in splits]
+    rows = [[key, *(split[key] for split in splits)] for key in ("sentences", "tokens")]
+    rows.append(["entities", *(None if found is None else sum(found.values()) for found in entities)])
+    for label in sorted({label for found in entities for label in found or ()}):
+        rows.append([f"  {label}", *(None if found is None else found.get(label, 0) for found in entities)])
+    for key in ("overlapping", "without_entity"):
+        rows.append([key.replace("_", " "), *(split[key] for split in splits)])
     for key in ("p50", "p95", "max"):
-        rows.append((f"length {key}", [split["length"][key] for split in splits.values()]))
-    rows.append(("duplicate texts", [split["duplicate_texts"] for split in splits.values()]))
-    for other in list(splits)[:-1]:
-        shared = [facts["shared_texts"].get(f"{other} & {name}") for name in splits]
-        rows.append((f"texts shared with {other}", shared))
-    rows.append(("illegal gold", [split["illegal_gold"] for split in splits.values()]))
-    cells = [[name, *("-" if n is None else f"{n:,}" for n in counts)] for name, counts in rows]
-    return align_columns([["", *splits], *cells])
-
-
-def _total(entities: dict[str, int] | None) -> int | None:
-    return None if entities is None else sum(entities.values())
-
-
-def _n_of_label(entities: dict[str, int] | None, label: str) -> int | None:
-    return None if entities is None else entities.get(label, 0)
+        rows.append([f"length {key}", *(split["length"][key] for split in splits)])
+    rows.append(["duplicate texts", *(split["duplicate_texts"] for split in splits)])
+    for other in names[:-1]:
+        shared = (facts["shared_texts"].get(f"{other} & {name}") for name in names)
+        rows.append([f"texts shared with {other}", *shared])
+    rows.append(["illegal gold", *(split["illegal_gold"] for split in splits)])
+    cells = [[name, *("-" if n is None else f"{n:,}" for n in counts)] for name, *counts in rows]
+    return align_columns([["", *names], *cells])
