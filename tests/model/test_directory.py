@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from ner.annotations.published_tags import published_tags
+from ner.annotations.spans import published_tags
 from ner.data.batch import Batch
 from ner.data.batches import Batches
 from ner.data.examples import encode

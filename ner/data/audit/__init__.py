@@ -1,7 +1,7 @@
 """Finds possible errors in annotated text: splits that overlap, labels that disagree, suspicious text.
 
 A check returns findings and corrects nothing.  A new check is a function, a line in `CHECKS`, and its
-entry in `WORDS` of `report.py`.
+entry in `WORDS` and `MEANINGS` of `report.py`.
 """
 
 from collections.abc import Callable

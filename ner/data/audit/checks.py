@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
 
 from ner.data.audit.corpus import Corpus, Finding
-from ner.data.describe import percentile
+from ner.data.build import percentile
 from ner.data.wording import excerpt
 from ner.tags import Span
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ner.annotations.spans import tag_set_of
-from ner.data.formats.content import Lines, read_content_lines
+from ner.data.formats.content import Content, read_content_lines
 from ner.data.formats.document import DEFAULTS, Document, Format, Reading
 from ner.data.sentence import Sentence
 from ner.data.wording import count_noun
@@ -107,7 +107,7 @@ def _describe_wrong_row(path: str | Path, lines: list[str], expected: int, *, sk
     return f"{message}; line {first_as_expected} has {expected}" if first_as_expected > number else message
 
 
-def _document_of_tags(path: str | Path, content: Lines, blocks: list[Block], scheme: str | None) -> Document:
+def _document_of_tags(path: str | Path, content: Content, blocks: list[Block], scheme) -> Document:
     """A document whose tags are read under `scheme`; DataError with the line of the first wrong tag."""
     first_seen: dict[str, int] = {}
     for block in blocks:
@@ -144,11 +144,11 @@ def read_bio(path: str | Path, reading: Reading = DEFAULTS) -> Document:
     DataError with the line if the number of columns changes, a token is empty, or a tag is not one of the
     scheme.
     """
-    content = read_content_lines(path, reading.encoding)
-    n_columns = _count_columns(content.lines)
+    lines, content = read_content_lines(path, reading.encoding)
+    n_columns = _count_columns(lines)
     if n_columns > 2:
-        raise DataError(_describe_wrong_row(path, content.lines, 2))
-    blocks, _ = _read_blocks(path, content.lines, max(n_columns, 1))
+        raise DataError(_describe_wrong_row(path, lines, 2))
+    blocks, _ = _read_blocks(path, lines, max(n_columns, 1))
     if n_columns == 2:
         return _document_of_tags(path, content, blocks, reading.scheme)
     sentences = [Sentence.with_spans(block.tokens, None) for block in blocks]
@@ -161,17 +161,17 @@ def read_conll(path: str | Path, reading: Reading = DEFAULTS) -> Document:
 
     DataError as in `read_bio`, and if a chosen column does not exist.
     """
-    content = read_content_lines(path, reading.encoding)
-    n_columns = _count_columns(content.lines, skip=DOCUMENT_START)
+    lines, content = read_content_lines(path, reading.encoding)
+    n_columns = _count_columns(lines, skip=DOCUMENT_START)
     if n_columns == 1:
-        number = next(i for i, row in _rows(content.lines) if row[0] != DOCUMENT_START)
+        number = next(i for i, row in _rows(lines) if row[0] != DOCUMENT_START)
         raise DataError(f"{path}:{number}: 2 or more columns expected, got 1")
     chosen = reading.columns or (1, -1)
     for column in chosen:
         if n_columns and not 1 <= abs(column) <= n_columns:
             raise DataError(f"{path}: no column {column}, expected 1 to {n_columns} or -1 to -{n_columns}")
     indices = tuple(column - 1 if column > 0 else column for column in chosen)
-    blocks, n_skipped = _read_blocks(path, content.lines, n_columns, indices, skip=DOCUMENT_START)
+    blocks, n_skipped = _read_blocks(path, lines, n_columns, indices, skip=DOCUMENT_START)
     if n_skipped:
         content.notes.append(f"{count_noun(n_skipped, DOCUMENT_START + ' line')} skipped")
     return _document_of_tags(path, content, blocks, reading.scheme)

@@ -53,14 +53,6 @@ class Content(NamedTuple):
     sha256: str
 
 
-class Lines(NamedTuple):
-    """As `Content`, with the lines of the file without their line ends."""
-
-    lines: list[str]
-    notes: list[str]
-    sha256: str
-
-
 def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = False) -> Content:
     """Decodes a whole file.
 
@@ -98,9 +90,10 @@ def _is_utf8(data: bytes) -> bool:
         return False
 
 
-def read_content_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
+def read_content_lines(path: str | Path, encoding: str = "utf-8") -> tuple[list[str], Content]:
     r"""Decodes a file and splits it at `\n` and `\r\n` only; DataError as in `read_content`."""
-    text, notes, sha256 = read_content(path, encoding)
+    content = read_content(path, encoding)
+    text, notes = content.text, content.notes
     lines = text.split("\n")
     if lines[-1] == "":
         lines.pop()
@@ -110,7 +103,7 @@ def read_content_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
     if n_crlf:
         lines = [line.removesuffix("\r") for line in lines]
         notes.append(f"CRLF line ends in {n_crlf:,} of {count_noun(len(lines), 'line')}")
-    return Lines(lines, notes, sha256)
+    return lines, content
 
 
 def likely_encoding(data: bytes, *, sample: int = 1 << 16) -> str | None:
