@@ -97,28 +97,25 @@ SPLIT_FILES = {"sentences.txt", *GOLD_FILES}
 
 def check_out_dir(out_dir: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     """DataError if a build cannot be written there, or would overwrite an input or foreign files."""
+    out_dir = Path(out_dir)
     try:
-        _check(Path(out_dir), inputs)
+        existing = _existing(out_dir)
+        if not existing.is_dir():
+            raise DataError(f"{existing}: is a file, expected a folder for --out_dir {out_dir}")
+        for path in inputs:
+            resolved = Path(path).resolve()
+            if any(resolved.is_relative_to(out_dir.resolve() / name) for name in OWNED):
+                expected = "expected an input outside its splits"
+                raise DataError(f"{path}: would be overwritten by the build, {expected}")
+        for folder in (out_dir / split for split in SPLITS):
+            if folder.exists() and not folder.is_dir():
+                raise DataError(f"{folder}: is a file, expected the folder of a split or nothing")
+            foreign = sorted({p.name for p in folder.iterdir()} - SPLIT_FILES) if folder.exists() else []
+            if foreign:
+                known = ", ".join(sorted(SPLIT_FILES))
+                raise DataError(f"{folder}: holds {foreign[0]!r}, expected only {known}")
     except OSError as error:
         raise DataError(f"{out_dir}: cannot be read, {error.strerror or error}") from None
-
-
-def _check(out_dir: Path, inputs: Iterable[str | Path]) -> None:
-    existing = _existing(out_dir)
-    if not existing.is_dir():
-        raise DataError(f"{existing}: is a file, expected a folder for --out_dir {out_dir}")
-    for path in inputs:
-        resolved = Path(path).resolve()
-        if any(resolved.is_relative_to(out_dir.resolve() / name) for name in OWNED):
-            expected = "expected an input outside its splits"
-            raise DataError(f"{path}: would be overwritten by the build, {expected}")
-    for split in SPLITS:
-        folder = out_dir / split
-        if folder.exists() and not folder.is_dir():
-            raise DataError(f"{folder}: is a file, expected the folder of a split or nothing")
-        foreign = sorted({p.name for p in folder.iterdir()} - SPLIT_FILES) if folder.exists() else []
-        if foreign:
-            raise DataError(f"{folder}: holds {foreign[0]!r}, expected only {', '.join(sorted(SPLIT_FILES))}")
 
 
 def write_dataset(out_dir: str | Path, dataset: Dataset, audit: Mapping[str, str] | None = None) -> None:

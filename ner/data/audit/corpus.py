@@ -26,18 +26,16 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """The splits of a data set.
-
-    places: `file:line` where each sentence of a split starts.
-    illegal: (place, description) of each illegal tag.
-    token_per_line: names of the splits whose files have one token a line.
-    """
+    """The splits of a data set."""
 
     splits: Mapping[str, Sequence[Sentence]]
     places: Mapping[str, Sequence[str]]
+    "`file:line` where each sentence of a split starts"
     illegal: Sequence[tuple[str, str]]
+    "(place, description) of each illegal tag"
     unit: str
     token_per_line: Collection[str] = ()
+    "names of the splits whose files have one token a line"
 
     @property
     def gap(self) -> str:

@@ -199,10 +199,9 @@ def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
         for sentence, line in zip(document.sentences, document.first_lines, strict=True):
             for token in sentence.tokens:
                 if not _fits_column(token, annotated=sentence.spans is not None):
-                    raise DataError(
-                        f"{document.path}:{line}: token {token!r}, expected one that fits in a column; "
-                        "--split_lines ends sentences at line ends"
-                    )
+                    problem = f"token {token!r}, expected one that fits in a column"
+                    remedy = "--split_lines ends sentences at line ends"
+                    raise DataError(f"{document.path}:{line}: {problem}; {remedy}")
             if sentence.spans is None:
                 lines = sentence.tokens
             else:
