@@ -12,8 +12,7 @@ from pathlib import Path
 
 from ner.data.audit import audit, corpus_of_build, corpus_of_folder
 from ner.data.audit.report import as_files, summary
-from ner.data.build import build, read_splits, refuse_illegal
-from ner.data.describe import count_table, findings
+from ner.data.build import build, count_table, findings, read_splits, refuse_illegal
 from ner.data.download import SOURCES, fetch
 from ner.data.folder import check_out_dir, write_dataset
 from ner.data.formats import FORMATS, Reading

@@ -38,7 +38,7 @@ RIVALS = {"transformers", "accelerate"}  # a benchmark imports them where it run
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WITHOUT_TORCH = (
     *("errors", "files", "npy", "tags", "config", "annotations", "studies/significance", "studies/results"),
-    *(f"data/{name}" for name in ("sentence", "words", "tokenizer", "folder", "build", "describe")),
+    *(f"data/{name}" for name in ("sentence", "words", "tokenizer", "folder", "build")),
     "data/wording",
     *("data/examples", "data/windows", "data/download", "data/formats", "data/audit", "scoring/tables"),
 )

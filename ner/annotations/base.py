@@ -12,14 +12,11 @@ Offsets = Sequence[tuple[int, int]]
 
 
 class Read(NamedTuple):
-    """Gold as read from a file of a split.
-
-    values   one for each sentence
-    illegal  (line, token) of gold that is illegal where it stands; lines count from 1, tokens from 0
-    """
+    """Gold as read from a file of a split, a value for each sentence."""
 
     values: list
     illegal: list[tuple[int, int]]
+    "(line, token) of gold that is illegal where it stands; lines count from 1, tokens from 0"
 
 
 class Scored(NamedTuple):
@@ -79,10 +76,7 @@ class Annotation(ABC):
 
     @abstractmethod
     def read_inventory(self, data_dir: Path, values: Sequence[Any], *, scheme: str) -> Any:
-        """The inventory of a built data set.
-
-        `values` are the gold of its train split, `scheme` the tag scheme of a model for it.
-        """
+        """The inventory of a built data set: `values` are train's gold, `scheme` the model's tag scheme."""
 
     @abstractmethod
     def to_config(self, inventory: Any, facts: Sequence[str]) -> dict:
@@ -136,5 +130,4 @@ class Annotation(ABC):
         """Writes the predictions of a scored split; returns the names of the files."""
 
 
-Gold = Mapping[str, Any]
 Answer = dict[str, Any]

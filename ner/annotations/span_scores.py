@@ -6,7 +6,7 @@ average).
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
@@ -81,13 +81,8 @@ class SpanScores:
         }
         return {
             "f1": self.total.f1,
-            "precision": self.total.precision,
-            "recall": self.total.recall,
-            "accuracy": self.accuracy,
-            "accuracy_all_o": self.accuracy_all_o,
-            "n_gold": self.total.n_gold,
-            "n_predicted": self.total.n_predicted,
-            "n_correct": self.total.n_correct,
+            **self.per_epoch(),
+            **asdict(self.total),
             "n_sentences": self.n_sentences,
             "n_tokens": self.n_tokens,
             "per_type": per_type,
@@ -102,11 +97,8 @@ class SpanScores:
         return rows
 
     def describe(self) -> str:
-        return (
-            f"P {100 * self.total.precision:.2f}  R {100 * self.total.recall:.2f}  "
-            f"F1 {100 * self.total.f1:.2f}  "
-            f"accuracy {100 * self.accuracy:.2f} (all O: {100 * self.accuracy_all_o:.2f})"
-        )
+        precision, recall, f1, accuracy, all_o = (f"{100 * x:.2f}" for x in self.per_epoch().values())
+        return f"P {precision}  R {recall}  F1 {f1}  accuracy {accuracy} (all O: {all_o})"
 
 
 def score(
@@ -120,9 +112,7 @@ def score(
     if not len(gold) == len(predicted) == len(n_tokens):
         lengths = f"{len(gold)}, {len(predicted)} and {len(n_tokens)}"
         raise ValueError(f"gold, predicted and n_tokens: got {lengths} sentences, expected as many of each")
-    truth, guess = (
-        {(row, *s) for row, spans in enumerate(both) for s in spans} for both in (gold, predicted)
-    )
+    truth, guess = ({(i, *s) for i, spans in enumerate(side) for s in spans} for side in (gold, predicted))
     per_type: dict[str, Counts] = defaultdict(Counts)
     correct = truth & guess
     for name, spans in (("n_gold", truth), ("n_predicted", guess), ("n_correct", correct)):

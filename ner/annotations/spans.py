@@ -1,6 +1,7 @@
 """Entities as gold: spans of tokens, read from and written as tags, or as JSON if they overlap."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -9,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
-from ner.annotations.published_tags import read_tag_set
 from ner.annotations.span_scores import SpanScores, score, tag_counts
 from ner.errors import DataError
 from ner.files import escape, read_text_lines, whole_file, write_lines
 from ner.tags import (
+    NON_TAGS,
+    OUTSIDE,
     ScoredSpan,
     Span,
     TagSet,
@@ -25,6 +27,8 @@ from ner.tags import (
 )
 
 EXPECTED = "expected [[start, end, label], ...]"
+_BILOU = str.maketrans("LU", "ES")
+MAX_TAGS = 2000  # `TagSet` makes a table of all pairs of tags
 
 
 @dataclass(frozen=True)
@@ -124,15 +128,11 @@ class Spans(Annotation):
 
     def diagnose(self, gold: Sequence, predicted: Sequence, hint: str) -> str:
         truth, guess = tag_counts(gold), tag_counts(predicted)
-        cause = (
-            "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
-            if guess
-            else f"nothing but O is predicted: {hint}, or tags that do not fit the sentences"
-        )
-        return (
-            f"val F1 is 0. Gold tags: {dict(truth.most_common())}; predicted tags besides O: "
-            f"{dict(guess.most_common()) or 'none'}. Likely cause: {cause}"
-        )
+        cause = f"nothing but O is predicted: {hint}, or tags that do not fit the sentences"
+        if guess:
+            cause = "every predicted entity has a wrong end or type: is the data's `unit` the encoder's?"
+        found = f"Gold tags: {dict(truth.most_common())}; predicted tags besides O"
+        return f"val F1 is 0. {found}: {dict(guess.most_common()) or 'none'}. Likely cause: {cause}"
 
     def truncate(self, value: Sequence[Span], kept: np.ndarray) -> tuple[Span, ...]:
         number = {int(token): i for i, token in enumerate(kept)}
@@ -141,12 +141,8 @@ class Spans(Annotation):
 
     def restore(self, value: Sequence[ScoredSpan], kept: np.ndarray) -> list[ScoredSpan]:
         """A span that reaches over removed tokens is dropped: it is no span of the whole sentence."""
-        found = []
-        for span in value:
-            start, end = int(kept[span.start]), int(kept[span.end - 1]) + 1
-            if end - start == span.end - span.start:
-                found.append(span._replace(start=start, end=end))
-        return found
+        moved = [(span, int(kept[span.start]), int(kept[span.end - 1]) + 1) for span in value]
+        return [s._replace(start=i, end=j) for s, i, j in moved if j - i == s.end - s.start]
 
     def to_json(self, text: str, offsets: Offsets, value: Sequence[ScoredSpan]) -> dict:
         """`{"entities": [{"start", "end", "label", "text", "score"}]}`, offsets in code points."""
@@ -255,3 +251,40 @@ def read_labels(data_dir: str | Path) -> list[str]:
     if not labels:
         raise DataError(f"{path}: no entity type, expected O and tags such as B-LOC")
     return labels
+
+
+def published_tags(names: list[str]) -> list[str]:
+    """Renames tags that published classifiers spell otherwise: B_PER, L- and U- (BILOU), bare labels (IO).
+
+    DataError if a name is a placeholder such as LABEL_0.
+    """
+    parts = [re.fullmatch(r"([BIESMLU])[-_](.+)", name) for name in names]
+    bare = not any(parts)
+    tags = []
+    for name, part in zip(names, parts, strict=True):
+        if name == OUTSIDE or name in NON_TAGS:
+            tags.append(name)
+        elif re.fullmatch(r"LABEL_\d+", name):
+            raise DataError(f"got the placeholder {name}, expected tags such as B-LOC")
+        elif part is not None:
+            tags.append(f"{part[1].translate(_BILOU)}-{part[2]}")
+        else:
+            tags.append(f"I-{name}" if bare else name)
+    return tags
+
+
+def read_tag_set(config: Mapping, *, scheme: str | None, where: str | Path) -> TagSet:
+    """The tags that a model's config lists under `id2label`; without a `scheme`, guesses it from the tags.
+
+    DataError, beginning with `where`, if there are no tags or they do not belong to one scheme.
+    """
+    names = config.get("id2label")
+    if not isinstance(names, dict) or not names:
+        raise DataError(f"{where}: no id2label, expected a model trained for tagging")
+    if len(names) > MAX_TAGS or not all(isinstance(name, str) for name in names.values()):
+        raise DataError(f"{where}: id2label: expected names, {MAX_TAGS} at most")
+    try:
+        tags = published_tags([names[str(i)] for i in range(len(names))])
+        return TagSet(tags, scheme or guess_scheme(set(tags) - set(NON_TAGS)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: id2label: {error}") from None

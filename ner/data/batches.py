@@ -19,20 +19,14 @@ from ner.data.sentence import Sentence
 from ner.data.windows import Windows, rounded, truncate
 
 
-def _everything(name: str, value: Any) -> Any:
-    return value
-
-
 @dataclass(frozen=True)
 class Targets:
-    """How gold becomes tensors.
-
-    inventories  the inventory of each annotation that is learned, by name
-    learnable    (name, value) -> the part of the gold that the head can learn; the rest is scored as missed
-    """
+    """How gold becomes tensors."""
 
     inventories: Mapping[str, Any]
-    learnable: Callable[[str, Any], Any] = _everything
+    "the inventory of each annotation that is learned, by name"
+    learnable: Callable[[str, Any], Any] = lambda name, value: value
+    "(name, value) -> the part of the gold that the head can learn; the rest is scored as missed"
 
 
 class Batches:
@@ -65,17 +59,12 @@ class Batches:
                 rows = zip(self.kept, examples.token_ends[:-1], strict=True)
                 soft_tags = soft_tags[np.concatenate([kept + first for kept, first in rows])]
         self.soft_tags = soft_tags
-        self._gold = self._learnable_gold()
+        self._gold = {}
+        for name in targets.inventories if targets else ():
+            self._gold[name] = [targets.learnable(name, s.gold[name]) for s in self._read.sentences]
         self._n_windows = windows.count(self._read.n_pieces)
-        self._lengths = np.minimum(
-            rounded(np.minimum(self._read.n_pieces + 2, windows.max_len)), windows.max_len
-        )
-
-    def _learnable_gold(self) -> dict[str, list]:
-        if self.targets is None:
-            return {}
-        learnable, sentences = self.targets.learnable, self._read.sentences
-        return {name: [learnable(name, s.gold[name]) for s in sentences] for name in self.targets.inventories}
+        lengths = np.minimum(self._read.n_pieces + 2, windows.max_len)
+        self._lengths = np.minimum(rounded(lengths), windows.max_len)
 
     def __len__(self) -> int:
         """Number of batches of any epoch."""
@@ -108,9 +97,8 @@ class Batches:
 
     def batch_indices(self, epoch: int) -> list[np.ndarray]:
         """Sentence numbers of every batch of an epoch, in order."""
-        return batch_order(
-            self._lengths, self._n_windows, budget=self.batch_tokens, seed=self.seed, epoch=epoch
-        )
+        options = {"budget": self.batch_tokens, "seed": self.seed, "epoch": epoch}
+        return batch_order(self._lengths, self._n_windows, **options)
 
     def batches(self, epoch: int = 0) -> Iterator[tuple[np.ndarray, Batch]]:
         """Yields (sentence numbers, Batch)."""
@@ -165,31 +153,24 @@ class Batches:
     def _collate_gold(self, indices: Sequence[int], n_tokens: int) -> dict[str, torch.Tensor]:
         gold = {}
         for name, values in self._gold.items():
-            inventory = self.targets.inventories[name]
-            padded = ANNOTATIONS[name].collate([values[i] for i in indices], inventory)
-            gold[name] = torch.from_numpy(padded)
+            own = [values[i] for i in indices]
+            gold[name] = torch.from_numpy(ANNOTATIONS[name].collate(own, self.targets.inventories[name]))
         if self.soft_tags is not None:
-            gold["soft_tags"] = self._collate_soft_tags(indices, n_tokens)
+            gold["soft_tags"] = torch.zeros(len(indices), n_tokens, self.soft_tags.shape[1])
+            token_ends = self._read.token_ends
+            for row, i in enumerate(indices):
+                own = self.soft_tags[token_ends[i] : token_ends[i + 1]]
+                gold["soft_tags"][row, : len(own)] = torch.from_numpy(own.astype(np.float32))
         return gold
-
-    def _collate_soft_tags(self, indices: Sequence[int], n_tokens: int) -> torch.Tensor:
-        padded = torch.zeros(len(indices), n_tokens, self.soft_tags.shape[1])
-        token_ends = self._read.token_ends
-        for row, i in enumerate(indices):
-            own = self.soft_tags[token_ends[i] : token_ends[i + 1]]
-            padded[row, : len(own)] = torch.from_numpy(own.astype(np.float32))
-        return padded
 
 
 def batch_order(
     lengths: np.ndarray, n_windows: np.ndarray, *, budget: int, seed: int | None, epoch: int
 ) -> list[np.ndarray]:
-    """Numbers of the rows of every batch of an epoch, in order.
+    """Numbers of the rows of every batch of an epoch, in order; `seed` None: by shape, not shuffled.
 
-    lengths    (rows,) int64  padded pieces of a window
-    n_windows  (rows,) int64  windows of a row
-    budget                    pieces of a batch, padding included
-    seed                      None: sorted by shape, no shuffling
+    `lengths` (rows,) int64 are the padded pieces of a window, `n_windows` (rows,) int64 the windows of a row,
+    `budget` the pieces of a batch, padding included.
     """
     random = None if seed is None else np.random.default_rng((seed, epoch))
     n = len(lengths)

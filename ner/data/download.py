@@ -17,46 +17,26 @@ from ner.errors import DataError
 TIMEOUT = 30  # seconds without receiving a byte
 MAX_BYTES = 64 << 20  # limit for the archive, and for each file in it
 _BLOCK = 1 << 16
-_BAD_ARCHIVE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OSError,
-)
-
-
-class Member(NamedTuple):
-    """A file of an archive: the hex sha256 of its content, and the name under which it is saved."""
-
-    sha256: str
-    saved_as: str
+_BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 
 
 class Source(NamedTuple):
-    """An archive: `members` by base name, in any folder of the archive; `splits` by `Member.saved_as`."""
+    """An archive: hex sha256 of its files by base name, in any folder of it; the file of each split."""
 
     url: str
-    members: dict[str, Member]
+    sha256s: dict[str, str]
     splits: dict[str, str]
 
 
 SOURCES = {
     "msra": Source(
         url="https://raw.githubusercontent.com/zhooufeng/Data/8994cd154fded0ae3ba9a9749f904aa644949e2e/MSRA.zip",
-        members={
-            "msra_train_bio": Member(
-                "4f7f24a28b6a5377a768eb740f6e4cc8df37cd5fe06777d0279c7180948d233b", "msra_train_bio"
-            ),
-            "msra_test_bio": Member(
-                "2be8e580bcb22e9086e4403d82a7ec0f6e18019ebef35b0fd52941724bdf89a3", "msra_test_bio"
-            ),
+        sha256s={
+            "msra_train_bio": "4f7f24a28b6a5377a768eb740f6e4cc8df37cd5fe06777d0279c7180948d233b",
+            "msra_test_bio": "2be8e580bcb22e9086e4403d82a7ec0f6e18019ebef35b0fd52941724bdf89a3",
         },
         splits={"train": "msra_train_bio", "test": "msra_test_bio"},
-    ),
+    )
 }
 
 OnProgress = Callable[[int, int | None], None]
@@ -65,7 +45,7 @@ OnProgress = Callable[[int, int | None], None]
 def fetch(
     source: Source, folder: str | Path, *, url: str | None = None, on_progress: OnProgress | None = None
 ) -> dict[str, Path]:
-    """Downloads an archive, checks its members and saves them in the folder; returns the file of each split.
+    """Downloads an archive, checks its files and saves them in the folder; returns the file of each split.
 
     Calls `on_progress` with the number of bytes so far and in total; the total is None if the server does
     not state it.  DataError if the address does not answer, or if the answer is not the expected files.
@@ -75,11 +55,11 @@ def fetch(
     _download(url, archive, on_progress)
     try:
         with zipfile.ZipFile(archive) as opened:
-            for name, member in source.members.items():
-                (folder / member.saved_as).write_bytes(_member(url, opened, name, member.sha256))
+            for name, sha256 in source.sha256s.items():
+                (folder / name).write_bytes(_member(url, opened, name, sha256))
     except DataError:
         raise
-    except _BAD_ARCHIVE as error:
+    except (*_BROKEN, EOFError, RuntimeError, ValueError, OSError) as error:
         raise DataError(f"{url}: not a zip file that can be read, {_reason(error)}") from None
     return {split: folder / name for split, name in source.splits.items()}
 
@@ -120,8 +100,7 @@ def _member(url: str, archive: zipfile.ZipFile, name: str, sha256: str) -> bytes
     found = [info for info in archive.infolist() if PurePosixPath(info.filename).name == name]
     if not found:
         raise DataError(f"{url}: no {name} in the archive")
-    if found[0].file_size > MAX_BYTES:
-        size = found[0].file_size
+    if (size := found[0].file_size) > MAX_BYTES:
         raise DataError(f"{url}: {name} unpacks to {size:,} bytes, expected no more than {MAX_BYTES:,}")
     with archive.open(found[0]) as file:
         data = file.read(MAX_BYTES)

@@ -4,6 +4,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 from ner.annotations import ANNOTATIONS
@@ -41,9 +42,8 @@ def read_split(data_dir: str | Path, split: str) -> Split:
         if files:
             read[name] = annotation.read(files[0], tokens)
     values = zip(*(one.values for one in read.values()), strict=True) if read else ((),) * len(tokens)
-    sentences = [
-        Sentence(row, dict(zip(read, gold, strict=True))) for row, gold in zip(tokens, values, strict=True)
-    ]
+    rows = zip(tokens, values, strict=True)
+    sentences = [Sentence(row, dict(zip(read, gold, strict=True))) for row, gold in rows]
     return Split(sentences, [place for one in read.values() for place in one.illegal])
 
 
@@ -59,10 +59,9 @@ def _read_tokens(path: Path, number: int, line: str) -> tuple[str, ...]:
 def gold_files(splits: Iterable[Iterable[Sentence]]) -> dict[str, str]:
     """For each kind of gold in the splits the name of the file that can hold it in all of them."""
     values: dict[str, list] = {}
-    for sentences in splits:
-        for sentence in sentences:
-            for name, value in sentence.gold.items():
-                values.setdefault(name, []).append(value)
+    for sentence in chain.from_iterable(splits):
+        for name, value in sentence.gold.items():
+            values.setdefault(name, []).append(value)
     return {name: ANNOTATIONS[name].choose_file(found) for name, found in values.items()}
 
 
@@ -98,29 +97,25 @@ SPLIT_FILES = {"sentences.txt", *GOLD_FILES}
 
 def check_out_dir(out_dir: str | Path, inputs: Iterable[str | Path] = ()) -> None:
     """DataError if a build cannot be written there, or would overwrite an input or foreign files."""
+    out_dir = Path(out_dir)
     try:
-        _check(Path(out_dir), inputs)
+        existing = _existing(out_dir)
+        if not existing.is_dir():
+            raise DataError(f"{existing}: is a file, expected a folder for --out_dir {out_dir}")
+        for path in inputs:
+            resolved = Path(path).resolve()
+            if any(resolved.is_relative_to(out_dir.resolve() / name) for name in OWNED):
+                expected = "expected an input outside its splits"
+                raise DataError(f"{path}: would be overwritten by the build, {expected}")
+        for folder in (out_dir / split for split in SPLITS):
+            if folder.exists() and not folder.is_dir():
+                raise DataError(f"{folder}: is a file, expected the folder of a split or nothing")
+            foreign = sorted({p.name for p in folder.iterdir()} - SPLIT_FILES) if folder.exists() else []
+            if foreign:
+                known = ", ".join(sorted(SPLIT_FILES))
+                raise DataError(f"{folder}: holds {foreign[0]!r}, expected only {known}")
     except OSError as error:
         raise DataError(f"{out_dir}: cannot be read, {error.strerror or error}") from None
-
-
-def _check(out_dir: Path, inputs: Iterable[str | Path]) -> None:
-    existing = _existing(out_dir)
-    if not existing.is_dir():
-        raise DataError(f"{existing}: is a file, expected a folder for --out_dir {out_dir}")
-    for path in inputs:
-        resolved = Path(path).resolve()
-        if any(resolved.is_relative_to(out_dir.resolve() / name) for name in OWNED):
-            raise DataError(
-                f"{path}: would be overwritten by the build, expected an input outside its splits"
-            )
-    for split in SPLITS:
-        folder = out_dir / split
-        if folder.exists() and not folder.is_dir():
-            raise DataError(f"{folder}: is a file, expected the folder of a split or nothing")
-        foreign = sorted({p.name for p in folder.iterdir()} - SPLIT_FILES) if folder.exists() else []
-        if foreign:
-            raise DataError(f"{folder}: holds {foreign[0]!r}, expected only {', '.join(sorted(SPLIT_FILES))}")
 
 
 def write_dataset(out_dir: str | Path, dataset: Dataset, audit: Mapping[str, str] | None = None) -> None:
@@ -132,21 +127,17 @@ def write_dataset(out_dir: str | Path, dataset: Dataset, audit: Mapping[str, str
     out_dir = Path(out_dir)
     parent = _existing(out_dir)  # on the same file system as the folder to be, so that a move is a rename
     try:
-        with tempfile.TemporaryDirectory(
-            prefix=".build-", dir=parent, ignore_cleanup_errors=True
-        ) as temporary:
+        options = {"prefix": ".build-", "dir": parent, "ignore_cleanup_errors": True}
+        with tempfile.TemporaryDirectory(**options) as temporary:
             built, replaced = Path(temporary) / "new", Path(temporary) / "old"
             replaced.mkdir()
             files = gold_files(dataset.splits.values())
             for split, sentences in dataset.splits.items():
                 write_split(built / split, sentences, files)
-            _write(
-                built / "tags.txt",
-                "".join(f"{tag}\n" for tag in TagSet.from_labels(dataset.facts["labels"]).tags),
-            )
-            _write(built / "dataset.json", json.dumps(dataset.facts, ensure_ascii=False, indent=2) + "\n")
-            for name, text in (audit or {}).items():
-                _write(built / name, text)
+            tags = "".join(f"{tag}\n" for tag in TagSet.from_labels(dataset.facts["labels"]).tags)
+            facts = json.dumps(dataset.facts, ensure_ascii=False, indent=2) + "\n"
+            for name, text in {"tags.txt": tags, "dataset.json": facts, **(audit or {})}.items():
+                (built / name).write_text(text, encoding="utf-8", newline="\n")
             _swap(built, out_dir, replaced)
     except OSError as error:
         raise DataError(f"{out_dir}: cannot be written, {error.strerror or error}") from None
@@ -158,10 +149,6 @@ def _existing(path: Path) -> Path:
     while not path.exists():
         path = path.parent
     return path
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def _swap(built: Path, out_dir: Path, replaced: Path) -> None:

@@ -32,13 +32,11 @@ class Sentence:
 
 
 class Split(NamedTuple):
-    """A split as read from a folder.
-
-    illegal  (line, token) of each tag that is illegal under the scheme; lines count from 1, tokens from 0
-    """
+    """A split as read from a folder."""
 
     sentences: list[Sentence]
     illegal: list[tuple[int, int]]
+    "(line, token) of each tag that is illegal under the scheme; lines count from 1, tokens from 0"
 
     @property
     def annotated(self) -> bool:

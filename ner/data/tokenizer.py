@@ -68,16 +68,11 @@ class WordPiece:
 
     def pieces(self, token: str) -> tuple[int, ...]:
         """Piece ids of one token, at least one."""
-        ids = self._cache.get(token)
-        if ids is None:
-            ids = self._cache[token] = self._encode(token)
-        return ids
-
-    def _encode(self, token: str) -> tuple[int, ...]:
-        ids = tuple(self._pipeline.encode(token, add_special_tokens=False).ids)
-        if ids:
-            return ids
-        return (self.index.get(SPACE, self.unk_id) if token.isspace() else self.unk_id,)
+        if token not in self._cache:
+            ids = self._pipeline.encode(token, add_special_tokens=False).ids
+            unreadable = self.index.get(SPACE, self.unk_id) if token.isspace() else self.unk_id
+            self._cache[token] = tuple(ids or [unreadable])
+        return self._cache[token]
 
     def save(self, model_dir: str | Path) -> None:
         """Writes `vocab.txt` and `tokenizer_config.json` as in a published BERT directory."""
@@ -117,8 +112,7 @@ def load_tokenizer(model_dir: str | Path) -> WordPiece:
 
 
 def _read_vocabulary(path: Path) -> list[str]:
-    pieces = read_text(path).removesuffix("\n").split("\n")
-    pieces = [piece.removesuffix("\r") for piece in pieces]
+    pieces = [line.removesuffix("\r") for line in read_text(path).removesuffix("\n").split("\n")]
     first = {}
     for number, piece in enumerate(pieces, start=1):
         if first.setdefault(piece, number) != number:
@@ -155,7 +149,11 @@ def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Nor
 
     Characters seen only once are left out, so that `[UNK]` occurs in training.
     """
-    words = _words(tokens, normalisation)
+    normalise, cut = normalisation.build(), pre_tokenizers.BertPreTokenizer()
+    words: Counter[str] = Counter()
+    for token, count in Counter(tokens).items():
+        for word, _ in cut.pre_tokenize_str(normalise.normalize_str(token)):
+            words[word] += count
     specials = [PAD, UNK, CLS, SEP, MASK, SPACE]
     letters = _letters(words, size - len(specials))
     # a word with any other letter becomes `[UNK]` as a whole, so nothing can be learned from it
@@ -175,27 +173,15 @@ def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Nor
     return WordPiece(sorted(vocabulary, key=vocabulary.get), normalisation)
 
 
-def _words(tokens: Iterable[str], normalisation: Normalisation) -> Counter[str]:
-    normalise, cut = normalisation.build(), pre_tokenizers.BertPreTokenizer()
-    words: Counter[str] = Counter()
-    for token, count in Counter(tokens).items():
-        for word, _ in cut.pre_tokenize_str(normalise.normalize_str(token)):
-            words[word] += count
-    return words
-
-
 def _letters(words: Counter[str], n_most: int) -> list[str]:
-    """Pieces of one character: first those that begin a word, then those inside, at most `n_most` in all.
-
-    The most frequent are kept.
-    """
+    """The `n_most` most frequent pieces of one character, first those that begin a word."""
     characters: Counter[str] = Counter()
     inside: Counter[str] = Counter()
     for word, count in words.items():
         for character in word:
             characters[character] += count
-        for character in word[1:]:
-            inside[f"##{character}"] += count
+        for piece in _spelling(word)[1:]:
+            inside[piece] += count
     counts = {c: n for c, n in characters.items() if n > 1}
     counts |= {piece: n for piece, n in inside.items() if piece[2:] in counts}
     kept = sorted(counts, key=lambda piece: (-counts[piece], piece))[: max(0, n_most)]
@@ -208,8 +194,6 @@ def _spelling(word: str) -> list[str]:
 
 def _repeat(words: dict[str, int]) -> Iterable[str]:
     """Each word as often as it was seen, in sorted order, up to 1,000 times a line."""
-    for word in sorted(words):
-        count = words[word]
-        while count > 0:
-            yield " ".join([word] * min(count, 1000))
-            count -= 1000
+    for word, count in sorted(words.items()):
+        for n_before in range(0, count, 1000):
+            yield " ".join([word] * min(count - n_before, 1000))

@@ -81,10 +81,15 @@ def truncate(examples: Examples, capacity: int, how: str) -> tuple[Examples, lis
     keep, n_read = np.ones(len(starts), bool), lengths.copy()
     for i in np.flatnonzero(examples.n_pieces > capacity):
         own = slice(examples.token_ends[i], examples.token_ends[i + 1])
-        keep[own] = kept_tokens(examples.token_starts[own], lengths[own], capacity, how)
+        keep[own] = _kept_tokens(examples.token_starts[own], lengths[own], capacity, how)
         n_read[own] = np.minimum(lengths[own], capacity)
     kept = [np.flatnonzero(row) for row in np.split(keep, examples.token_ends[1:-1])]
-    rows = zip(examples.sentences, kept, strict=True)
+    sentences = []
+    for sentence, row in zip(examples.sentences, kept, strict=True):
+        if len(row) < len(sentence.tokens):
+            gold = {name: ANNOTATIONS[name].truncate(value, row) for name, value in sentence.gold.items()}
+            sentence = Sentence(tuple(sentence.tokens[token] for token in row), gold)
+        sentences.append(sentence)
     position = np.arange(len(examples.pieces)) - np.repeat(starts, lengths)  # of each piece in its token
     read = np.repeat(keep, lengths) & (position < np.repeat(n_read, lengths))
     token_ends = np.append(0, np.cumsum([len(row) for row in kept]))
@@ -92,7 +97,7 @@ def truncate(examples: Examples, capacity: int, how: str) -> tuple[Examples, lis
     piece_ends = ends[token_ends]
     shorter = replace(
         examples,
-        sentences=[_truncated(sentence, row) for sentence, row in rows],
+        sentences=sentences,
         pieces=examples.pieces[read],
         token_starts=(ends[:-1] - np.repeat(piece_ends[:-1], np.diff(token_ends))).astype(np.int32),
         piece_ends=piece_ends,
@@ -101,7 +106,7 @@ def truncate(examples: Examples, capacity: int, how: str) -> tuple[Examples, lis
     return shorter, kept
 
 
-def kept_tokens(starts: np.ndarray, lengths: np.ndarray, capacity: int, how: str) -> np.ndarray:
+def _kept_tokens(starts: np.ndarray, lengths: np.ndarray, capacity: int, how: str) -> np.ndarray:
     """(T,) bool: the tokens of a sentence that are read, at least one; starts and lengths (T,) in pieces."""
     ends, n_pieces = starts + lengths, starts[-1] + lengths[-1]
     head = {"head": capacity, "tail": 0, "head_tail": round(capacity * HEAD_SHARE)}[how]
@@ -109,10 +114,3 @@ def kept_tokens(starts: np.ndarray, lengths: np.ndarray, capacity: int, how: str
     if not keep.any():
         keep[-1 if how == "tail" else 0] = True
     return keep
-
-
-def _truncated(sentence: Sentence, kept: np.ndarray) -> Sentence:
-    if len(kept) == len(sentence.tokens):
-        return sentence
-    gold = {name: ANNOTATIONS[name].truncate(value, kept) for name, value in sentence.gold.items()}
-    return Sentence(tuple(sentence.tokens[token] for token in kept), gold)

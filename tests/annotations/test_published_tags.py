@@ -2,7 +2,7 @@
 
 import pytest
 
-from ner.annotations.published_tags import published_tags
+from ner.annotations.spans import published_tags
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.build import build, default_val_size, split_rows
-from ner.data.describe import count_table, findings
+from ner.data.build import build, count_table, default_val_size, findings, split_rows
 from ner.data.formats import Document
 from ner.data.sentence import Sentence
 from ner.tags import Span

@@ -12,12 +12,9 @@ import pytest
 
 import build_dataset
 from ner.data import download
-from ner.data.download import SOURCES, Member
+from ner.data.download import SOURCES
 
-TEXT = {
-    "msra_train_bio": "北\tB-LOC\n京\tI-LOC\n\n" * 20,
-    "msra_test_bio": "王\tB-PER\n\n",
-}
+TEXT = {"msra_train_bio": "北\tB-LOC\n京\tI-LOC\n\n" * 20, "msra_test_bio": "王\tB-PER\n\n"}
 
 
 def zipped(files: dict[str, str | bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -68,8 +65,8 @@ def place(tmp_path, monkeypatch):
     """An empty working directory that also holds the temporary files; the source expects `TEXT`."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    members = {name: Member(hashlib.sha256(text.encode()).hexdigest(), name) for name, text in TEXT.items()}
-    monkeypatch.setitem(SOURCES, "msra", SOURCES["msra"]._replace(members=members))
+    sha256s = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in TEXT.items()}
+    monkeypatch.setitem(SOURCES, "msra", SOURCES["msra"]._replace(sha256s=sha256s))
     return tmp_path
 
 
@@ -179,12 +176,12 @@ def test_a_server_that_never_answers(place, monkeypatch, run_main):
 def test_the_address_and_the_hashes_of_msra_are_complete():
     source = SOURCES["msra"]
     assert source.url.startswith("https://raw.githubusercontent.com/zhooufeng/Data/8994cd15")
-    assert set(source.splits.values()) == {member.saved_as for member in source.members.values()}
-    assert all(len(member.sha256) == 64 for member in source.members.values())
+    assert set(source.splits.values()) == set(source.sha256s)
+    assert all(len(sha256) == 64 for sha256 in source.sha256s.values())
 
 
 def test_msra_itself(ner_data, tmp_path, serve):
-    files = {f"MSRA/{name}": (ner_data / "msra" / name).read_bytes() for name in SOURCES["msra"].members}
+    files = {f"MSRA/{name}": (ner_data / "msra" / name).read_bytes() for name in SOURCES["msra"].sha256s}
     paths = download.fetch(SOURCES["msra"], tmp_path, url=serve(zipped(files, zipfile.ZIP_STORED)))
     assert {split: path.name for split, path in paths.items()} == {
         "train": "msra_train_bio",

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from ner.data.formats import FORMATS, WRITABLE, Reading, Texts, load, to_document, to_texts
-from ner.data.formats.format import DEFAULTS
+from ner.data.formats.document import DEFAULTS
 from ner.data.formats.texts import remove_overlaps
 from ner.errors import DataError
 from tests.data.formats.test_malformed import LENIENT, SAMPLES, damaged, outcome

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.formats import WRITABLE, Document, Reading, Texts, load, read, to_document, to_texts
-from ner.data.formats.texts import AnnotatedText, Mark, check_marks, remove_overlaps
+from ner.data.formats.document import AnnotatedText, Mark
+from ner.data.formats.texts import check_marks, remove_overlaps
 from ner.data.sentence import Sentence
 from ner.tags import Span
 from tools import convert

@@ -1,25 +1,23 @@
 """Finds possible errors in annotated text: splits that overlap, labels that disagree, suspicious text.
 
 A check returns findings and corrects nothing.  A new check is a function, a line in `CHECKS`, and its
-entry in `WORDS` of `report.py`.
+entry in `WORDS` and `MEANINGS` of `report.py`.
 """
 
 from collections.abc import Callable
 
+from ner.data.audit import checks
 from ner.data.audit.corpus import Corpus, Finding, corpus_of_build, corpus_of_folder
-from ner.data.audit.labels import ambiguous_surfaces, conflicting_texts, illegal_tags, labels_in_one_split
-from ner.data.audit.overlap import shared_texts
-from ner.data.audit.text import invisible_characters, length_outliers, markup_remains
 
 CHECKS: dict[str, Callable[[Corpus], list[Finding]]] = {
-    "shared_texts": shared_texts,
-    "conflicting_texts": conflicting_texts,
-    "ambiguous_surfaces": ambiguous_surfaces,
-    "illegal_tags": illegal_tags,
-    "labels_in_one_split": labels_in_one_split,
-    "invisible_characters": invisible_characters,
-    "markup_remains": markup_remains,
-    "length_outliers": length_outliers,
+    "shared_texts": checks.shared_texts,
+    "conflicting_texts": checks.conflicting_texts,
+    "ambiguous_surfaces": checks.ambiguous_surfaces,
+    "illegal_tags": checks.illegal_tags,
+    "labels_in_one_split": checks.labels_in_one_split,
+    "invisible_characters": checks.invisible_characters,
+    "markup_remains": checks.markup_remains,
+    "length_outliers": checks.length_outliers,
 }
 
 

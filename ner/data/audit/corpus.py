@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,18 +26,16 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Corpus:
-    """The splits of a data set.
-
-    places: `file:line` where each sentence of a split starts.
-    illegal: (place, description) of each illegal tag.
-    token_per_line: names of the splits whose files have one token a line.
-    """
+    """The splits of a data set."""
 
     splits: Mapping[str, Sequence[Sentence]]
     places: Mapping[str, Sequence[str]]
+    "`file:line` where each sentence of a split starts"
     illegal: Sequence[tuple[str, str]]
+    "(place, description) of each illegal tag"
     unit: str
     token_per_line: Collection[str] = ()
+    "names of the splits whose files have one token a line"
 
     @property
     def gap(self) -> str:
@@ -61,17 +60,14 @@ class Corpus:
         """
         for name in self.annotated:
             for place, sentence in zip(self.places[name], self.splits[name], strict=True):
+                file, _, line = place.rpartition(":")
                 for span in sentence.spans:
-                    n_lines = span.start if name in self.token_per_line else 0
-                    yield _move_down(place, n_lines), sentence, span
+                    moved = f"{file}:{int(line) + span.start}" if name in self.token_per_line else place
+                    yield moved, sentence, span
 
     @cached_property
     def distinct_tokens(self) -> set[str]:
-        tokens: set[str] = set()
-        for sentences in self.splits.values():
-            for sentence in sentences:
-                tokens.update(sentence.tokens)
-        return tokens
+        return set(chain.from_iterable(sentence.tokens for _, sentence in self.with_places()))
 
     def text(self, tokens: Sequence[str]) -> str:
         """The tokens as an excerpt on one line."""
@@ -84,9 +80,7 @@ def corpus_of_build(documents: Mapping[str, Document], dataset: Dataset) -> Corp
     If several files have the same name, the name of the split comes first: `test x.txt:3`.
     """
     n_files = Counter(document.path.name for document in documents.values())
-    prefixes = {
-        name: f"{name} " if n_files[document.path.name] > 1 else "" for name, document in documents.items()
-    }
+    prefixes = {name: f"{name} " if n_files[doc.path.name] > 1 else "" for name, doc in documents.items()}
     illegal = [
         (f"{prefixes[name]}{document.path.name}:{line}", tag)
         for name, document in documents.items()
@@ -117,9 +111,3 @@ def corpus_of_folder(data_dir: str | Path) -> Corpus:
         for line, position in split.illegal
     ]
     return Corpus(splits, places, illegal, read_unit(data_dir, splits["train"]))
-
-
-def _move_down(place: str, n_lines: int) -> str:
-    """The place `n_lines` lines below."""
-    file, _, line = place.rpartition(":")
-    return f"{file}:{int(line) + n_lines}" if n_lines else place

@@ -3,10 +3,9 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
+from ner.data.audit.checks import MIN_INSIDE
 from ner.data.audit.corpus import Corpus, Finding
-from ner.data.audit.overlap import MIN_INSIDE
 from ner.data.wording import count_noun
 
 N_LISTED = 20  # findings of each check on the page; audit.json lists all
@@ -14,60 +13,43 @@ N_PLACES = 3  # places of each finding on the page
 
 Findings = Mapping[str, Sequence[Finding]]
 
-
-class _Words(NamedTuple):
-    """The name of a check's findings, and what they mean for somebody who trains on the data."""
-
-    singular: str
-    plural: str
-    meaning: str
-
-
+# the name of one finding of a check, and of several
 WORDS = {
-    "shared_texts": _Words(
-        "text that lies in another split",
-        "texts that lie in another split",
+    "shared_texts": ("text that lies in another split", "texts that lie in another split"),
+    "conflicting_texts": ("text with several readings", "texts with several readings"),
+    "ambiguous_surfaces": ("surface with several labels", "surfaces with several labels"),
+    "illegal_tags": ("illegal tag", "illegal tags"),
+    "labels_in_one_split": ("label in one split alone", "labels in one split alone"),
+    "invisible_characters": ("sentence with invisible characters", "sentences with invisible characters"),
+    "markup_remains": ("sentence with markup remains", "sentences with markup remains"),
+    "length_outliers": ("length outlier", "length outliers"),
+}
+# what the findings mean for somebody who trains on the data
+MEANINGS = {
+    "shared_texts": (
         "The model has seen the answers. Only letters, marks and numbers are compared, without width and "
         f"case; a text inside a longer one has at least {MIN_INSIDE['char']} such characters, "
-        f"or {MIN_INSIDE['word']} if tokens are words.",
+        f"or {MIN_INSIDE['word']} if tokens are words."
     ),
-    "conflicting_texts": _Words(
-        "text with several readings",
-        "texts with several readings",
-        "The same tokens, annotated with different entities: at least one reading is wrong.",
-    ),
-    "ambiguous_surfaces": _Words(
-        "surface with several labels",
-        "surfaces with several labels",
+    "conflicting_texts": "The same tokens, annotated with different entities: at least one reading is wrong.",
+    "ambiguous_surfaces": (
         "Often correct: a country is also its government. The surfaces whose other labels are rarest come "
-        "first, because they are the most likely errors. The places show the rarer labels.",
+        "first, because they are the most likely errors. The places show the rarer labels."
     ),
-    "illegal_tags": _Words(
-        "illegal tag",
-        "illegal tags",
+    "illegal_tags": (
         "A tag that must not follow the tag before it, or must not end the sentence. A tag that continues no "
-        "entity is read as the start of one; a build writes legal tags for the entities that were read.",
+        "entity is read as the start of one; a build writes legal tags for the entities that were read."
     ),
-    "labels_in_one_split": _Words(
-        "label in one split alone",
-        "labels in one split alone",
-        "The model learns it but is never scored on it, or is scored on it but never learns it.",
+    "labels_in_one_split": (
+        "The model learns it but is never scored on it, or is scored on it but never learns it."
     ),
-    "invisible_characters": _Words(
-        "sentence with invisible characters",
-        "sentences with invisible characters",
+    "invisible_characters": (
         "Control and format characters (zero-width, direction marks, byte order marks), line separators, "
-        "fillers; also private, unassigned or replaced (U+FFFD) characters.",
+        "fillers; also private, unassigned or replaced (U+FFFD) characters."
     ),
-    "markup_remains": _Words(
-        "sentence with markup remains",
-        "sentences with markup remains",
-        "HTML tags, HTML entities and beginnings of web addresses; width is ignored.",
-    ),
-    "length_outliers": _Words(
-        "length outlier",
-        "length outliers",
-        "Sentences and entities beyond Tukey's outer fences on the logarithm of their length in tokens.",
+    "markup_remains": "HTML tags, HTML entities and beginnings of web addresses; width is ignored.",
+    "length_outliers": (
+        "Sentences and entities beyond Tukey's outer fences on the logarithm of their length in tokens."
     ),
 }
 
@@ -81,18 +63,13 @@ def summary(corpus: Corpus, findings: Findings) -> list[str]:
     for name, other in dict.fromkeys((name, other) for name, other, _ in shared):
         whole, part = shared[name, other, True], shared[name, other, False]
         n = len(corpus.splits[name])
-        percent = 100 * (whole + part) / n
-        lines.append(
-            f"audit: {whole + part:,} of {n:,} {name} texts lie in {other} ({percent:.1f}%): "
-            f"{whole:,} as a whole text, {part:,} as part of one"
-        )
-    rest = [
-        count_noun(len(found), *WORDS[name][:2])
-        for name, found in findings.items()
-        if found and name != "shared_texts"
-    ]
-    if rest:
-        lines.append(f"audit: {', '.join(rest)}")
+        lie_in = f"lie in {other} ({100 * (whole + part) / n:.1f}%)"
+        how = f"{whole:,} as a whole text, {part:,} as part of one"
+        lines.append(f"audit: {whole + part:,} of {n:,} {name} texts {lie_in}: {how}")
+    others = [name for name, found in findings.items() if found and name != "shared_texts"]
+    if others:
+        counts = (count_noun(len(findings[name]), *WORDS[name]) for name in others)
+        lines.append(f"audit: {', '.join(counts)}")
     return lines or ["audit: nothing found"]
 
 
@@ -126,11 +103,11 @@ def as_page(corpus: Corpus, findings: Findings) -> str:
     ]
     for name, found in findings.items():
         if found:
-            parts += [f"## {count_noun(len(found), *WORDS[name][:2])}", WORDS[name].meaning]
+            parts += [f"## {count_noun(len(found), *WORDS[name])}", MEANINGS[name]]
             parts.append(_verbatim([_line(finding) for finding in found[:N_LISTED]]))
             if len(found) > N_LISTED:
                 parts.append(f"And {len(found) - N_LISTED:,} more.")
-    clean = [WORDS[name].plural for name, found in findings.items() if not found]
+    clean = [WORDS[name][1] for name, found in findings.items() if not found]
     if clean:
         parts.append(f"None: {', '.join(clean)}.")
     return "\n\n".join(parts) + "\n"

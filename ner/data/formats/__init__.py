@@ -1,28 +1,27 @@
 """Readers and writers of annotated text.
 
-A new format is one file that ends in a `FORMAT` (see `format.py`), and one line in `FORMATS`.
+A new format is a `Format` (see `document.py`) at the end of a file, and one line in `FORMATS`.
 """
 
 from pathlib import Path
 
-from ner.data.formats import bio, brat, cluener, conll, jsonl, labelstudio
-from ner.data.formats.document import Document, IllegalTag, read_content
-from ner.data.formats.format import DEFAULTS, Format, Reading
-from ner.data.formats.texts import Texts, check_marks, remove_overlaps, split_at_line_ends
-from ner.data.formats.tokens import to_document, to_texts
+from ner.data.formats import brat, columns, jsonl, labelstudio, texts
+from ner.data.formats.content import read_content
+from ner.data.formats.document import DEFAULTS, Document, Reading, Texts
+from ner.data.formats.texts import to_document, to_texts
 from ner.errors import DataError
 
 # `guess_format` takes the first format that a file looks like, so special formats come before general ones
 FORMATS = {
     "brat": brat.FORMAT,
     "labelstudio": labelstudio.FORMAT,
-    "cluener": cluener.FORMAT,
-    "jsonl": jsonl.FORMAT,
-    "conll": conll.FORMAT,
-    "bio": bio.FORMAT,
+    "cluener": jsonl.CLUENER,
+    "jsonl": jsonl.JSONL,
+    "conll": columns.CONLL,
+    "bio": columns.BIO,
 }
 # formats that can be written; BIOES is read as bio, whose reader guesses the scheme of the tags
-WRITABLE = {name: format for name, format in FORMATS.items() if format.writer} | {"bioes": bio.BIOES}
+WRITABLE = {name: format for name, format in FORMATS.items() if format.writer} | {"bioes": columns.BIOES}
 
 
 def guess_format(path: str | Path, reading: Reading = DEFAULTS) -> str:
@@ -45,18 +44,17 @@ def load(path: str | Path, name: str, reading: Reading = DEFAULTS) -> Document |
     if reading.columns and name != "conll":
         raise DataError(f"{path}: --columns with --format {name}, expected --format conll")
     if reading.scheme and format.holds == "texts":
-        raise DataError(
-            f"{path}: --scheme {reading.scheme} with --format {name}, which has no tags; expected none"
-        )
+        tags = f"--scheme {reading.scheme} with --format {name}, which has no tags"
+        raise DataError(f"{path}: {tags}; expected none")
     source = format.reader(path, reading)
     if format.holds == "tokens":
         return source._replace(format=name)
-    source = check_marks(source, drop_invalid=reading.drop_invalid)
+    source = texts.check_marks(source, drop_invalid=reading.drop_invalid)
     if reading.split_lines:
-        source = split_at_line_ends(source, drop_invalid=reading.drop_invalid)
+        source = texts.split_at_line_ends(source, drop_invalid=reading.drop_invalid)
     if reading.overlaps == "keep":
         return source
-    return remove_overlaps(source, keep_longest=reading.overlaps == "keep_longest")
+    return texts.remove_overlaps(source, keep_longest=reading.overlaps == "keep_longest")
 
 
 def read(
@@ -70,17 +68,5 @@ def read(
     return source._replace(format=name)
 
 
-__all__ = [
-    "FORMATS",
-    "WRITABLE",
-    "Document",
-    "Format",
-    "IllegalTag",
-    "Reading",
-    "Texts",
-    "guess_format",
-    "load",
-    "read",
-    "to_document",
-    "to_texts",
-]
+__all__ = ["FORMATS", "WRITABLE", "Document", "Reading", "Texts"]
+__all__ += ["guess_format", "load", "read", "to_document", "to_texts"]

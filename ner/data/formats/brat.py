@@ -9,9 +9,9 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from ner.data.formats.document import read_content
-from ner.data.formats.format import DEFAULTS, Format, Reading
-from ner.data.formats.texts import AnnotatedText, InvalidSpan, Mark, Texts, check_labels
+from ner.data.formats.content import read_content
+from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, InvalidSpan, Mark, Reading, Texts
+from ner.data.formats.texts import check_labels
 from ner.data.wording import count_noun
 from ner.errors import DataError
 

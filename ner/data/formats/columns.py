@@ -1,15 +1,19 @@
-"""Files with one token a line and its tag in another column; white space separates the sentences.
+"""Files with one token a line and its tag in another column, such as `北 B-LOC`: bio and conll.
 
-A line with a TAB is split at the TABs, so that a token may be a space; any other line at runs of spaces.
+White space separates the sentences.  A line with a TAB is split at the TABs, so that a token may be a space;
+any other line at runs of spaces.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from ner.annotations.spans import tag_set_of
-from ner.data.formats.document import Document, IllegalTag, Lines
+from ner.data.formats.content import Content, read_content_lines
+from ner.data.formats.document import DEFAULTS, Document, Format, Reading
 from ner.data.sentence import Sentence
+from ner.data.wording import count_noun
 from ner.errors import DataError
 from ner.tags import TagSet, spans_to_tags, split_tag
 
@@ -24,7 +28,7 @@ class Block(NamedTuple):
     tags: list[str]
 
 
-def split_columns(line: str) -> list[str]:
+def _split_columns(line: str) -> list[str]:
     """The columns of a line: split at TABs if it has one, else at runs of spaces."""
     if "\t" not in line:
         return [column for column in line.split(" ") if column]
@@ -33,38 +37,34 @@ def split_columns(line: str) -> list[str]:
     return columns
 
 
-def first_columns(text: str) -> list[str]:
+def _first_columns(text: str) -> list[str]:
     """The columns of the first line of a text that is not empty."""
-    return split_columns(text.lstrip("\r\n").partition("\n")[0].removesuffix("\r"))
+    return _split_columns(text.lstrip("\r\n").partition("\n")[0].removesuffix("\r"))
 
 
-def ends_with_tag(columns: list[str]) -> bool:
-    """True if there are several columns and the last one is a tag such as O or B-LOC."""
+def begins_with_tagged_token(text: str) -> bool:
+    """True if the first line of a text has several columns, and the last is a tag such as O or B-LOC."""
+    columns = _first_columns(text)
     try:
         return len(columns) > 1 and bool(split_tag(columns[-1]))
     except ValueError:
         return False
 
 
-def rows(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """(line number from 1, columns) of every line that is not only white space."""
+def _rows(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """(line number from 1, columns) of every line that is not white space."""
     for number, line in enumerate(lines, start=1):
         if line and not line.isspace():
-            yield number, split_columns(line)
+            yield number, _split_columns(line)
 
 
-def count_columns(lines: list[str], *, skip: str | None = None) -> int:
+def _count_columns(lines: list[str], *, skip: str | None = None) -> int:
     """Number of columns of the first row that does not begin with `skip`; 0 if the file has no such row."""
-    return next((len(row) for _, row in rows(lines) if row[0] != skip), 0)
+    return next((len(row) for _, row in _rows(lines) if row[0] != skip), 0)
 
 
-def read_blocks(
-    path: str | Path,
-    lines: list[str],
-    n_columns: int,
-    columns: tuple[int, int] = (0, -1),
-    *,
-    skip: str | None = None,
+def _read_blocks(
+    path: str | Path, lines: list[str], n_columns: int, columns=(0, -1), *, skip: str | None = None
 ) -> tuple[list[Block], int]:
     """The sentences, and the number of rows that were skipped because they begin with `skip`.
 
@@ -74,12 +74,12 @@ def read_blocks(
     blocks: list[Block] = []
     interned: dict[str, str] = {}  # millions of tokens share a few thousand distinct strings
     previous_line, n_skipped = -1, 0
-    for number, row in rows(lines):
+    for number, row in _rows(lines):
         if row[0] == skip:
             n_skipped += 1
             continue
         if len(row) != n_columns:
-            raise DataError(describe_wrong_row(path, lines, max(n_columns, 2), skip=skip))
+            raise DataError(_describe_wrong_row(path, lines, max(n_columns, 2), skip=skip))
         token = row[columns[0]]
         if not token:
             raise DataError(f"{path}:{number}: empty token, expected a token before the TAB")
@@ -94,9 +94,9 @@ def read_blocks(
     return blocks, n_skipped
 
 
-def describe_wrong_row(path: str | Path, lines: list[str], expected: int, *, skip: str | None = None) -> str:
+def _describe_wrong_row(path: str | Path, lines: list[str], expected: int, *, skip: str | None = None) -> str:
     """The error message for the first row with another number of columns than `expected`."""
-    counts = [(number, len(row)) for number, row in rows(lines) if row[0] != skip]
+    counts = [(number, len(row)) for number, row in _rows(lines) if row[0] != skip]
     number, got = next((number, n) for number, n in counts if n != expected)
     message = f"{path}:{number}: {expected} columns expected, got {got}"
     if "\r" in lines[number - 1]:
@@ -107,48 +107,27 @@ def describe_wrong_row(path: str | Path, lines: list[str], expected: int, *, ski
     return f"{message}; line {first_as_expected} has {expected}" if first_as_expected > number else message
 
 
-def document_of_tokens(path: str | Path, content: Lines, blocks: list[Block]) -> Document:
-    """A document without annotation."""
-    sentences = [Sentence.with_spans(block.tokens, None) for block in blocks]
-    starts = [block.first_line for block in blocks]
-    return Document(Path(path), sentences, starts, [], content.notes, content.sha256, None)
-
-
-def document_of_tags(
-    path: str | Path, content: Lines, blocks: list[Block], *, scheme: str | None
-) -> Document:
-    """A document whose tags are read under `scheme`; None guesses it from their prefixes.
-
-    DataError with the line of the first tag that is not one of the scheme.
-    """
-    tag_set = _tag_set(path, blocks, scheme)
-    sentences, illegal = [], []
-    for block in blocks:
-        ids = [tag_set.index[tag] for tag in block.tags]
-        sentences.append(Sentence.with_spans(block.tokens, tag_set.spans(ids)))
-        for position in tag_set.illegal_positions(ids):
-            illegal.append(IllegalTag(block.first_line + position, block.tags[position]))
-    notes = [*content.notes]
-    if scheme is None:
-        notes += _scheme_notes(sentences, illegal, tag_set)
-    starts = [block.first_line for block in blocks]
-    return Document(Path(path), sentences, starts, illegal, notes, content.sha256, tag_set.scheme)
-
-
-def _tag_set(path: str | Path, blocks: list[Block], scheme: str | None) -> TagSet:
+def _document_of_tags(path: str | Path, content: Content, blocks: list[Block], scheme) -> Document:
+    """A document whose tags are read under `scheme`; DataError with the line of the first wrong tag."""
     first_seen: dict[str, int] = {}
     for block in blocks:
-        for position, tag in enumerate(block.tags):
-            if tag not in first_seen:
-                first_seen[tag] = block.first_line + position
+        for number, tag in enumerate(block.tags, start=block.first_line):
+            first_seen.setdefault(tag, number)
     tag_set = tag_set_of(first_seen, path, scheme)
     for tag, number in first_seen.items():
         if any(character.isspace() for character in tag):
             raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without white space")
-    return tag_set
+    sentences, illegal = [], []
+    for block in blocks:
+        ids = [tag_set.index[tag] for tag in block.tags]
+        sentences.append(Sentence.with_spans(block.tokens, tag_set.spans(ids)))
+        illegal += [(block.first_line + i, block.tags[i]) for i in tag_set.illegal_positions(ids)]
+    notes = [*content.notes, *(_scheme_notes(sentences, illegal, tag_set) if scheme is None else ())]
+    starts = [block.first_line for block in blocks]
+    return Document(Path(path), sentences, starts, illegal, notes, content.sha256, tag_set.scheme)
 
 
-def _scheme_notes(sentences: list[Sentence], illegal: list[IllegalTag], tag_set: TagSet) -> Iterator[str]:
+def _scheme_notes(sentences: list[Sentence], illegal: list, tag_set: TagSet) -> Iterator[str]:
     """Notes on a guessed scheme, and on a scheme that would fit the illegal tags."""
     n_entities = sum(len(sentence.spans) for sentence in sentences)
     if tag_set.scheme == "BIO" and len(illegal) > n_entities / 2:
@@ -157,6 +136,56 @@ def _scheme_notes(sentences: list[Sentence], illegal: list[IllegalTag], tag_set:
         yield f"tags are read as {tag_set.scheme}"
     if tag_set.scheme == "BIOES" and illegal and not any(tag.startswith("S-") for tag in tag_set.tags):
         yield "no S- among the tags: --scheme BIE makes a B- alone legal"
+
+
+def read_bio(path: str | Path, reading: Reading = DEFAULTS) -> Document:
+    """Reads two columns, or one column throughout if the file is not annotated.
+
+    DataError with the line if the number of columns changes, a token is empty, or a tag is not one of the
+    scheme.
+    """
+    lines, content = read_content_lines(path, reading.encoding)
+    n_columns = _count_columns(lines)
+    if n_columns > 2:
+        raise DataError(_describe_wrong_row(path, lines, 2))
+    blocks, _ = _read_blocks(path, lines, max(n_columns, 1))
+    if n_columns == 2:
+        return _document_of_tags(path, content, blocks, reading.scheme)
+    sentences = [Sentence.with_spans(block.tokens, None) for block in blocks]
+    starts = [block.first_line for block in blocks]
+    return Document(Path(path), sentences, starts, [], content.notes, content.sha256, None)
+
+
+def read_conll(path: str | Path, reading: Reading = DEFAULTS) -> Document:
+    """Reads token and tag from `reading.columns`; by default from the first and the last column.
+
+    DataError as in `read_bio`, and if a chosen column does not exist.
+    """
+    lines, content = read_content_lines(path, reading.encoding)
+    n_columns = _count_columns(lines, skip=DOCUMENT_START)
+    if n_columns == 1:
+        number = next(i for i, row in _rows(lines) if row[0] != DOCUMENT_START)
+        raise DataError(f"{path}:{number}: 2 or more columns expected, got 1")
+    chosen = reading.columns or (1, -1)
+    for column in chosen:
+        if n_columns and not 1 <= abs(column) <= n_columns:
+            raise DataError(f"{path}: no column {column}, expected 1 to {n_columns} or -1 to -{n_columns}")
+    indices = tuple(column - 1 if column > 0 else column for column in chosen)
+    blocks, n_skipped = _read_blocks(path, lines, n_columns, indices, skip=DOCUMENT_START)
+    if n_skipped:
+        content.notes.append(f"{count_noun(n_skipped, DOCUMENT_START + ' line')} skipped")
+    return _document_of_tags(path, content, blocks, reading.scheme)
+
+
+def looks_like_conll(path: Path, text: str) -> bool:
+    """True if the first line has more than two columns or begins with `-DOCSTART-`."""
+    columns = _first_columns(text)
+    return len(columns) > 2 or columns[:1] == [DOCUMENT_START]
+
+
+def looks_like_bio(path: Path, text: str) -> bool:
+    """True for every file: bio is the guess if no other format fits."""
+    return True
 
 
 def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
@@ -170,10 +199,9 @@ def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
         for sentence, line in zip(document.sentences, document.first_lines, strict=True):
             for token in sentence.tokens:
                 if not _fits_column(token, annotated=sentence.spans is not None):
-                    raise DataError(
-                        f"{document.path}:{line}: token {token!r}, expected one that fits in a column; "
-                        "--split_lines ends sentences at line ends"
-                    )
+                    problem = f"token {token!r}, expected one that fits in a column"
+                    remedy = "--split_lines ends sentences at line ends"
+                    raise DataError(f"{document.path}:{line}: {problem}; {remedy}")
             if sentence.spans is None:
                 lines = sentence.tokens
             else:
@@ -187,3 +215,8 @@ def _fits_column(token: str, *, annotated: bool) -> bool:
     if "\t" in token or "\n" in token:
         return False
     return annotated or not (" " in token or token.isspace() or token[-1] == "\r")
+
+
+BIO = Format("tokens", read_bio, looks_like_bio, partial(write_columns, scheme="BIO"))
+BIOES = BIO._replace(writer=partial(write_columns, scheme="BIOES"))
+CONLL = Format("tokens", read_conll, looks_like_conll)

@@ -1,22 +1,11 @@
-"""What every reader returns, and the decoded content of a file with notes about its oddities."""
+"""What readers return, tokens with tags or texts with spans; the options of a reader; what a format is."""
 
-import codecs
-import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from ner.data.formats.encodings import likely_encoding
 from ner.data.sentence import Sentence
-from ner.data.wording import count_noun
-from ner.errors import DataError
-from ner.files import read_bytes, undecodable
-
-
-class IllegalTag(NamedTuple):
-    """A gold tag that its scheme forbids at this position; `line` counts the lines of the file from 1."""
-
-    line: int
-    tag: str
 
 
 class Document(NamedTuple):
@@ -24,7 +13,7 @@ class Document(NamedTuple):
 
     path: the file, or the folder of a brat collection.
     first_lines: line, from 1, on which each sentence starts.
-    illegal: tags that are illegal under the scheme.
+    illegal: (line from 1, tag) of each gold tag that its scheme forbids at this position.
     notes: sentences for the user about what was guessed or skipped.
     sha256: hex digest of the file's bytes.
     scheme: scheme under which the tags were read; None if the file has no tags.
@@ -37,7 +26,7 @@ class Document(NamedTuple):
     path: Path
     sentences: list[Sentence]
     first_lines: list[int]
-    illegal: list[IllegalTag]
+    illegal: list[tuple[int, str]]
     notes: list[str]
     sha256: str
     scheme: str | None
@@ -56,69 +45,87 @@ class Document(NamedTuple):
         return f"{file.relative_to(self.path.parent)}:{self.first_lines[row]}"
 
 
-class Content(NamedTuple):
-    """The text of a file; notes and sha256 as in `Document`."""
+class Mark(NamedTuple):
+    """An entity `text[start:end]`, in code points; `line` is its line in the annotation file, from 1.
 
-    text: str
-    notes: list[str]
-    sha256: str
-
-
-class Lines(NamedTuple):
-    """The lines of a file without their line ends; notes and sha256 as in `Document`."""
-
-    lines: list[str]
-    notes: list[str]
-    sha256: str
-
-
-def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = False) -> Content:
-    """Decodes a whole file.
-
-    DataError if the file is empty or not in this encoding; the message suggests a likely encoding.
-    `exact` allows an empty file and keeps a byte order mark as a character.
+    `surface` is the entity's text according to the annotation; None if the annotation does not give it.
     """
-    data = read_bytes(path)
-    notes = []
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        likely = likely_encoding(data)
-        remedy = f"; --encoding {likely} may be right" if likely else "; --encoding names another"
-        raise DataError(undecodable(path, error) + remedy) from None
-    except (LookupError, UnicodeError):
-        raise DataError(f"--encoding {encoding}: no such encoding, expected one such as gb18030") from None
-    if not data.isascii() and codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig") and _is_utf8(data):
-        notes.append(f"read as {encoding}, though the bytes are UTF-8 too")
-    if not text and not exact:
-        raise DataError(f"{path}: empty, expected annotated text")
-    if text.startswith("\ufeff") and not exact:
-        text = text.removeprefix("\ufeff")
-        notes.append("a byte order mark was skipped")
-    if not exact and (n_inside := text.count("\ufeff")):  # several files were joined into one
-        line = text.count("\n", 0, text.index("\ufeff")) + 1
-        more = f" and {n_inside - 1:,} more" if n_inside > 1 else ""
-        notes.append(f"{count_noun(n_inside, 'byte order mark')} inside, kept: line {line}{more}")
-    return Content(text, notes, hashlib.sha256(data).hexdigest())
+
+    start: int
+    end: int
+    label: str
+    line: int
+    surface: str | None = None
 
 
-def _is_utf8(data: bytes) -> bool:
-    try:
-        return bool(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
+class AnnotatedText(NamedTuple):
+    """A text and its marks, which may nest; `marks` is None if the text is not annotated.
+
+    `path` and `line` locate the annotation.  `text_place` is the file and line where the text itself
+    begins, if a file holds it verbatim.
+    """
+
+    path: Path
+    line: int
+    text: str
+    marks: tuple[Mark, ...] | None
+    text_place: tuple[Path, int] | None = None
+
+    @property
+    def place(self) -> tuple[Path, int]:
+        return self.text_place or (self.path, self.line)
 
 
-def read_content_lines(path: str | Path, encoding: str = "utf-8") -> Lines:
-    r"""Decodes a file and splits it at `\n` and `\r\n` only; DataError as in `read_content`."""
-    text, notes, sha256 = read_content(path, encoding)
-    lines = text.split("\n")
-    if lines[-1] == "":
-        lines.pop()
-    elif text:
-        notes.append("no newline at the end")
-    n_crlf = text.count("\r\n") + text.endswith("\r")
-    if n_crlf:
-        lines = [line.removesuffix("\r") for line in lines]
-        notes.append(f"CRLF line ends in {n_crlf:,} of {count_noun(len(lines), 'line')}")
-    return Lines(lines, notes, sha256)
+class InvalidSpan(NamedTuple):
+    """An entity that cannot be used, and the reason."""
+
+    path: Path
+    line: int
+    problem: str
+
+
+class Texts(NamedTuple):
+    """A file of annotated texts.  `invalid` lists entities that were dropped from the marks.
+
+    `path`, `notes` and `sha256` are as in `Document`.
+    """
+
+    path: Path
+    texts: list[AnnotatedText]
+    notes: list[str]
+    sha256: str
+    invalid: tuple[InvalidSpan, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Options for reading an annotated file."""
+
+    encoding: str = "utf-8"
+    scheme: str | None = None
+    """scheme of the tags, a name in `ner.tags.SCHEMES`; None: guessed from their prefixes"""
+    columns: tuple[int, int] | None = None
+    """columns of token and tag, counted from 1, or from -1 for the last; only for conll"""
+    split_lines: bool = False
+    """texts with spans: every line becomes a text"""
+    overlaps: Literal["keep", "refuse", "keep_longest"] = "refuse"
+    """texts with spans: what happens to entities that overlap"""
+    drop_invalid: bool = False
+    """texts with spans: drop and list entities that cannot be used, instead of DataError"""
+
+
+DEFAULTS = Reading()
+
+
+class Format(NamedTuple):
+    """A file format of annotated text.
+
+    `holds` says what the files contain: `tokens` with a tag each (a Document), or `texts` with spans of
+    characters (Texts).  `reader(path, reading)` returns it and `writer(path, it)` writes it.
+    `looks_like(path, text)` is True if a file with this text may be of the format; a folder's text is empty.
+    """
+
+    holds: Literal["tokens", "texts"]
+    reader: Callable[[str | Path, Reading], Document | Texts]
+    looks_like: Callable[[Path, str], bool]
+    writer: Callable[[str | Path, Document | Texts], None] | None = None

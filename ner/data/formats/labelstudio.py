@@ -8,10 +8,9 @@ code points (https://github.com/HumanSignal/label-studio/pull/1559).  The entity
 from collections.abc import Iterator
 from pathlib import Path
 
-from ner.data.formats.document import read_content
-from ner.data.formats.format import DEFAULTS, Format, Reading
-from ner.data.formats.json_objects import objects, sample_objects, text_of, type_name
-from ner.data.formats.texts import AnnotatedText, Mark, Texts
+from ner.data.formats.content import read_content
+from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, Mark, Reading, Texts
+from ner.data.formats.jsonl import objects, sample_objects, text_of, type_name
 from ner.data.wording import count_noun, list_lines
 from ner.errors import DataError
 
@@ -43,17 +42,15 @@ def read_labelstudio(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
             marks = None if values is None else tuple(_mark(path, line, value) for value in values)
             texts.append(AnnotatedText(path, line, text, marks))
     notes = list(content.notes)
-    if skipped_lines:
-        n_skipped = count_noun(len(skipped_lines), "skipped task")
-        notes.append(f"{n_skipped} left out: {list_lines(skipped_lines)}")
-    if ignored_lines:
-        n_ignored = count_noun(len(ignored_lines), "result")
-        notes.append(f"{n_ignored} of other kinds ignored: {list_lines(ignored_lines)}")
+    skipped, ignored = ("skipped task", "left out"), ("result", "of other kinds ignored")
+    for lines, (noun, how) in ((skipped_lines, skipped), (ignored_lines, ignored)):
+        if lines:
+            notes.append(f"{count_noun(len(lines), noun)} {how}: {list_lines(lines)}")
     return _in_code_points(Texts(path, texts, notes, content.sha256))
 
 
 def _text_key(path: Path, line: int, data: dict) -> str:
-    """`text` if the object has this key, else its only key with a string; DataError if there are several."""
+    """`text` if the object has this key, else its only key with a string."""
     keys = ["text"] if "text" in data else [key for key, value in data.items() if isinstance(value, str)]
     if len(keys) != 1:
         raise DataError(f"{path}:{line}: strings under {keys}, expected the text under 'text'")
@@ -65,8 +62,9 @@ def _values(path: Path, line: int, task: dict, ignored_lines: list[int]) -> list
 
     Appends the line to `ignored_lines` once for each result that is not a label.
     """
-    if not isinstance(task.get("data"), dict):  # JSON-MIN
-        return _min_values(task)
+    if not isinstance(task.get("data"), dict):  # JSON-MIN: the array of values, else the first array
+        arrays = [value for value in task.values() if isinstance(value, list)]
+        return next((items for items in arrays if items and _is_value(items[0])), next(iter(arrays), None))
     annotations = task.get("annotations", task.get("completions")) or []
     if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
         raise DataError(f"{path}:{line}: got {type_name(annotations)}, expected an array of annotations")
@@ -81,13 +79,6 @@ def _values(path: Path, line: int, task: dict, ignored_lines: list[int]) -> list
     labels = [result for result in results if result.get("type") in ("labels", "hypertextlabels")]
     ignored_lines += [line] * (len(results) - len(labels))
     return [result.get("value") for result in labels]
-
-
-def _min_values(task: dict) -> list[dict] | None:
-    """The array of values in a task of JSON-MIN; without one its first array, or None."""
-    arrays = [value for value in task.values() if isinstance(value, list)]
-    default = arrays[0] if arrays else None
-    return next((values for values in arrays if values and _is_value(values[0])), default)
 
 
 def _is_value(item: object) -> bool:
@@ -123,21 +114,20 @@ def _in_code_points(source: Texts) -> Texts:
     known_units = {units[0] for units in candidates.values() if len(units) == 1}
     texts = []
     for i, text in enumerate(source.texts):
-        marks = None if text.marks is None else []
+        marks = []
         for mark in text.marks or ():
             units = candidates.get((i, mark), [CODE_POINTS])
             if len(units) > 1:
                 if len(known_units) != 1:
-                    raise DataError(
-                        f"{text.path}:{mark.line}: {mark.label} {mark.start}-{mark.end} may count "
-                        "UTF-16 units or code points, expected the entity's text to show which"
-                    )
+                    span = f"{text.path}:{mark.line}: {mark.label} {mark.start}-{mark.end}"
+                    which = "UTF-16 units or code points, expected the entity's text to show which"
+                    raise DataError(f"{span} may count {which}")
                 units = list(known_units)
             if units == [UTF16_UNITS]:
                 start, end = (_code_point_index(text.text, offset) for offset in (mark.start, mark.end))
                 mark = mark._replace(start=start, end=end)
             marks.append(mark)
-        texts.append(text._replace(marks=None if marks is None else tuple(marks)))
+        texts.append(text._replace(marks=text.marks and tuple(marks)))
     notes = list(source.notes)
     if known_units:
         notes.append(f"offsets are read as {' or '.join(sorted(known_units))}, as the entities' texts show")

@@ -1,64 +1,17 @@
-"""Texts with entities as spans of characters, as annotation tools write them, and the checks on the spans."""
+"""Texts with entities as spans of characters: the checks on the spans, and conversion from and to tokens."""
 
-from bisect import bisect_left, insort
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
+from ner.data.formats.document import AnnotatedText, Document, InvalidSpan, Mark, Texts
+from ner.data.sentence import Sentence
 from ner.data.wording import count_noun, list_lines, quote
+from ner.data.words import Token, guess_unit_of_texts, guess_unit_of_tokens, split_words
 from ner.errors import DataError
+from ner.tags import Span
 
-
-class Mark(NamedTuple):
-    """An entity `text[start:end]`, in code points; `line` is its line in the annotation file, from 1.
-
-    `surface` is the entity's text according to the annotation; None if the annotation does not give it.
-    """
-
-    start: int
-    end: int
-    label: str
-    line: int
-    surface: str | None = None
-
-
-class AnnotatedText(NamedTuple):
-    """A text and its marks, which may nest; `marks` is None if the text is not annotated.
-
-    `path` and `line` locate the annotation.  `text_place` is the file and line where the text itself
-    begins, if a file holds it verbatim.
-    """
-
-    path: Path
-    line: int
-    text: str
-    marks: tuple[Mark, ...] | None
-    text_place: tuple[Path, int] | None = None
-
-    @property
-    def place(self) -> tuple[Path, int]:
-        return self.text_place or (self.path, self.line)
-
-
-class InvalidSpan(NamedTuple):
-    """An entity that cannot be used, and the reason."""
-
-    path: Path
-    line: int
-    problem: str
-
-
-class Texts(NamedTuple):
-    """A file of annotated texts.  `invalid` lists entities that were dropped from the marks.
-
-    `path`, `notes` and `sha256` are as in `Document`.
-    """
-
-    path: Path
-    texts: list[AnnotatedText]
-    notes: list[str]
-    sha256: str
-    invalid: tuple[InvalidSpan, ...] = ()
+LEAVE_OUT = "--misfits leave_out leaves them out"
 
 
 def check_marks(source: Texts, *, drop_invalid: bool = False) -> Texts:
@@ -70,19 +23,17 @@ def check_marks(source: Texts, *, drop_invalid: bool = False) -> Texts:
     """
     without = next((text for text in source.texts if text.marks is None), None)
     if without and any(text.marks is not None for text in source.texts):
-        raise DataError(
-            f"{without.path}:{without.line}: not annotated, though other texts are; expected all or none"
-        )
-    refuse_invalid(source.invalid, "in parts", drop_invalid=drop_invalid)
+        place = f"{without.path}:{without.line}"
+        raise DataError(f"{place}: not annotated, though other texts are; expected all or none")
+    _refuse_invalid(source.invalid, "in parts", drop_invalid=drop_invalid)
     texts, invalid, repeated_lines = [], [], []
     for text in source.texts:
         if text.marks is not None:
             kept: dict[tuple, Mark] = {}
             for mark in text.marks:
-                if any("\ud800" <= character <= "\udfff" for character in mark.label):
-                    raise DataError(
-                        f"{text.path}:{mark.line}: half of a surrogate pair in label {mark.label!a}"
-                    )
+                place, label = f"{text.path}:{mark.line}", mark.label
+                if any("\ud800" <= character <= "\udfff" for character in label):
+                    raise DataError(f"{place}: half of a surrogate pair in label {label!a}")
                 if problem := _find_problem(text.text, mark):
                     invalid.append(InvalidSpan(text.path, mark.line, problem))
                 elif mark[:3] in kept:
@@ -91,7 +42,7 @@ def check_marks(source: Texts, *, drop_invalid: bool = False) -> Texts:
                     kept[mark[:3]] = mark
             text = text._replace(marks=tuple(kept[key] for key in sorted(kept)))
         texts.append(text)
-    refuse_invalid(invalid, "not matching the text", drop_invalid=drop_invalid)
+    _refuse_invalid(invalid, "not matching the text", drop_invalid=drop_invalid)
     notes = list(source.notes)
     if repeated_lines:
         n_repeated = count_noun(len(repeated_lines), "entity", "entities")
@@ -105,7 +56,7 @@ def _find_problem(text: str, mark: Mark) -> str:
         return f"{mark.label} {mark.start}-{mark.end} in a text of {count_noun(len(text), 'character')}"
     if mark.surface in (None, text[mark.start : mark.end]):
         return ""
-    return f"{describe_mark(text, mark)} in the text, {quote(mark.surface)} in the annotation"
+    return f"{_describe_mark(text, mark)} in the text, {quote(mark.surface)} in the annotation"
 
 
 def split_at_line_ends(source: Texts, *, drop_invalid: bool = False) -> Texts:
@@ -124,8 +75,8 @@ def split_at_line_ends(source: Texts, *, drop_invalid: bool = False) -> Texts:
                 place = text.text_place and (text.text_place[0], text.text_place[1] + number)
                 texts.append(text._replace(text=text.text[start:end], marks=moved, text_place=place))
             start += len(line) + 1
-        invalid += [InvalidSpan(text.path, mark.line, describe_mark(text.text, mark)) for mark in marks]
-    refuse_invalid(invalid, "crossing a line end", drop_invalid=drop_invalid)
+        invalid += [InvalidSpan(text.path, mark.line, _describe_mark(text.text, mark)) for mark in marks]
+    _refuse_invalid(invalid, "crossing a line end", drop_invalid=drop_invalid)
     return source._replace(texts=texts, invalid=(*source.invalid, *invalid))
 
 
@@ -142,26 +93,22 @@ def remove_overlaps(source: Texts, *, keep_longest: bool = False) -> Texts:
             for mark in sorted(text.marks, key=lambda mark: (mark.start - mark.end, mark.start)):
                 longer = _overlapping(kept, mark)
                 if longer is None:
-                    insort(kept, mark, key=_start)
+                    insort(kept, mark)
                 else:
                     dropped.append((mark, longer))
             for mark, longer in sorted(dropped, key=lambda pair: pair[0][:3]):
-                problem = f"{describe_mark(text.text, mark)} overlaps {describe_mark(text.text, longer)}"
+                problem = f"{_describe_mark(text.text, mark)} overlaps {_describe_mark(text.text, longer)}"
                 invalid.append(InvalidSpan(text.path, mark.line, problem))
             text = text._replace(marks=tuple(kept))
         texts.append(text)
     remedy = "--nested keep_longest keeps the longest of them"
-    refuse_invalid(invalid, "nested or overlapping", drop_invalid=keep_longest, remedy=remedy)
+    _refuse_invalid(invalid, "nested or overlapping", drop_invalid=keep_longest, remedy=remedy)
     return source._replace(texts=texts, invalid=(*source.invalid, *invalid))
-
-
-def _start(mark: Mark) -> int:
-    return mark.start
 
 
 def _overlapping(kept: Sequence[Mark], mark: Mark) -> Mark | None:
     """A mark of `kept` that shares a character with `mark`; `kept` is sorted and has no overlaps."""
-    i = bisect_left(kept, mark.start, key=_start)
+    i = bisect_left(kept, mark.start, key=lambda other: other.start)
     if i < len(kept) and kept[i].start < mark.end:
         return kept[i]
     return kept[i - 1] if i and kept[i - 1].end > mark.start else None
@@ -171,29 +118,94 @@ def check_labels(source: Texts) -> None:
     """DataError if a label is empty or has white space, so that no tag can be made of it."""
     for text in source.texts:
         for mark in text.marks or ():
-            if not mark.label or any(character.isspace() for character in mark.label):
-                raise DataError(
-                    f"{text.path}:{mark.line}: label {mark.label!r}, expected a label without white space"
-                )
+            place, label = f"{text.path}:{mark.line}", mark.label
+            if not label or any(character.isspace() for character in label):
+                raise DataError(f"{place}: label {label!r}, expected a label without white space")
 
 
-def refuse_invalid(
-    invalid: Sequence[InvalidSpan],
-    kind: str,
-    *,
-    drop_invalid: bool = False,
-    remedy: str = "--misfits leave_out leaves them out",
-) -> None:
+def _refuse_invalid(invalid: list[InvalidSpan], kind: str, *, drop_invalid: bool, remedy=LEAVE_OUT) -> None:
     """DataError with the first of the entities, their number and their lines, unless `drop_invalid`."""
     if invalid and not drop_invalid:
-        first = invalid[0]
-        lines = list_lines(span.line for span in invalid if span.path == first.path)
-        raise DataError(
-            f"{first.path}:{first.line}: {first.problem}; {count_noun(len(invalid), 'entity', 'entities')} "
-            f"{kind}, {lines}, expected none; {remedy}"
-        )
+        path, line, problem = invalid[0]
+        n_invalid = count_noun(len(invalid), "entity", "entities")
+        lines = list_lines(span.line for span in invalid if span.path == path)
+        raise DataError(f"{path}:{line}: {problem}; {n_invalid} {kind}, {lines}, expected none; {remedy}")
 
 
-def describe_mark(text: str, mark: Mark) -> str:
+def _describe_mark(text: str, mark: Mark) -> str:
     """`LOC 3-5 '北京'`."""
     return f"{mark.label} {mark.start}-{mark.end} {quote(text[mark.start : mark.end])}"
+
+
+def to_document(source: Texts, *, unit: str | None = None, drop_invalid: bool = False) -> Document:
+    """Splits texts with checked marks into tokens; None guesses the unit from the texts.
+
+    Marks that differ only in white space become one span.  DataError if an entity begins or ends inside a
+    token, unless `drop_invalid`; also if no text has a token, or if a label has white space.
+    """
+    check_labels(source)
+    unit = unit or guess_unit_of_texts(text.text for text in source.texts)
+    sentences, places, invalid, empty_lines = [], [], [], []
+    for text in source.texts:
+        tokens = split_words(text.text, unit)
+        spans = None if text.marks is None else sorted(set(_spans(text, tokens, invalid)))
+        if tokens:
+            sentences.append(Sentence.with_spans([text.text[start:end] for start, end in tokens], spans))
+            places.append(text.place)
+        else:
+            empty_lines.append(text.line)
+    remedy = f"{LEAVE_OUT}, --unit char makes every character a token"
+    _refuse_invalid(invalid, "cutting a token", drop_invalid=drop_invalid, remedy=remedy)
+    if not sentences:
+        raise DataError(f"{source.path}: no text, expected texts that are not empty")
+    notes = list(source.notes)
+    if empty_lines:
+        n_empty = count_noun(len(empty_lines), "text")
+        notes.append(f"{n_empty} without a token left out: {list_lines(empty_lines)}")
+    files, first_lines = zip(*places, strict=True)
+    left_out = tuple(f"{path.name}:{line}: {problem}" for path, line, problem in (*source.invalid, *invalid))
+    document = Document(source.path, sentences, list(first_lines), [], notes, source.sha256, scheme=None)
+    return document._replace(unit=unit, left_out=left_out, files=files)
+
+
+def _spans(text: AnnotatedText, tokens: Sequence[Token], invalid: list[InvalidSpan]) -> Iterator[Span]:
+    """The marks as spans of tokens.
+
+    A mark must consist of whole tokens and white space; any other is appended to `invalid`.
+    """
+    starts, ends = [token.start for token in tokens], [token.end for token in tokens]
+    for mark in text.marks:
+        first, end = bisect_right(ends, mark.start), bisect_left(starts, mark.end)
+        if first < end and mark.start <= starts[first] and ends[end - 1] <= mark.end:
+            yield Span(first, end, mark.label)
+        else:
+            words = quote(" ".join(text.text[token.start : token.end] for token in tokens[first:end]))
+            problem = f"{_describe_mark(text.text, mark)} in {words}"
+            invalid.append(InvalidSpan(text.path, mark.line, problem))
+
+
+def to_texts(document: Document, *, unit: str | None = None) -> Texts:
+    """Joins tokens without a gap (unit char) or with a space (unit word): the inverse of `to_document`.
+
+    A note counts the sentences whose text would be split into other tokens.
+    """
+    unit = unit or document.unit or guess_unit_of_tokens(document.sentences)
+    gap = 0 if unit == "char" else 1
+    texts, changed_lines = [], []
+    for sentence, line in zip(document.sentences, document.first_lines, strict=True):
+        ends = [end - gap for end in accumulate(len(token) + gap for token in sentence.tokens)]
+        tokens = [Token(end - len(t), end) for t, end in zip(sentence.tokens, ends, strict=True)]
+        text = (" " * gap).join(sentence.tokens)
+        marks = sentence.spans and tuple(
+            Mark(tokens[span.start].start, tokens[span.end - 1].end, span.label, line)
+            for span in sentence.spans
+        )
+        texts.append(AnnotatedText(document.path, line, text, marks))
+        if split_words(text, unit) != tokens:
+            changed_lines.append(line)
+    notes = list(document.notes)
+    if changed_lines:
+        n_changed = count_noun(len(changed_lines), "sentence")
+        lines = list_lines(changed_lines)
+        notes.append(f"{n_changed} whose tokens the text alone does not give (unit {unit}): {lines}")
+    return Texts(document.path, texts, notes, document.sha256)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.formats import Reading, read
-from ner.data.formats.cluener import read_cluener
+from ner.data.formats.jsonl import read_cluener
 from ner.data.sentence import Sentence
 from ner.errors import DataError
 from ner.tags import Span

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.formats import FORMATS, Reading, read
-from ner.data.formats.format import DEFAULTS
+from ner.data.formats.document import DEFAULTS
 from ner.errors import DataError
 
 TASK = {"start": 1, "end": 3, "text": "京😀", "labels": ["LOC"]}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ner.data.formats.encodings import likely_encoding
+from ner.data.formats.content import likely_encoding
 
 RUSSIAN = "В Москве прошла встреча министров иностранных дел, сообщил представитель ведомства."
 JAPANESE = "東京都で今日会議が開かれ、首相はアメリカの大統領と会談した。"

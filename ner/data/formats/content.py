@@ -1,6 +1,13 @@
-"""Guesses the encoding of bytes that are not UTF-8, for one error message."""
+"""The decoded content of a file, with notes about its oddities; for wrong encodings, a likely one."""
 
 import codecs
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from ner.data.wording import count_noun
+from ner.errors import DataError
+from ner.files import read_bytes, undecodable
 
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -36,6 +43,67 @@ _CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 _LATIN = "àáâãäåæçèéêëìíîïñòóôõöøùúûüýßœÀÁÂÄÅÇÈÉÊËÍÎÑÓÔÖØÚÜŒ‘’“”–—…€£°«»·©"
 _NARROW = {"cp1251": _CYRILLIC, "koi8-r": _CYRILLIC, "cp1252": _LATIN}
 _PUNCTUATION = "，。、；：？！“”‘’（）《》「」『』・…—"
+
+
+class Content(NamedTuple):
+    """The text of a file; notes and sha256 as in `Document`."""
+
+    text: str
+    notes: list[str]
+    sha256: str
+
+
+def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = False) -> Content:
+    """Decodes a whole file.
+
+    DataError if the file is empty or not in this encoding; the message suggests a likely encoding.
+    `exact` allows an empty file and keeps a byte order mark as a character.
+    """
+    data = read_bytes(path)
+    notes = []
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        likely = likely_encoding(data)
+        remedy = f"; --encoding {likely} may be right" if likely else "; --encoding names another"
+        raise DataError(undecodable(path, error) + remedy) from None
+    except (LookupError, UnicodeError):
+        raise DataError(f"--encoding {encoding}: no such encoding, expected one such as gb18030") from None
+    if not data.isascii() and codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig") and _is_utf8(data):
+        notes.append(f"read as {encoding}, though the bytes are UTF-8 too")
+    if not text and not exact:
+        raise DataError(f"{path}: empty, expected annotated text")
+    if text.startswith("\ufeff") and not exact:
+        text = text.removeprefix("\ufeff")
+        notes.append("a byte order mark was skipped")
+    if not exact and (n_inside := text.count("\ufeff")):  # several files were joined into one
+        line = text.count("\n", 0, text.index("\ufeff")) + 1
+        more = f" and {n_inside - 1:,} more" if n_inside > 1 else ""
+        notes.append(f"{count_noun(n_inside, 'byte order mark')} inside, kept: line {line}{more}")
+    return Content(text, notes, hashlib.sha256(data).hexdigest())
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        return bool(data.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
+
+
+def read_content_lines(path: str | Path, encoding: str = "utf-8") -> tuple[list[str], Content]:
+    r"""Decodes a file and splits it at `\n` and `\r\n` only; DataError as in `read_content`."""
+    content = read_content(path, encoding)
+    text, notes = content.text, content.notes
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    elif text:
+        notes.append("no newline at the end")
+    n_crlf = text.count("\r\n") + text.endswith("\r")
+    if n_crlf:
+        lines = [line.removesuffix("\r") for line in lines]
+        notes.append(f"CRLF line ends in {n_crlf:,} of {count_noun(len(lines), 'line')}")
+    return lines, content
 
 
 def likely_encoding(data: bytes, *, sample: int = 1 << 16) -> str | None:
@@ -78,10 +146,7 @@ def _narrow_share(text: str, common: str) -> float:
     beyond = [i for i, character in enumerate(text) if character > "\x7f"]
     n_plausible = 0
     for i in beyond:
-        neighbours = text[max(i - 1, 0) : i] + text[i + 1 : i + 2]
-        if common is _LATIN:
-            fits = neighbours.isascii()
-        else:
-            fits = any(character in common for character in neighbours)
+        near = text[max(i - 1, 0) : i] + text[i + 1 : i + 2]
+        fits = near.isascii() if common is _LATIN else any(character in common for character in near)
         n_plausible += text[i] in common and fits
     return n_plausible / max(len(beyond), 1)
