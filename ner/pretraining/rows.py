@@ -4,7 +4,6 @@ The batches of an epoch are a pure function of (seed, epoch), so a run can be re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,10 +12,10 @@ import torch
 from ner.data.batches import batch_order
 from ner.data.tokenizer import WordPiece
 from ner.data.windows import rounded
-from ner.pretraining.masking import PieceKinds, mask_pieces, piece_kinds
+from ner.pretraining.masking import mask_pieces, piece_kinds
+from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import TokenizedText
 
-PACKINGS = ("blocks", "lines")
 HELD_OUT_EVERY, MIN_HELD_OUT = 200, 20
 NO_TAG = 0
 
@@ -67,22 +66,6 @@ def hold_out(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(n_lines), held_out, assume_unique=True), held_out
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchOptions:
-    """How lines become masked batches; the keys of `PretrainConfig` with these names say more."""
-
-    packing: str = "blocks"
-    block_len: int
-    batch_tokens: int
-    masking: str
-    mask_rate: float
-    max_span: int
-
-    def __post_init__(self) -> None:
-        if self.packing not in PACKINGS:
-            raise ValueError(f"packing: got {self.packing!r}, expected one of {', '.join(PACKINGS)}")
-
-
 class Stream:
     """Chosen lines of a text end to end, as if the text had no others."""
 
@@ -96,8 +79,7 @@ class Stream:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
-        """The pieces at the positions."""
+    def pieces(self, positions: np.ndarray) -> np.ndarray:
         return self._text.pieces[self._places(positions)]
 
     def tags(self, positions: np.ndarray) -> np.ndarray | None:
@@ -107,8 +89,7 @@ class Stream:
         return self._text.tags[self._places(positions)].astype(np.int64)
 
     def _places(self, positions: np.ndarray) -> np.ndarray:
-        line = np.searchsorted(self.ends, positions, side="right")
-        return positions + self._shift[line]
+        return positions + self._shift[np.searchsorted(self.ends, positions, side="right")]
 
 
 class Rows(NamedTuple):
@@ -151,44 +132,35 @@ class MaskedLoader:
         text: TokenizedText,
         lines: np.ndarray,
         tokenizer: WordPiece,
-        options: BatchOptions,
+        config: PretrainConfig,
         *,
         seed: int | None = None,
     ):
         self.stream = Stream(text, lines)
-        self.kinds: PieceKinds = piece_kinds(tokenizer)
+        self.kinds = piece_kinds(tokenizer)
         self.cls_id, self.pad_id = tokenizer.cls_id, tokenizer.pad_id
-        self.options = options
-        self.seed = seed
+        self.config, self.seed = config, seed
 
     def rows(self, epoch: int) -> Rows:
-        block_len = self.options.block_len
-        if self.options.packing == "lines":
+        block_len = self.config.block_len
+        if self.config.packing == "lines":
             return line_rows(self.stream, block_len)
-        offset = 0
-        if self.seed is not None:
-            offset = int(self._random(epoch, "cuts").integers(block_len - 1))
+        offset = 0 if self.seed is None else int(self._random(epoch, "cuts").integers(block_len - 1))
         return block_rows(self.stream, block_len, min(offset, len(self.stream) - 1))
 
     def epoch(self, epoch: int) -> "Epoch":
         """The batches of an epoch; each is made when it is read."""
         rows = self.rows(epoch)
-        order = batch_order(
-            self._widths(rows.lengths),
-            np.ones(len(rows), np.int64),
-            budget=self.options.batch_tokens,
-            seed=self.seed,
-            epoch=epoch,
-        )
+        widths, ones = self._widths(rows.lengths), np.ones(len(rows), np.int64)
+        budget = self.config.batch_tokens
+        order = batch_order(widths, ones, budget=budget, seed=self.seed, epoch=epoch)
         return Epoch(self, epoch, rows, order)
 
     def _widths(self, lengths: np.ndarray) -> np.ndarray:
         """Padded cells of rows of these lengths, [CLS] included."""
-        return np.minimum(rounded(lengths + 1), self.options.block_len)
+        return np.minimum(rounded(lengths + 1), self.config.block_len)
 
-    def collate(
-        self, rows: Rows, indices: Sequence[int]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def collate(self, rows: Rows, indices: Sequence[int]) -> tuple[torch.Tensor | None, ...]:
         """Pads rows: piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags (R, P) int64."""
         starts, lengths = rows.starts[indices], rows.lengths[indices]
         width = int(self._widths(lengths.max()))
@@ -197,19 +169,29 @@ class MaskedLoader:
         piece_ids = np.full((len(starts), width), self.pad_id, dtype=np.int64)
         piece_ids[:, 0] = self.cls_id
         positions = (starts[:, None] + cells)[real]
-        piece_ids[:, 1:][real] = self.stream[positions]
-        numbers, tags = self.stream.tags(positions), None
-        if numbers is not None:
-            tags = np.full_like(piece_ids, NO_TAG)
-            tags[:, 1:][real] = numbers
-            tags = torch.from_numpy(tags)
+        piece_ids[:, 1:][real] = self.stream.pieces(positions)
         piece_mask = torch.from_numpy(np.arange(width) <= lengths[:, None])
-        return torch.from_numpy(piece_ids), piece_mask, tags
+        numbers = self.stream.tags(positions)
+        if numbers is None:
+            return torch.from_numpy(piece_ids), piece_mask, None
+        tags = np.full_like(piece_ids, NO_TAG)
+        tags[:, 1:][real] = numbers
+        return torch.from_numpy(piece_ids), piece_mask, torch.from_numpy(tags)
 
-    def generator(self, epoch: int, number: int) -> torch.Generator:
-        """The random generator for the masks of batch `number` of an epoch."""
-        seed = self._random(epoch, "masks", number).integers(1 << 62)
-        return torch.Generator().manual_seed(int(seed))
+    def batch(self, rows: Rows, indices: Sequence[int], epoch: int, number: int) -> MaskedBatch:
+        """Batch `number` of an epoch, made of the rows at the indices."""
+        piece_ids, piece_mask, tags = self.collate(rows, indices)
+        seed, config = self._random(epoch, "masks", number).integers(1 << 62), self.config
+        masked = mask_pieces(
+            piece_ids,
+            piece_mask,
+            self.kinds,
+            generator=torch.Generator().manual_seed(int(seed)),
+            masking=config.masking,
+            rate=config.mask_rate,
+            max_span=config.max_span,
+        )
+        return MaskedBatch(masked.piece_ids, piece_mask, masked.places, masked.labels, tags, masked.n_pieces)
 
     def _random(self, epoch: int, purpose: str, number: int = 0) -> np.random.Generator:
         key = (0, 0) if self.seed is None else (1 + self.seed, epoch)
@@ -226,16 +208,4 @@ class Epoch:
         return len(self.indices)
 
     def __getitem__(self, number: int) -> MaskedBatch:
-        loader = self.loader
-        piece_ids, piece_mask, tags = loader.collate(self.rows, self.indices[number])
-        generator = loader.generator(self.epoch, number)
-        masked = mask_pieces(
-            piece_ids,
-            piece_mask,
-            loader.kinds,
-            generator=generator,
-            masking=loader.options.masking,
-            rate=loader.options.mask_rate,
-            max_span=loader.options.max_span,
-        )
-        return MaskedBatch(masked.piece_ids, piece_mask, masked.places, masked.labels, tags, masked.n_pieces)
+        return self.loader.batch(self.rows, self.indices[number], self.epoch, number)

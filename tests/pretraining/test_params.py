@@ -2,19 +2,22 @@ import json
 
 import pytest
 
+from ner.config import load_options
 from ner.errors import DataError
-from ner.pretraining.params import PretrainConfig, load_pretrain_config
+from ner.pretraining.params import PretrainConfig
 
 
 def test_defaults_without_a_file():
-    assert load_pretrain_config(None) == PretrainConfig()
+    assert load_options(PretrainConfig, None) == PretrainConfig()
 
 
 def test_file_then_overrides(tmp_path):
     path = tmp_path / "params.json"
     path.write_text(json.dumps({"block_len": 128, "encoder": {"hidden_size": 64, "num_hidden_layers": 2}}))
-    config = load_pretrain_config(
-        path, ["masking=span", "max_minutes=1.5", "encoder.hidden_size=32", "encoder.hidden_act=relu"]
+    config = load_options(
+        PretrainConfig,
+        path,
+        ["masking=span", "max_minutes=1.5", "encoder.hidden_size=32", "encoder.hidden_act=relu"],
     )
     assert (config.block_len, config.masking, config.max_minutes) == (128, "span", 1.5)
     assert config.encoder == {"hidden_size": 32, "num_hidden_layers": 2, "hidden_act": "relu"}
@@ -44,11 +47,11 @@ def test_file_then_overrides(tmp_path):
 )
 def test_names_what_is_wrong(override, match):
     with pytest.raises(DataError, match=match):
-        load_pretrain_config(None, [override])
+        load_options(PretrainConfig, None, [override])
 
 
 def test_names_the_file(tmp_path):
     path = tmp_path / "params.json"
     path.write_text('{"max_span": 0}')
     with pytest.raises(DataError, match=r"params.json:1: max_span: got 0, expected a number above 0"):
-        load_pretrain_config(path)
+        load_options(PretrainConfig, path)
