@@ -31,19 +31,16 @@ from ner.scoring.suspicious import Margins, log_suspicious, suspicious, write_su
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data_dir", type=Path, default=Path("data/msra"))
-    parser.add_argument("--model_dir", type=Path, default=Path("experiments/base_model"))
-    parser.add_argument("--split", default="test", help="train, val or test (default)")
-    parser.add_argument(
-        "--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last"
-    )
-    parser.add_argument("--out_dir", type=Path, help="where results go (default: --model_dir)")
-    parser.add_argument("--max_len", type=int, help="pieces of a window (default: the model's)")
-    parser.add_argument(
-        "--long_text", choices=LONG_TEXT, help="how to read longer sentences (default: the model's)"
-    )
+    add = parser.add_argument
+    add("--data_dir", type=Path, default=Path("data/msra"))
+    add("--model_dir", type=Path, default=Path("experiments/base_model"))
+    add("--split", default="test", help="train, val or test (default)")
+    add("--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last")
+    add("--out_dir", type=Path, help="where results go (default: --model_dir)")
+    add("--max_len", type=int, help="pieces of a window (default: the model's)")
+    add("--long_text", choices=LONG_TEXT, help="how to read longer sentences (default: the model's)")
     devices.add_batch_tokens(parser)
-    parser.add_argument("--audit", action="store_true", help="rank the sentences whose gold the model doubts")
+    add("--audit", action="store_true", help="rank the sentences whose gold the model doubts")
     devices.add_device_arguments(parser)
     return parser.parse_args(argv)
 
