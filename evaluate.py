@@ -17,14 +17,7 @@ from ner.files import whole_file
 from ner.model.directory import load, resolve_model_dir
 from ner.runtime import devices, logs, program
 from ner.runtime.logs import log
-from ner.scoring.evaluate import (
-    annotated_batches,
-    count_gold,
-    evaluate,
-    log_missed_gold,
-    log_unread_gold,
-    write_predictions,
-)
+from ner.scoring import evaluate as scoring
 from ner.scoring.report import log_scores, seqeval_strict
 from ner.scoring.suspicious import Margins, log_suspicious, suspicious, write_suspicious
 
@@ -64,15 +57,15 @@ def main(args: argparse.Namespace) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
     for line in model.report:
         log.info(line)
-    log_missed_gold(head, split.sentences)
+    scoring.log_missed_gold(head, split.sentences)
     model.tagger.place(machine.device, precision=machine.precision, max_cells=machine.batch_tokens)
-    batches = annotated_batches(model, split.sentences, batch_tokens=machine.batch_tokens)
-    log_unread_gold(batches, args.split)
+    batches = scoring.annotated_batches(model, split.sentences, batch_tokens=machine.batch_tokens)
+    scoring.log_unread_gold(batches, args.split)
     margins = Margins(head, len(split.sentences)) if args.audit else None
     options = {"on_batch": margins} if margins else {}
-    result = evaluate(model, batches, device=machine.device, **options)
+    result = scoring.evaluate(model, batches, device=machine.device, **options)
     for name, scores in result.scores.items():
-        n_gold = count_gold(split.sentences, name)
+        n_gold = scoring.count_gold(split.sentences, name)
         if scores.n_gold != n_gold:
             raise DataError(f"{scores.n_gold} of {n_gold} gold items were scored, expected all of the file")
     strict = seqeval_strict(split, result)
@@ -81,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
     path = out_dir / f"metrics_{args.split}.json"
     with whole_file(path) as file:
         file.write(to_json(summary))
-    written = write_predictions(out_dir, args.split, split.sentences, result)
+    written = scoring.write_predictions(out_dir, args.split, split.sentences, result)
     log.info(f"written to {path} and {' and '.join(written)} beside it")
     if margins:
         found, others = suspicious(split.sentences, result.predicted("spans"), margins, unit=model.unit)

@@ -95,7 +95,12 @@ def mask_pieces(
     taken[order] = middles < rate * len(cells)
     taken[order[0]] = True
     places = cells[taken[unit]]
-    hidden, labels = _hide(piece_ids, places, kinds, generator)
+    labels = piece_ids.flatten()[places]
+    draw = torch.rand(len(places), generator=generator)
+    other = kinds.ordinary[torch.randint(len(kinds.ordinary), (len(places),), generator=generator)]
+    new = torch.where(draw < SHARE_MASKED, kinds.mask_id, labels)
+    new = torch.where((draw >= SHARE_MASKED) & (draw < SHARE_MASKED + SHARE_RANDOM), other, new)
+    hidden = piece_ids.flatten().scatter(0, places, new).view_as(piece_ids)
     return Masked(hidden, places, labels, len(cells))
 
 
@@ -104,12 +109,12 @@ def _units(ids, joined, kinds: PieceKinds, masking: str, max_span: int, generato
     if masking == "token":
         return torch.arange(len(ids))
     begins_word = ~(joined & kinds.continues[ids])
+    word = begins_word.cumsum(0) - 1
     if masking == "word":
-        return begins_word.cumsum(0) - 1
+        return word
     if masking != "span":
         raise ValueError(f"masking: got {masking!r}, expected one of {', '.join(MASKING_UNITS)}")
     # The whole text is cut into spans of the drawn lengths; the hidden ones are chosen later.
-    word = begins_word.cumsum(0) - 1
     n_words = int(word[-1]) + 1
     weights = (1 - GEOMETRIC_P) ** torch.arange(max_span)
     lengths = torch.multinomial(weights, n_words, replacement=True, generator=generator) + 1
@@ -117,13 +122,3 @@ def _units(ids, joined, kinds: PieceKinds, masking: str, max_span: int, generato
     begins_span = torch.zeros(n_words, dtype=torch.bool)
     begins_span[starts[starts < n_words]] = True
     return (~joined | (begins_word & begins_span[word])).cumsum(0) - 1
-
-
-def _hide(piece_ids, places, kinds: PieceKinds, generator) -> tuple[Tensor, Tensor]:
-    labels = piece_ids.flatten()[places]
-    draw = torch.rand(len(places), generator=generator)
-    other = kinds.ordinary[torch.randint(len(kinds.ordinary), (len(places),), generator=generator)]
-    new = torch.where(draw < SHARE_MASKED, kinds.mask_id, labels)
-    new = torch.where((draw >= SHARE_MASKED) & (draw < SHARE_MASKED + SHARE_RANDOM), other, new)
-    hidden = piece_ids.flatten().scatter(0, places, new)
-    return hidden.view_as(piece_ids), labels

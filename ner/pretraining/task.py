@@ -62,7 +62,6 @@ class Pretraining(Task):
     clock: Callable[[], float] = time.perf_counter
     record: Account = field(default_factory=Account)
     _groups: Iterator[list[MaskedBatch]] | None = field(default=None, init=False)
-    "this process's batches of each step to come"
     _rate: float = field(default=0.0, init=False)
     "factor of the peak learning rate in the last step"
     _evaluated: dict = field(default_factory=dict, init=False)
@@ -90,7 +89,11 @@ class Pretraining(Task):
     def running(self) -> Iterator[None]:
         self._began = self._lap_began = self.clock()
         self.model.lm.train()
-        with self._progress_bar() as self._bar, logging_redirect_tqdm([log]):
+        # counts steps, or seconds in a run that is measured in time
+        minutes, n_shown = self.config.max_minutes, self._n_shown()
+        total, unit = (round(60 * minutes), "s") if minutes else (self.config.max_steps, "step")
+        bar = tqdm(total=total, initial=min(n_shown, total), unit=unit, disable=not self.show_progress)
+        with bar as self._bar, logging_redirect_tqdm([log]):
             yield
 
     def is_over(self) -> bool:
@@ -99,9 +102,7 @@ class Pretraining(Task):
     def take_step(self) -> None:
         if self._groups is None:
             self._groups = self.groups()
-        self._rate = self.rate()
-        group = next(self._groups)
-        progress = self.progress
+        self._rate, group, progress = self.rate(), next(self._groups), self.progress
         position = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}, step {progress.step + 1}"
         self._pending.append((position, self.masking_step(group, self._rate)))
         self.record.interval_seconds += self._lap()
@@ -200,8 +201,7 @@ class Pretraining(Task):
         log.info(
             f"step {line['step']}  loss {line['train_loss']:.4f} (val {line['val_loss']:.4f})"
             f"  perplexity {line['val_perplexity']:.2f}  accuracy {100 * line['val_masked_accuracy']:.2f}"
-            f"{tags}"
-            f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
+            f"{tags}  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
             f"  {duration(seconds)}, {duration(max(0.0, left))} left"
             f"{describe_skipped(self.progress, self.update)}"
         )
@@ -238,15 +238,6 @@ class Pretraining(Task):
         took = duration(self.clock() - self._began)
         log.info(f"{took} for {self.progress.step} steps; the model is {self.directory}")
 
-    def _progress_bar(self) -> tqdm:
-        """A bar that counts steps, or seconds in a run that is measured in time."""
-        in_time = bool(self.config.max_minutes)
-        total = round(60 * self.config.max_minutes) if in_time else self.config.max_steps
-        unit = "s" if in_time else "step"
-        return tqdm(
-            total=total, initial=min(self._n_shown(), total), unit=unit, disable=not self.show_progress
-        )
-
     def _n_shown(self) -> int:
         return round(self.record.seconds) if self.config.max_minutes else self.progress.step
 
@@ -254,11 +245,11 @@ class Pretraining(Task):
         if self.show_progress:
             self._bar.update(min(self._n_shown(), self._bar.total) - self._bar.n)
         if self.progress.step % READ_EVERY == 0:
-            words = {"loss": f"{self._read_losses():.4f}"}
-            if self._evaluated:
-                words["val"] = f"{self._evaluated['val_loss']:.4f}"
-                words["perplexity"] = f"{self._evaluated['val_perplexity']:.2f}"
-                words["accuracy"] = f"{100 * self._evaluated['val_masked_accuracy']:.2f}"
+            words, line = {"loss": f"{self._read_losses():.4f}"}, self._evaluated
+            if line:
+                words["val"] = f"{line['val_loss']:.4f}"
+                words["perplexity"] = f"{line['val_perplexity']:.2f}"
+                words["accuracy"] = f"{100 * line['val_masked_accuracy']:.2f}"
             self._bar.set_postfix(words, refresh=False)
 
 

@@ -39,10 +39,10 @@ def plan_series(settings: Settings, seeds: Sequence[int]) -> list[Settings]:
         raise DataError("--restore_file and --overwrite: expected one of them")
     if len(set(seeds)) < len(seeds):
         raise DataError(f"--seeds: got {' '.join(map(str, seeds))}, expected different ones")
-    return [plan_run(settings, seed, config) for seed in seeds]
+    return [_plan_run(settings, seed, config) for seed in seeds]
 
 
-def plan_run(settings: Settings, seed: int, config: Config) -> Settings:
+def _plan_run(settings: Settings, seed: int, config: Config) -> Settings:
     """The settings of the run with one seed; DataError if it cannot begin or go on."""
     check_seed(seed)
     directory = settings.directory / f"seed-{seed}"
@@ -54,21 +54,16 @@ def plan_run(settings: Settings, seed: int, config: Config) -> Settings:
     if run.restore:
         asked = {"params": asdict(config), "seed": seed}
         check_unchanged(directory, read_json(directory / "resolved.json") | asked)
-    elif not settings.overwrite:
-        check_params(settings.params, directory)
+    own, params = directory / "params.json", settings.params
+    is_checked = not run.restore and not settings.overwrite and own.exists()
+    if is_checked and own.read_bytes() != params.read_bytes():
+        raise DataError(f"{own}: differs, expected the same as {params}; --overwrite replaces it")
     return run
 
 
 def has_checkpoint(directory: Path) -> bool:
     """True if the directory of a run holds a checkpoint."""
     return any((directory / "checkpoints").glob("step-*"))
-
-
-def check_params(params: Path, directory: Path) -> None:
-    """DataError if the run has a params.json of its own that differs from the series' file."""
-    own = directory / "params.json"
-    if own.exists() and own.read_bytes() != params.read_bytes():
-        raise DataError(f"{own}: differs, expected the same as {params}; --overwrite replaces it")
 
 
 def summary(directories: Sequence[Path]) -> str:

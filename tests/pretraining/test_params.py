@@ -31,7 +31,7 @@ def test_file_then_overrides(tmp_path):
         ("block_len=4", "block_len: got 4, expected 8 pieces or more"),
         ("mask_rate=1", "mask_rate: got 1, expected a share"),
         ("masking=letter", "masking: got 'letter', expected one of"),
-        ("packing=boxes", "packing: got 'boxes', expected one of"),
+        ("packing=boxes", "packing: got 'boxes', expected one of blocks, lines"),
         ("schedule=steps", "schedule: got 'steps', expected one of"),
         ("unit=byte", "unit: got 'byte', expected one of"),
         ("max_steps=0", "max_steps: got 0, expected a number above 0"),

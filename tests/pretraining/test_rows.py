@@ -208,8 +208,3 @@ def test_few_shapes_and_little_padding():
     assert len(shapes) <= 8
     real = sum(int(b.piece_mask.sum()) for b in batches)
     assert real / sum(b.piece_ids.numel() for b in batches) > 0.75
-
-
-def test_refuses_what_it_does_not_know():
-    with pytest.raises(ValueError, match="packing: got 'boxes', expected one of blocks, lines"):
-        make_loader([3, 4], packing="boxes")
