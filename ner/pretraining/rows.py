@@ -12,45 +12,11 @@ import torch
 from ner.data.batches import batch_order
 from ner.data.tokenizer import WordPiece
 from ner.data.windows import rounded
-from ner.pretraining.masking import mask_pieces, piece_kinds
+from ner.pretraining.masking import NO_TAG, MaskedBatch, mask_pieces, piece_kinds
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import TokenizedText
 
 HELD_OUT_EVERY, MIN_HELD_OUT = 200, 20
-NO_TAG = 0
-
-
-class MaskedBatch(NamedTuple):
-    """What a step needs, on the CPU.
-
-    piece_ids   (R, P) int64, with M pieces hidden; padding holds [PAD]
-    piece_mask  (R, P) bool, True = real, special pieces included, contiguous from 0
-    places      (M,) int64, row * P + column of every cell to guess
-    labels      (M,) int64, the hidden pieces
-    tags        (R, P) int64, k + 1 for tag k of the text's tag names, NO_TAG for a piece without a tag;
-                None if the text has no tags
-    n_pieces    ordinary pieces of the batch, hidden or not
-    """
-
-    piece_ids: torch.Tensor
-    piece_mask: torch.Tensor
-    places: torch.Tensor
-    labels: torch.Tensor
-    tags: torch.Tensor | None
-    n_pieces: int
-
-    def inputs(self, device: torch.device | str) -> tuple[torch.Tensor | None, ...]:
-        """The tensors in order, on the device."""
-        return tuple(x if x is None else x.to(device, non_blocking=True) for x in self[:5])
-
-    def without_targets(self) -> "MaskedBatch":
-        """The same rows with nothing to guess; they count no pieces."""
-        tags = None if self.tags is None else torch.full_like(self.tags, NO_TAG)
-        return self._replace(places=self.places[:0], labels=self.labels[:0], tags=tags, n_pieces=0)
-
-    @property
-    def n_tags(self) -> int:
-        return 0 if self.tags is None else int((self.tags != NO_TAG).sum())
 
 
 def hold_out(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
@@ -160,8 +126,8 @@ class MaskedLoader:
         """Padded cells of rows of these lengths, [CLS] included."""
         return np.minimum(rounded(lengths + 1), self.config.block_len)
 
-    def collate(self, rows: Rows, indices: Sequence[int]) -> tuple[torch.Tensor | None, ...]:
-        """Pads rows: piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags (R, P) int64."""
+    def batch(self, rows: Rows, indices: Sequence[int], epoch: int, number: int) -> MaskedBatch:
+        """Batch `number` of an epoch: pads the rows at the indices, and masks them."""
         starts, lengths = rows.starts[indices], rows.lengths[indices]
         width = int(self._widths(lengths.max()))
         cells = np.arange(width - 1)
@@ -170,28 +136,23 @@ class MaskedLoader:
         piece_ids[:, 0] = self.cls_id
         positions = (starts[:, None] + cells)[real]
         piece_ids[:, 1:][real] = self.stream.pieces(positions)
-        piece_mask = torch.from_numpy(np.arange(width) <= lengths[:, None])
+        piece_mask = np.arange(width) <= lengths[:, None]
+        seed = int(self._random(epoch, "masks", number).integers(1 << 62))
+        masked = mask_pieces(
+            torch.from_numpy(piece_ids),
+            torch.from_numpy(piece_mask),
+            self.kinds,
+            generator=torch.Generator().manual_seed(seed),
+            masking=self.config.masking,
+            rate=self.config.mask_rate,
+            max_span=self.config.max_span,
+        )
         numbers = self.stream.tags(positions)
         if numbers is None:
-            return torch.from_numpy(piece_ids), piece_mask, None
+            return masked
         tags = np.full_like(piece_ids, NO_TAG)
         tags[:, 1:][real] = numbers
-        return torch.from_numpy(piece_ids), piece_mask, torch.from_numpy(tags)
-
-    def batch(self, rows: Rows, indices: Sequence[int], epoch: int, number: int) -> MaskedBatch:
-        """Batch `number` of an epoch, made of the rows at the indices."""
-        piece_ids, piece_mask, tags = self.collate(rows, indices)
-        seed, config = self._random(epoch, "masks", number).integers(1 << 62), self.config
-        masked = mask_pieces(
-            piece_ids,
-            piece_mask,
-            self.kinds,
-            generator=torch.Generator().manual_seed(int(seed)),
-            masking=config.masking,
-            rate=config.mask_rate,
-            max_span=config.max_span,
-        )
-        return MaskedBatch(masked.piece_ids, piece_mask, masked.places, masked.labels, tags, masked.n_pieces)
+        return masked._replace(tags=torch.from_numpy(tags))
 
     def _random(self, epoch: int, purpose: str, number: int = 0) -> np.random.Generator:
         key = (0, 0) if self.seed is None else (1 + self.seed, epoch)

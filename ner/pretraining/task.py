@@ -12,9 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ner.pretraining.masking import MaskedBatch
 from ner.pretraining.mlm import MaskedLm, Pretrained, restore_mlm, save_mlm
 from ner.pretraining.params import PretrainConfig
-from ner.pretraining.rows import MaskedBatch, MaskedLoader
+from ner.pretraining.rows import MaskedLoader
 from ner.runtime import distributed
 from ner.runtime.logs import log
 from ner.scoring.tables import duration
@@ -106,7 +107,18 @@ class Pretraining(Task):
         position = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}, step {progress.step + 1}"
         self._pending.append((position, self.masking_step(group, self._rate)))
         self.record.interval_seconds += self._lap()
-        self._advance_bar()
+        if self.show_progress:
+            self._bar.update(min(self._n_shown(), self._bar.total) - self._bar.n)
+        if progress.step % READ_EVERY == 0:
+            words, line = {"loss": f"{self._read_losses():.4f}"}, self._evaluated
+            if line:
+                words["val"] = f"{line['val_loss']:.4f}"
+                words["perplexity"] = f"{line['val_perplexity']:.2f}"
+                words["accuracy"] = f"{100 * line['val_masked_accuracy']:.2f}"
+            self._bar.set_postfix(words, refresh=False)
+
+    def _n_shown(self) -> int:
+        return round(self.record.seconds) if self.config.max_minutes else self.progress.step
 
     def groups(self) -> Iterator[list[MaskedBatch]]:
         """This process's batches of every step from `progress` on; the step itself advances `progress`."""
@@ -125,7 +137,9 @@ class Pretraining(Task):
         Both losses are divided by their own counts over all processes: hidden pieces, and tags.
         """
         model, config, account = self.replicas or self.model.lm, self.config, self.record
-        n_batches, n_masked, n_tags, n_pieces = map(int, distributed.all_sum(counts(group)))
+        counts = [len(group), sum(len(batch.labels) for batch in group)]
+        counts += [sum(batch.n_tags for batch in group), sum(batch.n_pieces for batch in group)]
+        n_batches, n_masked, n_tags, n_pieces = map(int, distributed.all_sum(counts))
         loss_sums = torch.zeros(2, device=self.device)
 
         def loss_of(batch: MaskedBatch) -> Tensor:
@@ -237,26 +251,6 @@ class Pretraining(Task):
                 save_mlm(self.directory, self.model, getattr(torch, self.config.save_dtype))
         took = duration(self.clock() - self._began)
         log.info(f"{took} for {self.progress.step} steps; the model is {self.directory}")
-
-    def _n_shown(self) -> int:
-        return round(self.record.seconds) if self.config.max_minutes else self.progress.step
-
-    def _advance_bar(self) -> None:
-        if self.show_progress:
-            self._bar.update(min(self._n_shown(), self._bar.total) - self._bar.n)
-        if self.progress.step % READ_EVERY == 0:
-            words, line = {"loss": f"{self._read_losses():.4f}"}, self._evaluated
-            if line:
-                words["val"] = f"{line['val_loss']:.4f}"
-                words["perplexity"] = f"{line['val_perplexity']:.2f}"
-                words["accuracy"] = f"{100 * line['val_masked_accuracy']:.2f}"
-            self._bar.set_postfix(words, refresh=False)
-
-
-def counts(group: list[MaskedBatch]) -> tuple[int, int, int, int]:
-    """Numbers of batches, hidden pieces, tags and ordinary pieces."""
-    n_masked, n_tags = sum(len(batch.labels) for batch in group), sum(batch.n_tags for batch in group)
-    return len(group), n_masked, n_tags, sum(batch.n_pieces for batch in group)
 
 
 @torch.inference_mode()

@@ -22,24 +22,19 @@ def train_series(settings: Settings, seeds: Sequence[int]) -> None:
     `settings` are those of a run in the directory of the series.
     """
     with distributed.synchronised():
-        runs = plan_series(settings, seeds)
+        config = load_config(settings.params, settings.overrides)
+        if settings.restore not in (None, "last"):
+            raise DataError(f"--restore_file {settings.restore}: expected last, as there are --seeds")
+        if settings.restore and settings.overwrite:
+            raise DataError("--restore_file and --overwrite: expected one of them")
+        if len(set(seeds)) < len(seeds):
+            raise DataError(f"--seeds: got {' '.join(map(str, seeds))}, expected different ones")
+        runs = [_plan_run(settings, seed, config) for seed in seeds]
     for run in runs:
         train(run)
     if distributed.is_first():
         logs.start_log()
         log.info(summary([run.directory for run in runs]))
-
-
-def plan_series(settings: Settings, seeds: Sequence[int]) -> list[Settings]:
-    """The settings of each run; DataError if any of the runs cannot begin or go on."""
-    config = load_config(settings.params, settings.overrides)
-    if settings.restore not in (None, "last"):
-        raise DataError(f"--restore_file {settings.restore}: expected last, as there are --seeds")
-    if settings.restore and settings.overwrite:
-        raise DataError("--restore_file and --overwrite: expected one of them")
-    if len(set(seeds)) < len(seeds):
-        raise DataError(f"--seeds: got {' '.join(map(str, seeds))}, expected different ones")
-    return [_plan_run(settings, seed, config) for seed in seeds]
 
 
 def _plan_run(settings: Settings, seed: int, config: Config) -> Settings:
@@ -62,7 +57,6 @@ def _plan_run(settings: Settings, seed: int, config: Config) -> Settings:
 
 
 def has_checkpoint(directory: Path) -> bool:
-    """True if the directory of a run holds a checkpoint."""
     return any((directory / "checkpoints").glob("step-*"))
 
 

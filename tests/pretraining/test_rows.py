@@ -5,9 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.tokenizer import WordPiece
+from ner.pretraining.masking import NO_TAG
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import TokenizedText
-from ner.pretraining.rows import NO_TAG, MaskedLoader, Stream, block_rows, hold_out, line_rows
+from ner.pretraining.rows import MaskedLoader, Stream, block_rows, hold_out, line_rows
 
 CLS, SEP, MASK = 2, 3, 4
 FIRST = 5
