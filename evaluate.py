@@ -17,33 +17,23 @@ from ner.files import whole_file
 from ner.model.directory import load, resolve_model_dir
 from ner.runtime import devices, logs, program
 from ner.runtime.logs import log
-from ner.scoring.evaluate import (
-    annotated_batches,
-    count_gold,
-    evaluate,
-    log_missed_gold,
-    log_unread_gold,
-    write_predictions,
-)
+from ner.scoring import evaluate as scoring
 from ner.scoring.report import log_scores, seqeval_strict
 from ner.scoring.suspicious import Margins, log_suspicious, suspicious, write_suspicious
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data_dir", type=Path, default=Path("data/msra"))
-    parser.add_argument("--model_dir", type=Path, default=Path("experiments/base_model"))
-    parser.add_argument("--split", default="test", help="train, val or test (default)")
-    parser.add_argument(
-        "--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last"
-    )
-    parser.add_argument("--out_dir", type=Path, help="where results go (default: --model_dir)")
-    parser.add_argument("--max_len", type=int, help="pieces of a window (default: the model's)")
-    parser.add_argument(
-        "--long_text", choices=LONG_TEXT, help="how to read longer sentences (default: the model's)"
-    )
+    add = parser.add_argument
+    add("--data_dir", type=Path, default=Path("data/msra"))
+    add("--model_dir", type=Path, default=Path("experiments/base_model"))
+    add("--split", default="test", help="train, val or test (default)")
+    add("--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last")
+    add("--out_dir", type=Path, help="where results go (default: --model_dir)")
+    add("--max_len", type=int, help="pieces of a window (default: the model's)")
+    add("--long_text", choices=LONG_TEXT, help="how to read longer sentences (default: the model's)")
     devices.add_batch_tokens(parser)
-    parser.add_argument("--audit", action="store_true", help="rank the sentences whose gold the model doubts")
+    add("--audit", action="store_true", help="rank the sentences whose gold the model doubts")
     devices.add_device_arguments(parser)
     return parser.parse_args(argv)
 
@@ -67,15 +57,15 @@ def main(args: argparse.Namespace) -> None:
     out_dir.mkdir(parents=True, exist_ok=True)
     for line in model.report:
         log.info(line)
-    log_missed_gold(head, split.sentences)
+    scoring.log_missed_gold(head, split.sentences)
     model.tagger.place(machine.device, precision=machine.precision, max_cells=machine.batch_tokens)
-    batches = annotated_batches(model, split.sentences, batch_tokens=machine.batch_tokens)
-    log_unread_gold(batches, args.split)
+    batches = scoring.annotated_batches(model, split.sentences, batch_tokens=machine.batch_tokens)
+    scoring.log_unread_gold(batches, args.split)
     margins = Margins(head, len(split.sentences)) if args.audit else None
     options = {"on_batch": margins} if margins else {}
-    result = evaluate(model, batches, device=machine.device, **options)
+    result = scoring.evaluate(model, batches, device=machine.device, **options)
     for name, scores in result.scores.items():
-        n_gold = count_gold(split.sentences, name)
+        n_gold = scoring.count_gold(split.sentences, name)
         if scores.n_gold != n_gold:
             raise DataError(f"{scores.n_gold} of {n_gold} gold items were scored, expected all of the file")
     strict = seqeval_strict(split, result)
@@ -84,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
     path = out_dir / f"metrics_{args.split}.json"
     with whole_file(path) as file:
         file.write(to_json(summary))
-    written = write_predictions(out_dir, args.split, split.sentences, result)
+    written = scoring.write_predictions(out_dir, args.split, split.sentences, result)
     log.info(f"written to {path} and {' and '.join(written)} beside it")
     if margins:
         found, others = suspicious(split.sentences, result.predicted("spans"), margins, unit=model.unit)

@@ -24,28 +24,21 @@ MOVED = {"--vectors": "tools/vectors.py", "--layers": "tools/vectors.py", "--fil
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
     texts.add_text_arguments(parser)
-    parser.add_argument("--data_dir", type=Path, help="with --split: tag a built split instead")
-    parser.add_argument("--split", help="train, val or test of --data_dir")
-    parser.add_argument("--model_dir", type=Path, default=Path("experiments/base_model"))
-    parser.add_argument(
-        "--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last"
-    )
-    parser.add_argument("--unit", choices=UNITS, help="how to cut text (default: as the training data)")
-    parser.add_argument("--max_len", type=int, help="pieces of a window (default: the model's)")
-    parser.add_argument(
-        "--long_text", choices=LONG_TEXT, help="how to read longer texts (default: the model's)"
-    )
+    add("--data_dir", type=Path, help="with --split: tag a built split instead")
+    add("--split", help="train, val or test of --data_dir")
+    add("--model_dir", type=Path, default=Path("experiments/base_model"))
+    add("--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last")
+    add("--unit", choices=UNITS, help="how to cut text (default: as the training data)")
+    add("--max_len", type=int, help="pieces of a window (default: the model's)")
+    add("--long_text", choices=LONG_TEXT, help="how to read longer texts (default: the model's)")
     devices.add_batch_tokens(parser)
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the encoder first: half a minute, for much text"
-    )
-    parser.add_argument(
-        "--chunk", type=int, default=CHUNK_TEXTS, help="texts read before they are answered; 1: a dialogue"
-    )
+    add("--compile", action="store_true", help="compile the encoder first: half a minute, for much text")
+    add("--chunk", type=int, default=CHUNK_TEXTS, help="texts read before they are answered; 1: a dialogue")
     devices.add_device_arguments(parser)
     for flag in MOVED:
-        parser.add_argument(flag, nargs="?", const="", help=argparse.SUPPRESS)
+        add(flag, nargs="?", const="", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     for flag, command in MOVED.items():
         if getattr(args, flag.removeprefix("--")) is not None:

@@ -18,31 +18,18 @@ from ner.runtime import devices, distributed, program
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--text",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="UTF-8 text, a paragraph a line, as .txt, .gz or .xz; or a built set, for its train split",
-    )
-    parser.add_argument(
-        "--tagged_text",
-        nargs="+",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="text as word/flag word/flag ...: its flags are a second target (tools/label_words.py)",
-    )
-    parser.add_argument("--out_dir", type=Path, required=True, help="becomes the model directory")
-    parser.add_argument("--params", type=Path, help="default: params.json of --out_dir, if there is one")
-    parser.add_argument("--bert_model_dir", type=Path, help="weights to start from; its config decides")
-    parser.add_argument("--seed", type=int, default=2019)
-    parser.add_argument("--restore_file", metavar="NAME", help="go on from last, best or checkpoints/step-N")
-    parser.add_argument("--overwrite", action="store_true", help="remove the results of an earlier run first")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of params.json"
-    )
+    add = parser.add_argument
+    text_help = "UTF-8 text, a paragraph a line, as .txt, .gz or .xz; or a built set, for its train split"
+    add("--text", nargs="+", type=Path, default=[], metavar="FILE", help=text_help)
+    tagged_help = "text as word/flag word/flag ...: its flags are a second target (tools/label_words.py)"
+    add("--tagged_text", nargs="+", type=Path, default=[], metavar="FILE", help=tagged_help)
+    add("--out_dir", type=Path, required=True, help="becomes the model directory")
+    add("--params", type=Path, help="default: params.json of --out_dir, if there is one")
+    add("--bert_model_dir", type=Path, help="weights to start from; its config decides")
+    add("--seed", type=int, default=2019)
+    add("--restore_file", metavar="NAME", help="go on from last, best or checkpoints/step-N")
+    add("--overwrite", action="store_true", help="remove the results of an earlier run first")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of params.json")
     devices.add_device_arguments(parser)
     argv = sys.argv[1:] if argv is None else argv
     return parser.parse_args(argv, argparse.Namespace(command=shlex.join(["pretrain.py", *argv])))

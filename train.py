@@ -18,34 +18,22 @@ from ner.training.train import Settings, train
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--data_dir", type=Path, default=Path("data/msra"), help="a set made by build_dataset.py"
-    )
-    parser.add_argument("--bert_model_dir", type=Path, help="published weights; its config decides the sizes")
-    parser.add_argument(
-        "--model_dir", type=Path, default=Path("experiments/base_model"), help="holds params.json"
-    )
+    add = parser.add_argument
+    add("--data_dir", type=Path, default=Path("data/msra"), help="a set made by build_dataset.py")
+    add("--bert_model_dir", type=Path, help="published weights; its config decides the sizes")
+    add("--model_dir", type=Path, default=Path("experiments/base_model"), help="holds params.json")
     seeds = parser.add_mutually_exclusive_group()
     seeds.add_argument("--seed", type=int, default=2019)
-    seeds.add_argument(
-        "--seeds", type=int, nargs="+", metavar="N", help="an experiment each, in <model_dir>/seed-N"
-    )
-    parser.add_argument("--restore_file", metavar="NAME", help="go on from last, best or checkpoints/step-N")
-    parser.add_argument("--overwrite", action="store_true", help="remove the results of an earlier run first")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of params.json"
-    )
-    parser.add_argument(
-        "--teacher", type=Path, metavar="DIR", help="a fine-tuned model to learn from as well"
-    )
-    parser.add_argument(
-        "--unlabelled",
-        type=Path,
-        metavar="FILE",
-        help="with --teacher: more text, tagged by it; .txt, .gz, .xz",
-    )
-    parser.add_argument("--multi_gpu", action="store_true", help="DataParallel over the visible GPUs")
-    parser.add_argument("--loss_scale", type=float, default=0, help="with --fp16: a fixed scale; 0: dynamic")
+    seeds_help = "an experiment each, in <model_dir>/seed-N"
+    seeds.add_argument("--seeds", type=int, nargs="+", metavar="N", help=seeds_help)
+    add("--restore_file", metavar="NAME", help="go on from last, best or checkpoints/step-N")
+    add("--overwrite", action="store_true", help="remove the results of an earlier run first")
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of params.json")
+    add("--teacher", type=Path, metavar="DIR", help="a fine-tuned model to learn from as well")
+    unlabelled_help = "with --teacher: more text, tagged by it; .txt, .gz, .xz"
+    add("--unlabelled", type=Path, metavar="FILE", help=unlabelled_help)
+    add("--multi_gpu", action="store_true", help="DataParallel over the visible GPUs")
+    add("--loss_scale", type=float, default=0, help="with --fp16: a fixed scale; 0: dynamic")
     devices.add_device_arguments(parser)
     argv = sys.argv[1:] if argv is None else argv
     args = parser.parse_args(argv, argparse.Namespace(command=shlex.join(["train.py", *argv])))

@@ -7,10 +7,10 @@ import torch
 from safetensors import safe_open
 from transformers import AutoModelForMaskedLM
 
+from ner.config import load_options
 from ner.model.directory import open_encoder
-from ner.pretraining.fill_mask import fill_mask
-from ner.pretraining.mlm import MODEL_FILES, load_mlm
-from ner.pretraining.params import load_pretrain_config
+from ner.pretraining.mlm import MODEL_FILES, fill_mask, load_mlm
+from ner.pretraining.params import PretrainConfig
 
 ROOT = Path(__file__).parents[1]
 PRETRAINED = ROOT / "pretrained"
@@ -19,7 +19,7 @@ ZH_SMALL = PRETRAINED / "zh-small"
 
 @pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*/params.json")), ids=lambda path: path.parent.name)
 def test_params_load_and_are_those_of_the_weights(path):
-    sizes = {k: v for k, v in load_pretrain_config(path).encoder.items() if k != "name"}
+    sizes = {k: v for k, v in load_options(PretrainConfig, path).encoder.items() if k != "name"}
     encoder, _, _ = open_encoder(path.parent)
     assert sizes.items() <= vars(encoder.config).items()
 

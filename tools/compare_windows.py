@@ -24,11 +24,12 @@ from ner.runtime import devices, program
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--data_dir", type=Path, default=Path("data/msra"))
-    parser.add_argument("--model_dir", type=Path, required=True)
-    parser.add_argument("--split", default="test")
-    parser.add_argument("--restore_file", default="best", metavar="NAME")
-    parser.add_argument("--max_len", type=int, help="pieces a window (default: the model's)")
+    add = parser.add_argument
+    add("--data_dir", type=Path, default=Path("data/msra"))
+    add("--model_dir", type=Path, required=True)
+    add("--split", default="test")
+    add("--restore_file", default="best", metavar="NAME")
+    add("--max_len", type=int, help="pieces a window (default: the model's)")
     devices.add_device_arguments(parser)
     return parser.parse_args(argv)
 
@@ -45,18 +46,14 @@ def main(args: argparse.Namespace) -> None:
         raise DataError(
             f"{args.data_dir / args.split}: no sentence over {max_len - 2} pieces, lower --max_len"
         )
-    found = [entities(model, long, Windows(max_len, size), machine.device) for size in overlaps(max_len)]
+    overlaps = (max_len - 2) // 3, (max_len - 2) // 2  # their cuts lie in different places
+    found = [entities(model, long, Windows(max_len, size), machine.device) for size in overlaps]
     both, either = found[0] & found[1], found[0] | found[1]
     print(
         f"{len(long)} sentences over {max_len - 2} pieces, {len(found[0])} and {len(found[1])} entities; "
         f"{len(either) - len(both)} of {len(either)} ({100 * (1 - len(both) / max(1, len(either))):.2f}%) "
         f"are found with only one set of cuts"
     )
-
-
-def overlaps(max_len: int) -> tuple[int, int]:
-    """Two overlaps with different cuts: a third of the window, and a half."""
-    return (max_len - 2) // 3, (max_len - 2) // 2
 
 
 def entities(model, sentences, windows, device) -> set:

@@ -12,19 +12,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from ner.data.sentence import UNITS
 from ner.inference.writers import WRITERS
 from ner.model.directory import resolve_model_dir
-from ner.pretraining.fill_mask import fill_texts
-from ner.pretraining.mlm import load_mlm
+from ner.pretraining.mlm import fill_texts, load_mlm
 from ner.runtime import devices, logs, program, texts
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
     texts.add_text_arguments(parser)
-    parser.add_argument("--model_dir", type=Path, default=Path("pretrained/zh-small"))
-    parser.add_argument(
-        "--restore_file", default="best", metavar="NAME", help="checkpoint of a run: best or last"
-    )
-    parser.add_argument("--unit", choices=UNITS, help="how to cut text (default: as the training data)")
+    add("--model_dir", type=Path, default=Path("pretrained/zh-small"))
+    add("--restore_file", default="best", metavar="NAME", help="checkpoint of a run: best or last")
+    add("--unit", choices=UNITS, help="how to cut text (default: as the training data)")
     devices.add_device_arguments(parser)
     args = parser.parse_args(argv)
     if args.input is not None and args.text is not None:

@@ -28,11 +28,10 @@ LINES_PER_TASK = 500
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--text", type=Path, nargs="+", required=True, metavar="FILE", help="as for pretrain.py --text"
-    )
-    parser.add_argument("--out_file", type=Path, required=True, help=f"one of {', '.join(OPENERS)}")
-    parser.add_argument("--processes", type=int, default=1)
+    add = parser.add_argument
+    add("--text", type=Path, nargs="+", required=True, metavar="FILE", help="as for pretrain.py --text")
+    add("--out_file", type=Path, required=True, help=f"one of {', '.join(OPENERS)}")
+    add("--processes", type=int, default=1)
     return parser.parse_args(argv)
 
 

@@ -30,22 +30,13 @@ def parse_args(argv=None) -> argparse.Namespace:
         epilog="Other options are those of train.py.",
         allow_abbrev=False,
     )
-    parser.add_argument("--model_dir", type=Path, required=True, help="holds the params.json to start from")
-    parser.add_argument(
-        "--set",
-        action="append",
-        required=True,
-        metavar="KEY=VALUES",
-        help="values separated by commas, or with --trials low..high or low..high:log; each key once",
-    )
-    parser.add_argument("--trials", type=int, help="number of trials in all, whose values optuna chooses")
-    parser.add_argument(
-        "--prune_after",
-        type=int,
-        default=2,
-        metavar="EPOCHS",
-        help="epochs of each trial before it may be stopped (default 2; 0: no trial is stopped)",
-    )
+    add = parser.add_argument
+    add("--model_dir", type=Path, required=True, help="holds the params.json to start from")
+    set_help = "values separated by commas, or with --trials low..high or low..high:log; each key once"
+    add("--set", action="append", required=True, metavar="KEY=VALUES", help=set_help)
+    add("--trials", type=int, help="number of trials in all, whose values optuna chooses")
+    prune_help = "epochs of each trial before it may be stopped (default 2; 0: no trial is stopped)"
+    add("--prune_after", type=int, default=2, metavar="EPOCHS", help=prune_help)
     args, options = parser.parse_known_args(argv)
     return argparse.Namespace(**vars(args), options=options, run=train.parse_args(options))
 

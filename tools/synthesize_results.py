@@ -25,13 +25,12 @@ from ner.studies.results import LEVEL, Row, Run, check_comparable, compare, coun
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("systems", nargs="+", metavar="SYSTEM", help="DIR, or NAME=DIR,DIR,...")
-    parser.add_argument("--split", default="test", help="train, val or test (default)")
-    parser.add_argument("--baseline", help="the system that the others are tested against")
-    parser.add_argument("--format", choices=("markdown", "csv"), default="markdown")
-    parser.add_argument(
-        "--resamples", type=int, default=10_000, help="resamples of the bootstrap, and shuffles of the test"
-    )
+    add = parser.add_argument
+    add("systems", nargs="+", metavar="SYSTEM", help="DIR, or NAME=DIR,DIR,...")
+    add("--split", default="test", help="train, val or test (default)")
+    add("--baseline", help="the system that the others are tested against")
+    add("--format", choices=("markdown", "csv"), default="markdown")
+    add("--resamples", type=int, default=10_000, help="resamples of the bootstrap, and shuffles of the test")
     return parser.parse_args(argv)
 
 

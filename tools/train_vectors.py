@@ -19,16 +19,15 @@ from ner.files import OPENERS
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--text", type=Path, action="append", required=True, help=".txt, .gz or .xz, one text a line"
-    )
-    parser.add_argument("--out_dir", type=Path, required=True)
-    parser.add_argument("--character_size", type=int, default=100)
-    parser.add_argument("--bigram_size", type=int, default=50)
-    parser.add_argument("--bigram_min_count", type=int, default=20)
-    parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="more than 1 is not reproducible")
-    parser.add_argument("--seed", type=int, default=2019)
+    add = parser.add_argument
+    add("--text", type=Path, action="append", required=True, help=".txt, .gz or .xz, one text a line")
+    add("--out_dir", type=Path, required=True)
+    add("--character_size", type=int, default=100)
+    add("--bigram_size", type=int, default=50)
+    add("--bigram_min_count", type=int, default=20)
+    add("--epochs", type=int, default=3)
+    add("--threads", type=int, default=1, help="more than 1 is not reproducible")
+    add("--seed", type=int, default=2019)
     return parser.parse_args(argv)
 
 
@@ -56,15 +55,11 @@ class NGrams:
 
 
 def train_vectors(ngrams: NGrams, path: Path, *, vector_size: int, **options: int) -> None:
-    """Trains vectors of `vector_size` numbers and writes them, the most frequent first.
-
-    `options` go to gensim's Word2Vec.
-    """
+    """Trains vectors of `vector_size` numbers by gensim and writes them, the most frequent first."""
     from gensim.models import Word2Vec
 
-    model = Word2Vec(
-        ngrams, vector_size=vector_size, window=5, sg=1, negative=5, max_final_vocab=400_000, **options
-    )
+    options |= {"window": 5, "sg": 1, "negative": 5, "max_final_vocab": 400_000}
+    model = Word2Vec(ngrams, vector_size=vector_size, **options)
     model.wv.save_word2vec_format(str(path))
     print(f"{len(model.wv)} vectors of {vector_size} written to {path}")
 

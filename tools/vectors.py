@@ -25,24 +25,17 @@ from ner.runtime.logs import log
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    add = parser.add_argument
     texts.add_text_arguments(parser)
-    parser.add_argument("--model_dir", type=Path, default=Path("experiments/base_model"))
-    parser.add_argument(
-        "--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last"
-    )
-    parser.add_argument(
-        "--pooling", choices=POOLINGS, default="mean", help="how a text gets its vector; tokens: one a token"
-    )
-    parser.add_argument(
-        "--layers", default="last", help="encoder layers: last (default), concat4, max4 or a number from 1"
-    )
-    parser.add_argument("--unit", choices=UNITS, help="how to cut text (default: as the training data)")
-    parser.add_argument("--max_len", type=int, help="pieces of a window (default: the model's)")
+    add("--model_dir", type=Path, default=Path("experiments/base_model"))
+    add("--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last")
+    add("--pooling", choices=POOLINGS, default="mean", help="how a text gets its vector; tokens: one a token")
+    add("--layers", default="last", help="encoder layers: last (default), concat4, max4 or a number from 1")
+    add("--unit", choices=UNITS, help="how to cut text (default: as the training data)")
+    add("--max_len", type=int, help="pieces of a window (default: the model's)")
     devices.add_batch_tokens(parser)
-    parser.add_argument(
-        "--compile", action="store_true", help="compile the encoder first: half a minute, for much text"
-    )
-    parser.add_argument("--chunk", type=int, default=CHUNK_TEXTS, help="texts read before they are encoded")
+    add("--compile", action="store_true", help="compile the encoder first: half a minute, for much text")
+    add("--chunk", type=int, default=CHUNK_TEXTS, help="texts read before they are encoded")
     devices.add_device_arguments(parser)
     args = parser.parse_args(argv)
     if args.input is not None and args.text is not None:
@@ -57,20 +50,15 @@ def main(args: argparse.Namespace) -> None:
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
     texts.check_texts(args.input, args.text)
-    layers = int(args.layers) if args.layers.isdecimal() else args.layers
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
+    layers = int(args.layers) if args.layers.isdecimal() else args.layers
     model = open_for_vectors(model_dir, layers=layers, unit=args.unit, max_len=args.max_len)
     model.tagger.place(machine.device, precision=machine.precision, max_cells=machine.batch_tokens)
     if args.compile:
         compile_encoder(model.tagger)
-    found = vectors_of(
-        model,
-        texts.read_texts(args.input, args.text),
-        pooling=args.pooling,
-        device=machine.device,
-        batch_tokens=machine.batch_tokens,
-        chunk_texts=args.chunk,
-    )
+    options = {"device": machine.device, "batch_tokens": machine.batch_tokens, "chunk_texts": args.chunk}
+    lines = texts.read_texts(args.input, args.text)
+    found = vectors_of(model, lines, pooling=args.pooling, **options)
     if args.output is not None and args.output.suffix == ".npy":
         n_texts = write_npy(args.output, found, model.tagger.width, tokens=args.pooling == "tokens")
         log.info(f"{n_texts} texts written to {args.output}")

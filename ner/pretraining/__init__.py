@@ -1,12 +1,3 @@
-"""Masked language modelling: from plain text to a model directory.
-
-    text files -> flat pieces on disk -> rows -> masked batches -> loss -> a model directory
-
-- `plaintext`: tokenises lines of text once, into one flat array of pieces.
-- `rows`: held-out lines; rows, packed or one for each line; batches as a pure function of (seed, epoch).
-- `masking`: which pieces are hidden, as a pure function of a random generator.
-- `mlm`: the encoder with BERT's prediction head, and its model directory.
-- `params`: the options of a run; `task`: the steps, evaluations and checkpoints of a run.
-- `pretrain`: builds a run and carries it out.
-- `fill_mask`: the likeliest pieces for each `[MASK]` of a sentence.
+"""Masked language modelling: text files -> flat pieces on disk (`plaintext`) -> rows and batches (`rows`)
+-> hidden pieces (`masking`) -> loss (`mlm`) -> steps (`task`) -> a model directory (`pretrain`).
 """

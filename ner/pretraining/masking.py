@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ner.data.tokenizer import CLS, MASK, PAD, SEP, UNK, WordPiece
 
+NO_TAG = 0
 MASKING_UNITS = ("token", "word", "span")
 GEOMETRIC_P = 0.2
 SHARE_MASKED, SHARE_RANDOM = 0.8, 0.1  # the other pieces stay
@@ -38,19 +39,37 @@ class PieceKinds(NamedTuple):
     mask_id: int
 
 
-class Masked(NamedTuple):
-    """A batch of R x P cells, M of them hidden.
+class MaskedBatch(NamedTuple):
+    """What a step needs, on the CPU.
 
-    piece_ids  (R, P) int64, with pieces hidden
-    places     (M,) int64, row * P + column of every cell to guess, rising
-    labels     (M,) int64, the hidden pieces
-    n_pieces   ordinary pieces of the batch, hidden or not
+    piece_ids   (R, P) int64, with M pieces hidden; padding holds [PAD]
+    piece_mask  (R, P) bool, True = real, special pieces included, contiguous from 0
+    places      (M,) int64, row * P + column of every cell to guess, rising
+    labels      (M,) int64, the hidden pieces
+    tags        (R, P) int64, k + 1 for tag k of the text's tag names, NO_TAG for a piece without a tag;
+                None if the text has no tags
+    n_pieces    ordinary pieces of the batch, hidden or not
     """
 
     piece_ids: Tensor
+    piece_mask: Tensor
     places: Tensor
     labels: Tensor
+    tags: Tensor | None
     n_pieces: int
+
+    def inputs(self, device: torch.device | str) -> tuple[Tensor | None, ...]:
+        """The tensors in order, on the device."""
+        return tuple(x if x is None else x.to(device, non_blocking=True) for x in self[:5])
+
+    def without_targets(self) -> "MaskedBatch":
+        """The same rows with nothing to guess; they count no pieces."""
+        tags = None if self.tags is None else torch.full_like(self.tags, NO_TAG)
+        return self._replace(places=self.places[:0], labels=self.labels[:0], tags=tags, n_pieces=0)
+
+    @property
+    def n_tags(self) -> int:
+        return 0 if self.tags is None else int((self.tags != NO_TAG).sum())
 
 
 def piece_kinds(tokenizer: WordPiece) -> PieceKinds:
@@ -72,7 +91,7 @@ def mask_pieces(
     masking: str = "token",
     rate: float = 0.15,
     max_span: int = 4,
-) -> Masked:
+) -> MaskedBatch:
     """Chooses whole units at random until `rate` of the batch's ordinary pieces are chosen, and hides them.
 
     piece_ids   (R, P) int64; padding holds any piece
@@ -83,7 +102,7 @@ def mask_pieces(
     """
     cells = (piece_mask & ~kinds.special[piece_ids]).flatten().nonzero().flatten()
     if not len(cells):
-        return Masked(piece_ids.clone(), cells, cells.clone(), 0)
+        return MaskedBatch(piece_ids.clone(), piece_mask, cells, cells.clone(), None, 0)
     ids = piece_ids.flatten()[cells]
     joined = torch.zeros_like(cells, dtype=torch.bool)  # adjacent to the cell before
     joined[1:] = (cells[1:] == cells[:-1] + 1) & (cells[1:] % piece_ids.shape[1] != 0)
@@ -95,8 +114,13 @@ def mask_pieces(
     taken[order] = middles < rate * len(cells)
     taken[order[0]] = True
     places = cells[taken[unit]]
-    hidden, labels = _hide(piece_ids, places, kinds, generator)
-    return Masked(hidden, places, labels, len(cells))
+    labels = piece_ids.flatten()[places]
+    draw = torch.rand(len(places), generator=generator)
+    other = kinds.ordinary[torch.randint(len(kinds.ordinary), (len(places),), generator=generator)]
+    new = torch.where(draw < SHARE_MASKED, kinds.mask_id, labels)
+    new = torch.where((draw >= SHARE_MASKED) & (draw < SHARE_MASKED + SHARE_RANDOM), other, new)
+    hidden = piece_ids.flatten().scatter(0, places, new).view_as(piece_ids)
+    return MaskedBatch(hidden, piece_mask, places, labels, None, len(cells))
 
 
 def _units(ids, joined, kinds: PieceKinds, masking: str, max_span: int, generator) -> Tensor:
@@ -104,12 +128,12 @@ def _units(ids, joined, kinds: PieceKinds, masking: str, max_span: int, generato
     if masking == "token":
         return torch.arange(len(ids))
     begins_word = ~(joined & kinds.continues[ids])
+    word = begins_word.cumsum(0) - 1
     if masking == "word":
-        return begins_word.cumsum(0) - 1
+        return word
     if masking != "span":
         raise ValueError(f"masking: got {masking!r}, expected one of {', '.join(MASKING_UNITS)}")
     # The whole text is cut into spans of the drawn lengths; the hidden ones are chosen later.
-    word = begins_word.cumsum(0) - 1
     n_words = int(word[-1]) + 1
     weights = (1 - GEOMETRIC_P) ** torch.arange(max_span)
     lengths = torch.multinomial(weights, n_words, replacement=True, generator=generator) + 1
@@ -117,13 +141,3 @@ def _units(ids, joined, kinds: PieceKinds, masking: str, max_span: int, generato
     begins_span = torch.zeros(n_words, dtype=torch.bool)
     begins_span[starts[starts < n_words]] = True
     return (~joined | (begins_word & begins_span[word])).cumsum(0) - 1
-
-
-def _hide(piece_ids, places, kinds: PieceKinds, generator) -> tuple[Tensor, Tensor]:
-    labels = piece_ids.flatten()[places]
-    draw = torch.rand(len(places), generator=generator)
-    other = kinds.ordinary[torch.randint(len(kinds.ordinary), (len(places),), generator=generator)]
-    new = torch.where(draw < SHARE_MASKED, kinds.mask_id, labels)
-    new = torch.where((draw >= SHARE_MASKED) & (draw < SHARE_MASKED + SHARE_RANDOM), other, new)
-    hidden = piece_ids.flatten().scatter(0, places, new)
-    return hidden.view_as(piece_ids), labels

@@ -3,7 +3,7 @@
 Devlin et al. 2019, section 3.1 and appendix A.2; the output matrix is the table of word vectors.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ner.config import to_json
-from ner.data.tokenizer import WordPiece
+from ner.data.tokenizer import MASK, WordPiece
+from ner.data.words import split_words
 from ner.encoders import Bert
 from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention
 from ner.encoders.published import grouped, load_encoder, load_tensors, published_names
 from ner.errors import DataError
 from ner.model.directory import ModelDirectory
+from ner.pretraining.masking import piece_kinds
 from ner.runtime.devices import autocast
 from ner.tensors import read_safetensors, read_weights, save_weights
 
@@ -98,17 +100,18 @@ class MaskedLm(nn.Module):
         tags        (R, P) int64, k + 1 for `tag_names[k]`, 0 for a piece without a tag; None: no tags
         """
         if tags is None:
-            scores = self.scores(piece_ids, piece_mask, places)
-            return Guesses(*_sums(scores, labels, training=self.training))
+            return Guesses(*self._sums(self.scores(piece_ids, piece_mask, places), labels))
         with autocast(piece_ids.device.type, self.precision):
             hidden = self.encoder(piece_ids, piece_mask).flatten(0, 1)
             known = tags.flatten().nonzero().flatten()
             tag_scores = self.tag_head(hidden[known])
             scores = self._piece_scores(hidden[places])
-        return Guesses(
-            *_sums(scores, labels, training=self.training),
-            *_sums(tag_scores, tags.flatten()[known] - 1, training=self.training),
-        )
+        return Guesses(*self._sums(scores, labels), *self._sums(tag_scores, tags.flatten()[known] - 1))
+
+    def _sums(self, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Summed loss of N guesses with scores (N, C), and the number of right ones."""
+        loss = F.cross_entropy(scores.float(), labels, reduction="sum")
+        return loss, None if self.training else (scores.argmax(-1) == labels).sum()
 
     def scores(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
         """Scores of all V pieces of the vocabulary at each place: (M, V) float, in the precision's dtype."""
@@ -135,12 +138,6 @@ class MaskedLm(nn.Module):
             if name in rows:
                 self.tag_head.weight[row] = old.weight[rows[name]]
                 self.tag_head.bias[row] = old.bias[rows[name]]
-
-
-def _sums(scores: Tensor, labels: Tensor, *, training: bool) -> tuple[Tensor, Tensor | None]:
-    """Summed loss of N guesses with scores (N, C), and the number of right ones."""
-    loss = F.cross_entropy(scores.float(), labels, reduction="sum")
-    return loss, None if training else (scores.argmax(-1) == labels).sum()
 
 
 def set_dropout(lm: MaskedLm, share: float) -> None:
@@ -224,9 +221,8 @@ def head_weights(weights: Mapping[str, Tensor], encoder: Bert, where: str | Path
     """The weights of `Predictions`; ValueError if the file has an output matrix of its own."""
     head = {n.removeprefix(HEAD_PREFIX): t for n, t in weights.items() if n.startswith(HEAD_PREFIX)}
     matrix, bias = head.pop("decoder.weight", None), head.pop("decoder.bias", None)
-    if matrix is not None and not torch.equal(
-        matrix.float(), encoder.embeddings.word_embeddings.weight.float()
-    ):
+    words = encoder.embeddings.word_embeddings.weight
+    if matrix is not None and not torch.equal(matrix.float(), words.float()):
         raise DataError(
             f"{where}: cls.predictions.decoder.weight differs from the word vectors, expected tied"
         )
@@ -239,8 +235,7 @@ def restore_mlm(folder: str | Path, lm: MaskedLm) -> None:
     """Fills a model from a directory that `save_mlm` wrote; ValueError if it belongs to another model."""
     weights = published_names(read_weights(folder), use_task_id=False)
     load_encoder(lm.encoder, weights, where=folder)
-    head = head_weights(weights, lm.encoder, folder)
-    load_tensors(lm.predictions.state_dict(), head, where=folder)
+    load_tensors(lm.predictions.state_dict(), head_weights(weights, lm.encoder, folder), where=folder)
     restore_tag_head(folder, lm)
 
 
@@ -249,3 +244,46 @@ def restore_tag_head(folder: str | Path, lm: MaskedLm) -> None:
     if lm.tag_head:
         path = Path(folder) / TAG_HEAD_FILE
         load_tensors(lm.tag_head.state_dict(), read_safetensors(path), where=path)
+
+
+@torch.inference_mode()
+def fill_mask(model: Pretrained, text: str) -> list[list[tuple[str, float]]]:
+    """For each `[MASK]`, the five likeliest pieces that are not special, with their probabilities.
+
+    DataError if the text is too long for the encoder, or the vocabulary has no [MASK].
+    """
+    tokenizer, device = model.tokenizer, model.lm.predictions.bias.device
+    try:
+        kinds = piece_kinds(tokenizer)
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    ids = [tokenizer.cls_id]
+    for i, part in enumerate(text.split(MASK)):
+        ids += [kinds.mask_id] if i else []
+        for token in split_words(part, model.unit):
+            ids += tokenizer.pieces(part[token.start : token.end])
+    ids.append(tokenizer.sep_id)
+    limit = model.lm.encoder.config.max_position_embeddings
+    if len(ids) > limit:
+        raise DataError(
+            f"{text[:20]!r}...: got {len(ids)} pieces, expected at most {limit} with two special ones"
+        )
+    piece_ids = torch.tensor([ids], device=device)
+    places = (piece_ids[0] == kinds.mask_id).nonzero().flatten()
+    scores = model.lm.scores(piece_ids, torch.ones_like(piece_ids, dtype=torch.bool), places).float()
+    probabilities = scores.softmax(-1)[:, : len(tokenizer)]  # there may be more embeddings than pieces
+    best = probabilities.masked_fill(kinds.special.to(device), -1.0).topk(min(5, len(kinds.ordinary)))
+    return [
+        [(tokenizer.vocabulary[i], p) for p, i in zip(row, numbers, strict=True)]
+        for row, numbers in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+    ]
+
+
+def fill_texts(model: Pretrained, texts: Iterable[str]) -> Iterator[dict]:
+    """Yields a JSON object for each text: the text, and each mask's likeliest pieces with their scores."""
+    for text in texts:
+        masks = [
+            [{"piece": piece, "score": float(f"{score:.6g}")} for piece, score in best]
+            for best in fill_mask(model, text)
+        ]
+        yield {"text": text, "masks": masks}

@@ -1,14 +1,12 @@
 """params.json of pretrain.py: what is pretrained.  Where and how is on the command line."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from ner.config import Options, load_options, option
+from ner.config import Options, option
 from ner.data.sentence import UNITS
 from ner.pretraining.masking import MASKING_UNITS
-from ner.pretraining.rows import PACKINGS, BatchOptions
 from ner.training.optim import SCHEDULES
 
 
@@ -27,7 +25,7 @@ class PretrainConfig(Options):
     "empty: the model's own unit, or for a new model char if the text is mostly Chinese"
     block_len: int = option(256, low=8, expected="8 pieces or more, two of them special")
     "pieces of a row, special pieces included"
-    packing: str = option("blocks", choices=PACKINGS)
+    packing: str = option("blocks", choices=("blocks", "lines"))
     "blocks: lines end to end with [SEP] between them, cut into rows of block_len; lines: one row a line"
     mask_rate: float = option(0.15, above=0, below=1, expected="a share, 0 < rate < 1")
     "share of the pieces that the model guesses"
@@ -66,13 +64,3 @@ class PretrainConfig(Options):
     "optimiser steps between two checkpoints; each is evaluated, and one more is saved at the end"
     save_dtype: str = option("float32", choices=("float32", "float16"))
     "dtype of the finished model's weights: float32, or float16, which takes half the space"
-
-    @property
-    def batch_options(self) -> BatchOptions:
-        """The keys that say how lines become masked batches."""
-        return BatchOptions(**{one.name: getattr(self, one.name) for one in fields(BatchOptions)})
-
-
-def load_pretrain_config(path: Path | None, overrides: Sequence[str] = ()) -> PretrainConfig:
-    """Reads params.json (None: the defaults) and applies `key=value` overrides; see `load_options`."""
-    return load_options(PretrainConfig, path, overrides)

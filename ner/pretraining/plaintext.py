@@ -8,9 +8,10 @@ import hashlib
 import json
 import re
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import chain, islice, repeat
+from itertools import chain, count, islice, repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,13 +98,20 @@ def read_tagged(path: Path, unit: str) -> Iterator[Line]:
             word, _, flag = item.rpartition("/")
             if not word or not flag:
                 raise DataError(f"{path}:{number}: got {item!r}, expected word/flag")
-            if unit == "char":
-                tokens += word
-                tags += [f"B-{flag}"] + [f"I-{flag}"] * (len(word) - 1)
-            else:
-                tokens.append(word)
-                tags.append(f"B-{flag}")
+            parts = word if unit == "char" else [word]
+            tokens += parts
+            tags += [f"B-{flag}"] + [f"I-{flag}"] * (len(parts) - 1)
         yield Line(tokens, tags)
+
+
+def read_lines(
+    paths: Iterable[Path], tagged: Iterable[Path], unit: str, part_chinese: bool = True
+) -> Iterator[Line]:
+    """Yields the lines of all files, by `read_tokens`, then of the `tagged` ones, by `read_tagged`."""
+    for path in paths:
+        yield from map(Line, read_tokens(path, unit, part_chinese=part_chinese))
+    for path in tagged:
+        yield from read_tagged(path, unit)
 
 
 def guess_unit_of_file(path: Path) -> str:
@@ -147,28 +155,13 @@ class PieceTable(dict):
         flat, starts, lengths = (np.array(values) for values in (self.flat, self.starts, self.lengths))
         lengths = lengths[numbers]
         ends = np.cumsum(lengths)
-        first = starts[numbers] - (ends - lengths)
-        positions = np.repeat(first, lengths) + np.arange(ends[-1])
+        positions = np.repeat(starts[numbers] - (ends - lengths), lengths) + np.arange(ends[-1])
         return flat[positions], lengths, ends[np.cumsum(n_tokens) - 1]
 
 
-class TagTable(dict):
-    """Numbers of the tags, from 1 in the order of appearance; None, no tag, is 0."""
-
-    def __init__(self):
-        super().__init__({None: 0})
-
-    def __missing__(self, tag: str) -> int:
-        number = self[tag] = len(self)
-        return number
-
-    def numbers(self, lines: Sequence[Line]) -> np.ndarray:
-        """The tags of all tokens end to end, with 0 at the end of every line, uint16."""
-        tags = chain.from_iterable(
-            chain(repeat(None, len(line.tokens)) if line.tags is None else line.tags, (None,))
-            for line in lines
-        )
-        return np.fromiter(map(self.__getitem__, tags), np.uint16)
+def _tags_of(line: Line) -> Iterator[str | None]:
+    """The tag of each token and of the end of the line; None: no tag."""
+    return chain(repeat(None, len(line.tokens)) if line.tags is None else line.tags, (None,))
 
 
 def open_text(
@@ -179,16 +172,15 @@ def open_text(
     The `tagged` files follow the others.  DataError as for `read_compressed_lines` and `read_tagged`, or if
     there is no line of text.
     """
-    key = cache_key(paths, tagged, tokenizer, unit)
+    facts = [VERSION, unit, tokenizer.vocabulary, tokenizer.normalisation, sources(paths), sources(tagged)]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
     stem, whole = cache_dir / key, cache_dir / f"{key}.json"
     if not whole.exists():
         cache_dir.mkdir(parents=True, exist_ok=True)
         for old in chain(cache_dir.glob("*.npy*"), cache_dir.glob("*.json")):
             old.unlink()
-        part_chinese = tokenizer.normalisation.tokenize_chinese_chars
-        plain = (map(Line, read_tokens(path, unit, part_chinese=part_chinese)) for path in paths)
-        lines = chain(plain, (read_tagged(path, unit) for path in tagged))
-        tag_names = _write_arrays(stem, chain.from_iterable(lines), PieceTable(tokenizer), bool(tagged))
+        lines = read_lines(paths, tagged, unit, tokenizer.normalisation.tokenize_chinese_chars)
+        tag_names = _write_arrays(stem, lines, PieceTable(tokenizer), bool(tagged))
         if tag_names is None:
             raise DataError(f"{', '.join(map(str, [*paths, *tagged]))}: no text, expected lines of it")
         with whole_file(whole) as file:  # written last: it shows that all arrays are complete
@@ -200,12 +192,6 @@ def open_text(
         np.load(f"{stem}.tags.npy", mmap_mode="r") if tag_names else None,
         tag_names,
     )
-
-
-def cache_key(paths: Sequence[Path], tagged: Sequence[Path], tokenizer: WordPiece, unit: str) -> str:
-    """A digest of the files' names, sizes and times, of the vocabulary and its options, and of the unit."""
-    facts = [VERSION, unit, tokenizer.vocabulary, tokenizer.normalisation, sources(paths), sources(tagged)]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def sources(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
@@ -223,7 +209,8 @@ def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: 
     Returns the names of the tags, or None if there are no lines.
     """
     kind = np.uint16 if len(table.tokenizer) <= 1 << 16 else np.int32
-    tag_table, all_ends, n_pieces = TagTable(), [np.zeros(1, np.int64)], 0
+    tag_numbers = defaultdict(count(1).__next__, {None: 0})  # in the order of appearance
+    all_ends, n_pieces = [np.zeros(1, np.int64)], 0
     with ExitStack() as files:
 
         def growing(name: str, dtype: type) -> GrowingArray:
@@ -236,11 +223,12 @@ def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: 
             ids, lengths, ends = table.tokenise([line.tokens for line in chunk])
             pieces.append(ids)
             if tags:
-                tags.append(np.repeat(tag_table.numbers(chunk), lengths))
+                of_tokens = map(tag_numbers.__getitem__, chain.from_iterable(map(_tags_of, chunk)))
+                tags.append(np.repeat(np.fromiter(of_tokens, np.uint16), lengths))
             all_ends.append(ends + n_pieces)
             n_pieces += len(ids)
     np.save(f"{stem}.line_ends.npy", np.concatenate(all_ends))
-    return [tag for tag in tag_table if tag is not None] if n_pieces else None
+    return list(tag_numbers)[1:] if n_pieces else None
 
 
 def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:

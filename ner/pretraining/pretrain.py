@@ -9,22 +9,15 @@ from pathlib import Path
 
 import torch
 
-from ner.config import from_mapping
+from ner.config import from_mapping, load_options
 from ner.data.tokenizer import Normalisation, learn_vocabulary
 from ner.encoders import Bert
 from ner.encoders.bert import BertConfig
 from ner.errors import DataError
 from ner.model.manifest import check_model
 from ner.pretraining.mlm import MODEL_FILES, MaskedLm, Pretrained, load_mlm, set_dropout
-from ner.pretraining.params import PretrainConfig, load_pretrain_config
-from ner.pretraining.plaintext import (
-    TokenizedText,
-    guess_unit_of_file,
-    open_text,
-    read_tagged,
-    read_tokens,
-    sources,
-)
+from ner.pretraining.params import PretrainConfig
+from ner.pretraining.plaintext import TokenizedText, guess_unit_of_file, open_text, read_lines, sources
 from ner.pretraining.rows import MaskedLoader, hold_out
 from ner.pretraining.task import Pretraining
 from ner.runtime import devices, distributed, logs, seeds
@@ -69,30 +62,20 @@ def pretrain(settings: PretrainSettings) -> Path:
     """
     with contextlib.ExitStack() as locks:
         with distributed.synchronised():
-            config = load_pretrain_config(settings.params, settings.overrides)
-            if settings.directory.exists() and not settings.directory.is_dir():
-                raise DataError(f"{settings.directory}: is a file, expected a folder")
-            check_new_directory(settings)
+            config = load_options(PretrainConfig, settings.params, settings.overrides)
+            start, directory = settings.bert_model_dir, settings.directory
+            if directory.exists() and not directory.is_dir():
+                raise DataError(f"{directory}: is a file, expected a folder")
+            if start and start.resolve() == directory.resolve():
+                raise DataError(f"--out_dir {directory}: is --bert_model_dir, expected another folder")
             lock_directory(settings, locks)
-            check_no_model(settings)
+            names = [name for name in MODEL_FILES if (directory / name).exists()]
+            if names and not (settings.restore or settings.overwrite):
+                raise DataError(f"{directory / names[0]}: a model stands here, --overwrite replaces it")
             task = build_task(settings, config)
         share_model(task, task.model.lm, seed=settings.seed, some_unused=False)
         run(task)
     return settings.directory
-
-
-def check_new_directory(settings: PretrainSettings) -> None:
-    """DataError if the run would replace the model that it starts from."""
-    start, directory = settings.bert_model_dir, settings.directory
-    if start and start.resolve() == directory.resolve():
-        raise DataError(f"--out_dir {directory}: is --bert_model_dir, expected another folder")
-
-
-def check_no_model(settings: PretrainSettings) -> None:
-    """DataError if a model would be overwritten by accident."""
-    names = [name for name in MODEL_FILES if (settings.directory / name).exists()]
-    if names and not (settings.restore or settings.overwrite):
-        raise DataError(f"{settings.directory / names[0]}: a model stands here, --overwrite replaces it")
 
 
 def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretraining:
@@ -110,7 +93,11 @@ def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretrainin
     text = open_texts(settings, model)
     model.lm.guess_tags(text.tag_names)
     train, val = build_loaders(settings, config, model, text)
-    prepare_model(settings, config, model.lm)
+    if config.dropout is not None:
+        set_dropout(model.lm, config.dropout)
+    if config.activation_checkpointing:
+        model.lm.encoder.recompute()
+    model.lm.to(settings.device).precision = settings.precision
     scaler = torch.amp.GradScaler(settings.device.type, enabled=settings.precision == "fp16")
     rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
     groups = parameter_groups(model.lm, weight_decay=config.weight_decay, **rates)
@@ -166,11 +153,8 @@ def new_model(settings: PretrainSettings, config: PretrainConfig) -> Pretrained:
     check_block_len(config, bert_config)  # checked before the vocabulary is learned, which takes a while
     unit = config.unit or guess_unit_of_file(settings.all_text[0])
     log.info(f"learning a vocabulary from the text, cut by {unit}")
-    lines = chain(
-        *(read_tokens(path, unit) for path in settings.text),
-        *((line.tokens for line in read_tagged(path, unit)) for path in settings.tagged_text),
-    )
-    tokens = chain.from_iterable(lines)
+    lines = read_lines(settings.text, settings.tagged_text, unit)
+    tokens = chain.from_iterable(line.tokens for line in lines)
     tokenizer = learn_vocabulary(tokens, config.vocab_size, Normalisation(config.do_lower_case))
     log.info(f"an encoder with random weights; {len(tokenizer)} pieces learned from the text")
     return Pretrained(MaskedLm(Bert(bert_config, vocab_size=len(tokenizer))), tokenizer, unit)
@@ -188,9 +172,8 @@ def open_texts(settings: PretrainSettings, model: Pretrained) -> TokenizedText:
     """Opens the text, tokenised by the first process if the cache does not have it."""
     started = time.perf_counter()
     cache = settings.directory / "cache"
-    text = distributed.first_then_others(
-        lambda: open_text(settings.text, model.tokenizer, model.unit, cache, settings.tagged_text)
-    )
+    arguments = (settings.text, model.tokenizer, model.unit, cache, settings.tagged_text)
+    text = distributed.first_then_others(lambda: open_text(*arguments))
     log.info(f"text opened in {duration(time.perf_counter() - started)}")
     return text
 
@@ -199,38 +182,21 @@ def build_loaders(
     settings: PretrainSettings, config: PretrainConfig, model: Pretrained, text: TokenizedText
 ) -> tuple[MaskedLoader, MaskedLoader]:
     """Batches of the lines to train on, and of the held-out lines."""
-    options = config.batch_options
     try:
         train, held_out = hold_out(text.n_lines)
-        return (
-            MaskedLoader(text, train, model.tokenizer, options, seed=settings.seed),
-            MaskedLoader(text, held_out, model.tokenizer, options),
-        )
+        loader = MaskedLoader(text, train, model.tokenizer, config, seed=settings.seed)
+        return loader, MaskedLoader(text, held_out, model.tokenizer, config)
     except ValueError as error:
         raise DataError(f"{', '.join(map(str, settings.all_text))}: {error}") from None
 
 
-def prepare_model(settings: PretrainSettings, config: PretrainConfig, lm: MaskedLm) -> None:
-    """Sets the model's dropout, recomputation, precision and device."""
-    if config.dropout is not None:
-        set_dropout(lm, config.dropout)
-    if config.activation_checkpointing:
-        lm.encoder.recompute()
-    lm.precision = settings.precision
-    lm.to(settings.device)
-
-
 def resolve(settings: PretrainSettings, task: Pretraining, text: dict) -> dict:
     """The content of resolved.json; `text` are the facts of the text files."""
-    lm, tokenizer = task.model.lm, task.model.tokenizer
+    lm, vocab_size = task.model.lm, len(task.model.tokenizer)
+    facts = {"unit": task.model.unit, "vocab_size": vocab_size, "tag_names": list(lm.tag_names)}
     return {
         "params": asdict(task.config),
-        "data": {
-            **text,
-            "unit": task.model.unit,
-            "vocab_size": len(tokenizer),
-            "tag_names": list(lm.tag_names),
-        },
+        "data": text | facts,
         "seed": settings.seed,
         "precision": settings.precision,
         "world_size": distributed.world_size(),

@@ -4,7 +4,6 @@ The batches of an epoch are a pure function of (seed, epoch), so a run can be re
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -13,45 +12,11 @@ import torch
 from ner.data.batches import batch_order
 from ner.data.tokenizer import WordPiece
 from ner.data.windows import rounded
-from ner.pretraining.masking import PieceKinds, mask_pieces, piece_kinds
+from ner.pretraining.masking import NO_TAG, MaskedBatch, mask_pieces, piece_kinds
+from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import TokenizedText
 
-PACKINGS = ("blocks", "lines")
 HELD_OUT_EVERY, MIN_HELD_OUT = 200, 20
-NO_TAG = 0
-
-
-class MaskedBatch(NamedTuple):
-    """What a step needs, on the CPU.
-
-    piece_ids   (R, P) int64, with M pieces hidden; padding holds [PAD]
-    piece_mask  (R, P) bool, True = real, special pieces included, contiguous from 0
-    places      (M,) int64, row * P + column of every cell to guess
-    labels      (M,) int64, the hidden pieces
-    tags        (R, P) int64, k + 1 for tag k of the text's tag names, NO_TAG for a piece without a tag;
-                None if the text has no tags
-    n_pieces    ordinary pieces of the batch, hidden or not
-    """
-
-    piece_ids: torch.Tensor
-    piece_mask: torch.Tensor
-    places: torch.Tensor
-    labels: torch.Tensor
-    tags: torch.Tensor | None
-    n_pieces: int
-
-    def inputs(self, device: torch.device | str) -> tuple[torch.Tensor | None, ...]:
-        """The tensors in order, on the device."""
-        return tuple(x if x is None else x.to(device, non_blocking=True) for x in self[:5])
-
-    def without_targets(self) -> "MaskedBatch":
-        """The same rows with nothing to guess; they count no pieces."""
-        tags = None if self.tags is None else torch.full_like(self.tags, NO_TAG)
-        return self._replace(places=self.places[:0], labels=self.labels[:0], tags=tags, n_pieces=0)
-
-    @property
-    def n_tags(self) -> int:
-        return 0 if self.tags is None else int((self.tags != NO_TAG).sum())
 
 
 def hold_out(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
@@ -67,22 +32,6 @@ def hold_out(n_lines: int) -> tuple[np.ndarray, np.ndarray]:
     return np.setdiff1d(np.arange(n_lines), held_out, assume_unique=True), held_out
 
 
-@dataclass(frozen=True, kw_only=True)
-class BatchOptions:
-    """How lines become masked batches; the keys of `PretrainConfig` with these names say more."""
-
-    packing: str = "blocks"
-    block_len: int
-    batch_tokens: int
-    masking: str
-    mask_rate: float
-    max_span: int
-
-    def __post_init__(self) -> None:
-        if self.packing not in PACKINGS:
-            raise ValueError(f"packing: got {self.packing!r}, expected one of {', '.join(PACKINGS)}")
-
-
 class Stream:
     """Chosen lines of a text end to end, as if the text had no others."""
 
@@ -96,8 +45,7 @@ class Stream:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def __getitem__(self, positions: np.ndarray) -> np.ndarray:
-        """The pieces at the positions."""
+    def pieces(self, positions: np.ndarray) -> np.ndarray:
         return self._text.pieces[self._places(positions)]
 
     def tags(self, positions: np.ndarray) -> np.ndarray | None:
@@ -107,8 +55,7 @@ class Stream:
         return self._text.tags[self._places(positions)].astype(np.int64)
 
     def _places(self, positions: np.ndarray) -> np.ndarray:
-        line = np.searchsorted(self.ends, positions, side="right")
-        return positions + self._shift[line]
+        return positions + self._shift[np.searchsorted(self.ends, positions, side="right")]
 
 
 class Rows(NamedTuple):
@@ -151,45 +98,36 @@ class MaskedLoader:
         text: TokenizedText,
         lines: np.ndarray,
         tokenizer: WordPiece,
-        options: BatchOptions,
+        config: PretrainConfig,
         *,
         seed: int | None = None,
     ):
         self.stream = Stream(text, lines)
-        self.kinds: PieceKinds = piece_kinds(tokenizer)
+        self.kinds = piece_kinds(tokenizer)
         self.cls_id, self.pad_id = tokenizer.cls_id, tokenizer.pad_id
-        self.options = options
-        self.seed = seed
+        self.config, self.seed = config, seed
 
     def rows(self, epoch: int) -> Rows:
-        block_len = self.options.block_len
-        if self.options.packing == "lines":
+        block_len = self.config.block_len
+        if self.config.packing == "lines":
             return line_rows(self.stream, block_len)
-        offset = 0
-        if self.seed is not None:
-            offset = int(self._random(epoch, "cuts").integers(block_len - 1))
+        offset = 0 if self.seed is None else int(self._random(epoch, "cuts").integers(block_len - 1))
         return block_rows(self.stream, block_len, min(offset, len(self.stream) - 1))
 
     def epoch(self, epoch: int) -> "Epoch":
         """The batches of an epoch; each is made when it is read."""
         rows = self.rows(epoch)
-        order = batch_order(
-            self._widths(rows.lengths),
-            np.ones(len(rows), np.int64),
-            budget=self.options.batch_tokens,
-            seed=self.seed,
-            epoch=epoch,
-        )
+        widths, ones = self._widths(rows.lengths), np.ones(len(rows), np.int64)
+        budget = self.config.batch_tokens
+        order = batch_order(widths, ones, budget=budget, seed=self.seed, epoch=epoch)
         return Epoch(self, epoch, rows, order)
 
     def _widths(self, lengths: np.ndarray) -> np.ndarray:
         """Padded cells of rows of these lengths, [CLS] included."""
-        return np.minimum(rounded(lengths + 1), self.options.block_len)
+        return np.minimum(rounded(lengths + 1), self.config.block_len)
 
-    def collate(
-        self, rows: Rows, indices: Sequence[int]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Pads rows: piece_ids (R, P) int64 before masking, piece_mask (R, P) bool, tags (R, P) int64."""
+    def batch(self, rows: Rows, indices: Sequence[int], epoch: int, number: int) -> MaskedBatch:
+        """Batch `number` of an epoch: pads the rows at the indices, and masks them."""
         starts, lengths = rows.starts[indices], rows.lengths[indices]
         width = int(self._widths(lengths.max()))
         cells = np.arange(width - 1)
@@ -197,19 +135,24 @@ class MaskedLoader:
         piece_ids = np.full((len(starts), width), self.pad_id, dtype=np.int64)
         piece_ids[:, 0] = self.cls_id
         positions = (starts[:, None] + cells)[real]
-        piece_ids[:, 1:][real] = self.stream[positions]
-        numbers, tags = self.stream.tags(positions), None
-        if numbers is not None:
-            tags = np.full_like(piece_ids, NO_TAG)
-            tags[:, 1:][real] = numbers
-            tags = torch.from_numpy(tags)
-        piece_mask = torch.from_numpy(np.arange(width) <= lengths[:, None])
-        return torch.from_numpy(piece_ids), piece_mask, tags
-
-    def generator(self, epoch: int, number: int) -> torch.Generator:
-        """The random generator for the masks of batch `number` of an epoch."""
-        seed = self._random(epoch, "masks", number).integers(1 << 62)
-        return torch.Generator().manual_seed(int(seed))
+        piece_ids[:, 1:][real] = self.stream.pieces(positions)
+        piece_mask = np.arange(width) <= lengths[:, None]
+        seed = int(self._random(epoch, "masks", number).integers(1 << 62))
+        masked = mask_pieces(
+            torch.from_numpy(piece_ids),
+            torch.from_numpy(piece_mask),
+            self.kinds,
+            generator=torch.Generator().manual_seed(seed),
+            masking=self.config.masking,
+            rate=self.config.mask_rate,
+            max_span=self.config.max_span,
+        )
+        numbers = self.stream.tags(positions)
+        if numbers is None:
+            return masked
+        tags = np.full_like(piece_ids, NO_TAG)
+        tags[:, 1:][real] = numbers
+        return masked._replace(tags=torch.from_numpy(tags))
 
     def _random(self, epoch: int, purpose: str, number: int = 0) -> np.random.Generator:
         key = (0, 0) if self.seed is None else (1 + self.seed, epoch)
@@ -226,16 +169,4 @@ class Epoch:
         return len(self.indices)
 
     def __getitem__(self, number: int) -> MaskedBatch:
-        loader = self.loader
-        piece_ids, piece_mask, tags = loader.collate(self.rows, self.indices[number])
-        generator = loader.generator(self.epoch, number)
-        masked = mask_pieces(
-            piece_ids,
-            piece_mask,
-            loader.kinds,
-            generator=generator,
-            masking=loader.options.masking,
-            rate=loader.options.mask_rate,
-            max_span=loader.options.max_span,
-        )
-        return MaskedBatch(masked.piece_ids, piece_mask, masked.places, masked.labels, tags, masked.n_pieces)
+        return self.loader.batch(self.rows, self.indices[number], self.epoch, number)

@@ -12,9 +12,10 @@ from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from ner.pretraining.masking import MaskedBatch
 from ner.pretraining.mlm import MaskedLm, Pretrained, restore_mlm, save_mlm
 from ner.pretraining.params import PretrainConfig
-from ner.pretraining.rows import MaskedBatch, MaskedLoader
+from ner.pretraining.rows import MaskedLoader
 from ner.runtime import distributed
 from ner.runtime.logs import log
 from ner.scoring.tables import duration
@@ -62,7 +63,6 @@ class Pretraining(Task):
     clock: Callable[[], float] = time.perf_counter
     record: Account = field(default_factory=Account)
     _groups: Iterator[list[MaskedBatch]] | None = field(default=None, init=False)
-    "this process's batches of each step to come"
     _rate: float = field(default=0.0, init=False)
     "factor of the peak learning rate in the last step"
     _evaluated: dict = field(default_factory=dict, init=False)
@@ -90,7 +90,11 @@ class Pretraining(Task):
     def running(self) -> Iterator[None]:
         self._began = self._lap_began = self.clock()
         self.model.lm.train()
-        with self._progress_bar() as self._bar, logging_redirect_tqdm([log]):
+        # counts steps, or seconds in a run that is measured in time
+        minutes, n_shown = self.config.max_minutes, self._n_shown()
+        total, unit = (round(60 * minutes), "s") if minutes else (self.config.max_steps, "step")
+        bar = tqdm(total=total, initial=min(n_shown, total), unit=unit, disable=not self.show_progress)
+        with bar as self._bar, logging_redirect_tqdm([log]):
             yield
 
     def is_over(self) -> bool:
@@ -99,13 +103,22 @@ class Pretraining(Task):
     def take_step(self) -> None:
         if self._groups is None:
             self._groups = self.groups()
-        self._rate = self.rate()
-        group = next(self._groups)
-        progress = self.progress
+        self._rate, group, progress = self.rate(), next(self._groups), self.progress
         position = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}, step {progress.step + 1}"
         self._pending.append((position, self.masking_step(group, self._rate)))
         self.record.interval_seconds += self._lap()
-        self._advance_bar()
+        if self.show_progress:
+            self._bar.update(min(self._n_shown(), self._bar.total) - self._bar.n)
+        if progress.step % READ_EVERY == 0:
+            words, line = {"loss": f"{self._read_losses():.4f}"}, self._evaluated
+            if line:
+                words["val"] = f"{line['val_loss']:.4f}"
+                words["perplexity"] = f"{line['val_perplexity']:.2f}"
+                words["accuracy"] = f"{100 * line['val_masked_accuracy']:.2f}"
+            self._bar.set_postfix(words, refresh=False)
+
+    def _n_shown(self) -> int:
+        return round(self.record.seconds) if self.config.max_minutes else self.progress.step
 
     def groups(self) -> Iterator[list[MaskedBatch]]:
         """This process's batches of every step from `progress` on; the step itself advances `progress`."""
@@ -124,7 +137,9 @@ class Pretraining(Task):
         Both losses are divided by their own counts over all processes: hidden pieces, and tags.
         """
         model, config, account = self.replicas or self.model.lm, self.config, self.record
-        n_batches, n_masked, n_tags, n_pieces = map(int, distributed.all_sum(counts(group)))
+        counts = [len(group), sum(len(batch.labels) for batch in group)]
+        counts += [sum(batch.n_tags for batch in group), sum(batch.n_pieces for batch in group)]
+        n_batches, n_masked, n_tags, n_pieces = map(int, distributed.all_sum(counts))
         loss_sums = torch.zeros(2, device=self.device)
 
         def loss_of(batch: MaskedBatch) -> Tensor:
@@ -200,8 +215,7 @@ class Pretraining(Task):
         log.info(
             f"step {line['step']}  loss {line['train_loss']:.4f} (val {line['val_loss']:.4f})"
             f"  perplexity {line['val_perplexity']:.2f}  accuracy {100 * line['val_masked_accuracy']:.2f}"
-            f"{tags}"
-            f"  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
+            f"{tags}  rate {line['learning_rate']:.2e}  {line['tokens_per_second']:.0f} tokens/s"
             f"  {duration(seconds)}, {duration(max(0.0, left))} left"
             f"{describe_skipped(self.progress, self.update)}"
         )
@@ -237,35 +251,6 @@ class Pretraining(Task):
                 save_mlm(self.directory, self.model, getattr(torch, self.config.save_dtype))
         took = duration(self.clock() - self._began)
         log.info(f"{took} for {self.progress.step} steps; the model is {self.directory}")
-
-    def _progress_bar(self) -> tqdm:
-        """A bar that counts steps, or seconds in a run that is measured in time."""
-        in_time = bool(self.config.max_minutes)
-        total = round(60 * self.config.max_minutes) if in_time else self.config.max_steps
-        unit = "s" if in_time else "step"
-        return tqdm(
-            total=total, initial=min(self._n_shown(), total), unit=unit, disable=not self.show_progress
-        )
-
-    def _n_shown(self) -> int:
-        return round(self.record.seconds) if self.config.max_minutes else self.progress.step
-
-    def _advance_bar(self) -> None:
-        if self.show_progress:
-            self._bar.update(min(self._n_shown(), self._bar.total) - self._bar.n)
-        if self.progress.step % READ_EVERY == 0:
-            words = {"loss": f"{self._read_losses():.4f}"}
-            if self._evaluated:
-                words["val"] = f"{self._evaluated['val_loss']:.4f}"
-                words["perplexity"] = f"{self._evaluated['val_perplexity']:.2f}"
-                words["accuracy"] = f"{100 * self._evaluated['val_masked_accuracy']:.2f}"
-            self._bar.set_postfix(words, refresh=False)
-
-
-def counts(group: list[MaskedBatch]) -> tuple[int, int, int, int]:
-    """Numbers of batches, hidden pieces, tags and ordinary pieces."""
-    n_masked, n_tags = sum(len(batch.labels) for batch in group), sum(batch.n_tags for batch in group)
-    return len(group), n_masked, n_tags, sum(batch.n_pieces for batch in group)
 
 
 @torch.inference_mode()

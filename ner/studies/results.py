@@ -26,18 +26,14 @@ from ner.training.run_dir import ALIKE
 LEVEL = 0.05  # a difference is significant if its p is at most this
 
 
-def headline_key(directory: Path) -> str:
-    """The key in metrics.jsonl by which epochs are ranked, from resolved.json; F1 in runs that lack it."""
-    path = directory / "resolved.json"
-    return read_json(path).get("headline", "val_f1") if path.exists() else "val_f1"
-
-
 def read_epochs(directory: Path) -> list[dict]:
     """Reads the lines of `metrics.jsonl`, each with the score that ranks it under the key `headline`.
 
     DataError names the first line that is not the line of an epoch.
     """
-    path, headline = directory / "metrics.jsonl", headline_key(directory)
+    path, resolved = directory / "metrics.jsonl", directory / "resolved.json"
+    # runs whose resolved.json names no headline were ranked by F1
+    headline = read_json(resolved).get("headline", "val_f1") if resolved.exists() else "val_f1"
     keys = {"epoch": int, headline: float, "seconds": float}
     epochs = []
     for number, line in enumerate(read_text(path).splitlines(), start=1):
@@ -189,7 +185,7 @@ def _spread(values: Sequence[float]) -> tuple[float, float | None]:
 
 
 def check_comparable(systems: dict[str, Sequence[Run]]) -> None:
-    """DataError if runs have different sentences, or runs of one system differ in more than their seed."""
+    """DataError for different sentences, or if runs of one system do not differ in their seed alone."""
     answered = [run for runs in systems.values() for run in runs if run.answers]
     for run in answered:
         if run.answers.gold != answered[0].answers.gold:
@@ -198,11 +194,10 @@ def check_comparable(systems: dict[str, Sequence[Run]]) -> None:
                 f"expected the same as in {answered[0].directory}"
             )
     for system, runs in systems.items():
-        check_one_system(system, runs)
+        _check_one_system(system, runs)
 
 
-def check_one_system(system: str, runs: Sequence[Run]) -> None:
-    """DataError if the runs differ in more than their seed, or if two have the same seed."""
+def _check_one_system(system: str, runs: Sequence[Run]) -> None:
     files = [run.directory / "resolved.json" for run in runs]
     resolved = [(file, read_json(file)) for file in files if file.exists()]
     file_of_seed = {}
@@ -220,25 +215,14 @@ def check_one_system(system: str, runs: Sequence[Run]) -> None:
 def compare(rows: Sequence[Row], systems: dict[str, Sequence[Run]], baseline: str, n_shuffles: int) -> None:
     """Fills in the difference to the baseline, p and the verdict of every row."""
     base = next(row for row in rows if row.system == baseline)
-    base.verdict = "baseline"
-    others = [row for row in rows if row is not base]
-    theirs, ps = counts_by_run(systems[baseline]), {}
-    for row in others:
-        if row.f1 is not None and base.f1 is not None:
+    theirs, tested, ps = counts_by_run(systems[baseline]), [], []
+    for row in rows:
+        row.verdict = "baseline" if row is base else "not tested"
+        if row is not base and row.f1 is not None and base.f1 is not None:
             row.difference = row.f1 - base.f1
-        ours = counts_by_run(systems[row.system])
-        row.verdict = "not tested"
-        if ours and theirs:
-            ps[row.system] = randomisation(ours, theirs, n_shuffles=n_shuffles)
-    corrected = dict(zip(ps, holm(list(ps.values())), strict=True))
-    for row in others:
-        if row.system in corrected:
-            row.p = corrected[row.system]
-            row.verdict = verdict(row.difference, row.p)
-
-
-def verdict(difference: float, p: float) -> str:
-    """Describes a tested difference in one or two words."""
-    if p > LEVEL:
-        return "not significant"
-    return "better" if difference > 0 else "worse"
+        if row is not base and theirs and (ours := counts_by_run(systems[row.system])):
+            tested.append(row)
+            ps.append(randomisation(ours, theirs, n_shuffles=n_shuffles))
+    for row, p in zip(tested, holm(ps), strict=True):
+        better_or_worse = "better" if row.difference > 0 else "worse"
+        row.p, row.verdict = p, "not significant" if p > LEVEL else better_or_worse

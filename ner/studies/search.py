@@ -61,17 +61,15 @@ def parse_space(items: Sequence[str]) -> dict[str, Range | list[Any]]:
 
     A range of a key that is a float in `Config` has float ends.
     """
-    kinds = typing.get_type_hints(Config)
-    space: dict[str, Range | list[Any]] = {}
+    kinds, space = typing.get_type_hints(Config), {}
     for item in items:
         key, equals, text = item.partition("=")
         if not equals:
             raise DataError(f"--set {item}: expected key=value,value or key=low..high")
         if key in space:
             raise DataError(f"--set {item}: {key} twice, expected it once")
-        space[key] = _parse_range(item, text, kinds.get(key)) or [
-            parse_value(part) for part in text.split(",")
-        ]
+        values = [parse_value(part) for part in text.split(",")]
+        space[key] = _parse_range(item, text, kinds.get(key)) or values
     return space
 
 
@@ -114,9 +112,8 @@ def read_trials(directory: Path, shared: dict) -> list[Trial]:
         values, state = written.get("values"), written.get("state")
         if not isinstance(values, dict) or state not in STATES:
             raise DataError(f"{path}: got state {state!r} of values {values!r}, expected one of {STATES}")
-        trials.append(
-            Trial(path.parent, values, state, [] if state == "begun" else epoch_scores(path.parent))
-        )
+        scores = [] if state == "begun" else epoch_scores(path.parent)
+        trials.append(Trial(path.parent, values, state, scores))
     return trials
 
 
@@ -175,10 +172,8 @@ def in_space(values: Mapping[str, Any], space: Space) -> bool:
 def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
     """Suggests values by optuna's tree-structured Parzen estimator (Bergstra et al. 2011).
 
-    The first suggestions are random.  Each call builds a new study from the trials and takes their number as
-    its seed, so the same trials lead to the same suggestion.  Values that were tried are not suggested again.
-    None if all have been tried.
-    DataError if optuna is not installed.
+    Each call builds a new study from the trials and takes their number as its seed, so the same trials lead
+    to the same suggestion.  None if all values have been tried.  DataError if optuna is not installed.
     """
     try:
         import optuna
@@ -202,15 +197,9 @@ def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
         values = study.ask(distributions).params
         if values not in tried:
             return values
-    return next((values for values in grid(_enumerate_ranges(space)) if values not in tried), None)
-
-
-def _enumerate_ranges(space: Space) -> Space:
-    """Lists the whole numbers of each range.  Only for a space without ranges of floats."""
-    return {
-        key: range(allowed.low, allowed.high + 1) if isinstance(allowed, Range) else allowed
-        for key, allowed in space.items()
-    }
+    # only a space of whole numbers and lists can be used up
+    finite = {key: range(a.low, a.high + 1) if isinstance(a, Range) else a for key, a in space.items()}
+    return next((values for values in grid(finite) if values not in tried), None)
 
 
 def _distribution(allowed: Range | Sequence[Any]):

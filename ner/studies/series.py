@@ -22,7 +22,14 @@ def train_series(settings: Settings, seeds: Sequence[int]) -> None:
     `settings` are those of a run in the directory of the series.
     """
     with distributed.synchronised():
-        runs = plan_series(settings, seeds)
+        config = load_config(settings.params, settings.overrides)
+        if settings.restore not in (None, "last"):
+            raise DataError(f"--restore_file {settings.restore}: expected last, as there are --seeds")
+        if settings.restore and settings.overwrite:
+            raise DataError("--restore_file and --overwrite: expected one of them")
+        if len(set(seeds)) < len(seeds):
+            raise DataError(f"--seeds: got {' '.join(map(str, seeds))}, expected different ones")
+        runs = [_plan_run(settings, seed, config) for seed in seeds]
     for run in runs:
         train(run)
     if distributed.is_first():
@@ -30,19 +37,7 @@ def train_series(settings: Settings, seeds: Sequence[int]) -> None:
         log.info(summary([run.directory for run in runs]))
 
 
-def plan_series(settings: Settings, seeds: Sequence[int]) -> list[Settings]:
-    """The settings of each run; DataError if any of the runs cannot begin or go on."""
-    config = load_config(settings.params, settings.overrides)
-    if settings.restore not in (None, "last"):
-        raise DataError(f"--restore_file {settings.restore}: expected last, as there are --seeds")
-    if settings.restore and settings.overwrite:
-        raise DataError("--restore_file and --overwrite: expected one of them")
-    if len(set(seeds)) < len(seeds):
-        raise DataError(f"--seeds: got {' '.join(map(str, seeds))}, expected different ones")
-    return [plan_run(settings, seed, config) for seed in seeds]
-
-
-def plan_run(settings: Settings, seed: int, config: Config) -> Settings:
+def _plan_run(settings: Settings, seed: int, config: Config) -> Settings:
     """The settings of the run with one seed; DataError if it cannot begin or go on."""
     check_seed(seed)
     directory = settings.directory / f"seed-{seed}"
@@ -54,21 +49,15 @@ def plan_run(settings: Settings, seed: int, config: Config) -> Settings:
     if run.restore:
         asked = {"params": asdict(config), "seed": seed}
         check_unchanged(directory, read_json(directory / "resolved.json") | asked)
-    elif not settings.overwrite:
-        check_params(settings.params, directory)
+    own, params = directory / "params.json", settings.params
+    is_checked = not run.restore and not settings.overwrite and own.exists()
+    if is_checked and own.read_bytes() != params.read_bytes():
+        raise DataError(f"{own}: differs, expected the same as {params}; --overwrite replaces it")
     return run
 
 
 def has_checkpoint(directory: Path) -> bool:
-    """True if the directory of a run holds a checkpoint."""
     return any((directory / "checkpoints").glob("step-*"))
-
-
-def check_params(params: Path, directory: Path) -> None:
-    """DataError if the run has a params.json of its own that differs from the series' file."""
-    own = directory / "params.json"
-    if own.exists() and own.read_bytes() != params.read_bytes():
-        raise DataError(f"{own}: differs, expected the same as {params}; --overwrite replaces it")
 
 
 def summary(directories: Sequence[Path]) -> str:

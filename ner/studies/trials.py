@@ -70,8 +70,7 @@ class Search:
 
 def run_search(search: Search) -> tuple[list[Trial], list[str]]:
     """Runs trial after trial.  Returns the trials, and a message for each one that was refused."""
-    refused: list[Trial] = []
-    complaints: list[str] = []
+    refused, complaints = [], []
     while True:
         trials = read_trials(search.directory, search.shared)
         refused_values = [trial.values for trial in refused]
@@ -84,7 +83,7 @@ def run_search(search: Search) -> tuple[list[Trial], list[str]]:
         except DataError as error:  # these values exclude each other; others are still tried
             logs.start_log()
             refused.append(Trial(search.directory, values, "refused"))
-            complaints.append(f"{describe_values(values)}: {error}")
+            complaints.append(f"{_describe(values)}: {error}")
             log.info(f"refused: {error}")
         logs.start_log()
     n_tried = len(refused) + sum(in_space(trial.values, search.space) for trial in known)
@@ -135,7 +134,7 @@ def run_trial(search: Search, values: dict, trials: list[Trial]) -> None:
     (directory / "params.json").write_text(to_json(config), encoding="utf-8")
     trial = Trial(directory, values, "begun")
     write_trial(trial, search.shared)
-    log.info(f"{directory}: {describe_values(values)}")
+    log.info(f"{directory}: {_describe(values)}")
     others = [other for other in trials if other is not known]
 
     def after_epoch() -> None:
@@ -177,7 +176,7 @@ def trial_settings(search: Search, directory: Path) -> Settings:
     )
 
 
-def describe_values(values: dict) -> str:
+def _describe(values: dict) -> str:
     return " ".join(overrides(values))
 
 
@@ -186,6 +185,6 @@ def ranking(trials: list[Trial]) -> str:
     rows = [("trial", "val F1", "epochs", "state")]
     for trial in sorted(trials, key=lambda trial: max(trial.f1s, default=-1), reverse=True):
         best = f"{100 * max(trial.f1s):.2f}" if trial.f1s else "-"
-        name = f"{trial.directory.name}  {describe_values(trial.values)}"
+        name = f"{trial.directory.name}  {_describe(trial.values)}"
         rows.append((name, best, str(len(trial.f1s)), trial.state))
     return table(rows)

@@ -25,13 +25,8 @@ def make_model(tokenizer):
 
     def make(*, seed=0, **options) -> Pretrained:
         torch.manual_seed(seed)
-        sizes = {
-            "hidden_size": 16,
-            "num_hidden_layers": 2,
-            "num_attention_heads": 2,
-            "intermediate_size": 32,
-            "max_position_embeddings": 40,
-        }
+        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+        sizes |= {"intermediate_size": 32, "max_position_embeddings": 40}
         encoder = Bert(BertConfig(**(sizes | options)), vocab_size=len(tokenizer))
         return Pretrained(MaskedLm(encoder).eval(), tokenizer, "char")
 

@@ -6,8 +6,7 @@ from safetensors.torch import load_file, save_file
 
 from ner.data.tokenizer import WordPiece
 from ner.errors import DataError
-from ner.pretraining.fill_mask import fill_mask
-from ner.pretraining.mlm import Pretrained, save_mlm
+from ner.pretraining.mlm import Pretrained, fill_mask, save_mlm
 from tools import fill_mask as tool
 
 

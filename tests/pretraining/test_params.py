@@ -2,19 +2,22 @@ import json
 
 import pytest
 
+from ner.config import load_options
 from ner.errors import DataError
-from ner.pretraining.params import PretrainConfig, load_pretrain_config
+from ner.pretraining.params import PretrainConfig
 
 
 def test_defaults_without_a_file():
-    assert load_pretrain_config(None) == PretrainConfig()
+    assert load_options(PretrainConfig, None) == PretrainConfig()
 
 
 def test_file_then_overrides(tmp_path):
     path = tmp_path / "params.json"
     path.write_text(json.dumps({"block_len": 128, "encoder": {"hidden_size": 64, "num_hidden_layers": 2}}))
-    config = load_pretrain_config(
-        path, ["masking=span", "max_minutes=1.5", "encoder.hidden_size=32", "encoder.hidden_act=relu"]
+    config = load_options(
+        PretrainConfig,
+        path,
+        ["masking=span", "max_minutes=1.5", "encoder.hidden_size=32", "encoder.hidden_act=relu"],
     )
     assert (config.block_len, config.masking, config.max_minutes) == (128, "span", 1.5)
     assert config.encoder == {"hidden_size": 32, "num_hidden_layers": 2, "hidden_act": "relu"}
@@ -28,7 +31,7 @@ def test_file_then_overrides(tmp_path):
         ("block_len=4", "block_len: got 4, expected 8 pieces or more"),
         ("mask_rate=1", "mask_rate: got 1, expected a share"),
         ("masking=letter", "masking: got 'letter', expected one of"),
-        ("packing=boxes", "packing: got 'boxes', expected one of"),
+        ("packing=boxes", "packing: got 'boxes', expected one of blocks, lines"),
         ("schedule=steps", "schedule: got 'steps', expected one of"),
         ("unit=byte", "unit: got 'byte', expected one of"),
         ("max_steps=0", "max_steps: got 0, expected a number above 0"),
@@ -44,11 +47,11 @@ def test_file_then_overrides(tmp_path):
 )
 def test_names_what_is_wrong(override, match):
     with pytest.raises(DataError, match=match):
-        load_pretrain_config(None, [override])
+        load_options(PretrainConfig, None, [override])
 
 
 def test_names_the_file(tmp_path):
     path = tmp_path / "params.json"
     path.write_text('{"max_span": 0}')
     with pytest.raises(DataError, match=r"params.json:1: max_span: got 0, expected a number above 0"):
-        load_pretrain_config(path)
+        load_options(PretrainConfig, path)

@@ -10,21 +10,13 @@ from ner.encoders.bert import Bert
 from ner.model.directory import open_encoder
 from ner.pretraining.mlm import load_mlm, save_mlm
 
+ENCODER = {
+    **{"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2},
+    **{"intermediate_size": 32, "max_position_embeddings": 64},
+}
 TINY = {
-    "encoder": {
-        "hidden_size": 16,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "max_position_embeddings": 64,
-    },
-    "vocab_size": 60,
-    "block_len": 32,
-    "batch_tokens": 256,
-    "learning_rate": 0.005,
-    "max_steps": 8,
-    "eval_steps": 2,
-    "save_steps": 4,
+    **{"encoder": ENCODER, "vocab_size": 60, "block_len": 32, "batch_tokens": 256},
+    **{"learning_rate": 0.005, "max_steps": 8, "eval_steps": 2, "save_steps": 4},
 }
 OF_THE_CLOCK = ("minutes", "tokens_per_second")
 

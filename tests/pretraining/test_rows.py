@@ -5,8 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.tokenizer import WordPiece
+from ner.pretraining.masking import NO_TAG
+from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import TokenizedText
-from ner.pretraining.rows import NO_TAG, BatchOptions, MaskedLoader, Stream, block_rows, hold_out, line_rows
+from ner.pretraining.rows import MaskedLoader, Stream, block_rows, hold_out, line_rows
 
 CLS, SEP, MASK = 2, 3, 4
 FIRST = 5
@@ -32,11 +34,9 @@ def make_tagged_text(lengths, seed=0):
 
 def make_loader(lengths, lines=None, text=None, **options):
     lines = np.arange(len(lengths)) if lines is None else lines
-    known = {"block_len": 16, "batch_tokens": 64, "masking": "token", "mask_rate": 0.15, "max_span": 4}
     seed = options.pop("seed", 1)
-    return MaskedLoader(
-        text or make_text(lengths), lines, TOKENIZER, BatchOptions(**(known | options)), seed=seed
-    )
+    config = PretrainConfig(**({"block_len": 16, "batch_tokens": 64} | options))
+    return MaskedLoader(text or make_text(lengths), lines, TOKENIZER, config, seed=seed)
 
 
 def seen_pieces(loader, number):
@@ -47,8 +47,8 @@ def seen_pieces(loader, number):
         ids = batch.piece_ids.flatten().scatter(0, batch.places, batch.labels).view_as(batch.piece_ids)
         assert (ids[:, 0] == CLS).all()
         assert (ids[~batch.piece_mask] == 0).all()
-        assert ids.shape[1] <= loader.options.block_len
-        assert ids.numel() <= loader.options.batch_tokens
+        assert ids.shape[1] <= loader.config.block_len
+        assert ids.numel() <= loader.config.batch_tokens
         real = ids[batch.piece_mask]
         assert batch.n_pieces == (real >= FIRST).sum()
         found += real[real >= FIRST].tolist()
@@ -209,8 +209,3 @@ def test_few_shapes_and_little_padding():
     assert len(shapes) <= 8
     real = sum(int(b.piece_mask.sum()) for b in batches)
     assert real / sum(b.piece_ids.numel() for b in batches) > 0.75
-
-
-def test_refuses_what_it_does_not_know():
-    with pytest.raises(ValueError, match="packing: got 'boxes', expected one of blocks, lines"):
-        make_loader([3, 4], packing="boxes")

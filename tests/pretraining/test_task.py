@@ -46,8 +46,8 @@ def make_run(make_model, text_file, tmp_path):
                 torch.amp.GradScaler("cpu", enabled=precision == "fp16"),
                 config.clip_grad,
             ),
-            train=MaskedLoader(text, train, model.tokenizer, config.batch_options, seed=1),
-            val=MaskedLoader(text, held_out, model.tokenizer, config.batch_options),
+            train=MaskedLoader(text, train, model.tokenizer, config, seed=1),
+            val=MaskedLoader(text, held_out, model.tokenizer, config),
             device=CPU,
             **({"clock": clock} if clock else {}),
         )

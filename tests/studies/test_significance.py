@@ -104,9 +104,8 @@ def test_the_interval_of_a_perfect_system_has_no_width():
 
 
 def test_the_interval_covers_the_truth_at_its_level():
-    share = (
-        0.8  # each entity is found with this probability and nothing else is predicted: F1 = 2 s / (s + 1)
-    )
+    # each entity is found with this probability and nothing else is predicted: F1 = 2 s / (s + 1)
+    share = 0.8
     truth, n_inside = 2 * share / (share + 1), 0
     for seed in range(200):
         correct = np.random.default_rng(seed).binomial(2, share, 120)
