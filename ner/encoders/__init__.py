@@ -1,14 +1,9 @@
-"""Encoders: pieces in, one vector for every piece out.
+"""Encoders: pieces in, one vector for every piece out.  A new encoder gets a line in `ENCODERS`."""
 
-A new encoder is a subclass of `ner.encoders.base.Encoder` in a file of its own, and a line in `ENCODERS`.
-"""
-
-from ner.encoders.albert import Albert
 from ner.encoders.base import Encoder
 from ner.encoders.bert import Bert
-from ner.encoders.distilbert import DistilBert
-from ner.encoders.electra import Electra
 from ner.encoders.lstm import Lstm
+from ner.encoders.relatives import Albert, DistilBert, Electra
 
 ENCODERS: dict[str, type[Encoder]] = {
     "bert": Bert,

@@ -1,21 +1,88 @@
 """BERT in plain torch, from its parts to the whole: embeddings, attention, layer, encoder.
 
-Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
-Understanding". The attributes are named so that `Bert.state_dict()` has the published names.
-Its relatives (electra.py, albert.py, distilbert.py) are subclasses of `Bert`: the same body with
-other sizes, other sharing of layers, and other names in a model file.
-Axes: R rows, P pieces, E width of the embeddings, H hidden width, I width between the two maps of
-the feed-forward half, N attention heads, D = H / N.
+Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
+The attributes are named so that `Bert.state_dict()` has the published names.
+Axes: R rows, P pieces, E width of the embeddings, H hidden width, I width between the two maps of the
+feed-forward half, N attention heads, D = H / N.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ner.encoders.base import Encoder
-from ner.encoders.bert_config import ACTIVATIONS, BertConfig
+from ner.config import option, require
+from ner.encoders.base import DROPOUT, SIZE, Encoder, EncoderConfig
 from ner.layers.attention import attention, key_bias
 from ner.layers.dropout import Dropout
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(EncoderConfig):
+    """BERT's sizes under the names of a published config.json; the defaults are BERT-base's."""
+
+    hidden_size: int = option(768, **SIZE)
+    "H, hidden width"
+    num_hidden_layers: int = option(12, **SIZE)
+    num_attention_heads: int = option(12, **SIZE)
+    "must divide hidden_size"
+    intermediate_size: int = option(3072, **SIZE)
+    "width between the two maps of the feed-forward half"
+    hidden_act: str = option("gelu", choices=ACTIVATIONS)
+    hidden_dropout_prob: float = option(0.1, **DROPOUT)
+    "share of a vector's numbers set to 0 in training"
+    attention_probs_dropout_prob: float = option(0.1, **DROPOUT)
+    "share of attention weights set to 0 in training"
+    max_position_embeddings: int = option(512, **SIZE)
+    "pieces a row, special pieces included"
+    type_vocab_size: int = option(2, **SIZE)
+    "segments"
+    layer_norm_eps: float = option(1e-12, above=0, below=1)
+    initializer_range: float = option(0.02, above=0, below=1)
+    "standard deviation of random weights"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        width, n_heads = self.hidden_size, self.num_attention_heads
+        require(width % n_heads == 0, "hidden_size", width, f"a multiple of num_attention_heads ({n_heads})")
+
+    @property
+    def embedding_size(self) -> int:
+        """E; if it is not H, a linear map leads from E to H."""
+        return self.hidden_size
+
+    @property
+    def has_projection(self) -> bool:
+        return self.embedding_size != self.hidden_size
+
+    @property
+    def n_own_layers(self) -> int:
+        """How many layers have weights of their own."""
+        return self.num_hidden_layers
+
+    @property
+    def layer_order(self) -> tuple[int, ...]:
+        """Numbers of the layers that every piece passes through, in order."""
+        return tuple(range(self.num_hidden_layers))
+
+    def n_numbers(self, vocab_size: int) -> int:
+        width, inner, narrow = self.hidden_size, self.intermediate_size, self.embedding_size
+        norm = 2 * width
+        attention = 4 * (width * width + width) + norm
+        feed_forward = width * inner + inner + inner * width + width + norm
+        embeddings = (vocab_size + self.max_position_embeddings + self.type_vocab_size + 2) * narrow
+        projection = narrow * width + width if self.has_projection else 0
+        return embeddings + projection + self.n_own_layers * (attention + feed_forward)
 
 
 class Embeddings(nn.Module):
@@ -39,8 +106,7 @@ class Embeddings(nn.Module):
         elif segment_ids is None:
             hidden = self.word_embeddings(piece_ids) + (position + self.token_type_embeddings.weight[0])
         else:
-            segment = self.token_type_embeddings(segment_ids)
-            hidden = self.word_embeddings(piece_ids) + segment + position
+            hidden = self.word_embeddings(piece_ids) + self.token_type_embeddings(segment_ids) + position
         return self.dropout(self.LayerNorm(hidden))
 
 
@@ -63,8 +129,7 @@ class SelfAttention(nn.Module):
             project(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (R, N, P, D)
             for project in (self.query, self.key, self.value)
         )
-        dropout_p = self.dropout_prob if self.training else 0.0
-        mixed = attention(query, key, value, bias, dropout_p)
+        mixed = attention(query, key, value, bias, self.dropout_prob if self.training else 0.0)
         return mixed.transpose(1, 2).flatten(2)  # (R, P, H)
 
 
@@ -187,10 +252,8 @@ class Bert(Encoder):
         if n_pieces > limit:
             raise ValueError(f"piece_ids: got {n_pieces} pieces a row, expected at most {limit}")
         if piece_mask.dtype != torch.bool or piece_mask.shape != piece_ids.shape:
-            raise ValueError(
-                f"piece_mask: got {tuple(piece_mask.shape)} {piece_mask.dtype}, "
-                f"expected {tuple(piece_ids.shape)} torch.bool"
-            )
+            got = f"{tuple(piece_mask.shape)} {piece_mask.dtype}"
+            raise ValueError(f"piece_mask: got {got}, expected {tuple(piece_ids.shape)} torch.bool")
         states = self.encoder(self._embed(piece_ids, segment_ids), self._bias(piece_mask))
         return tuple(states) if layers else states[-1]
 
@@ -202,8 +265,7 @@ class Bert(Encoder):
         In the last layer every piece still attends to all pieces, but what follows works on one piece at a
         time and is computed at the places alone: about a tenth of a training step with four layers.
         """
-        hidden = self._embed(piece_ids, None)
-        bias = self._bias(piece_mask)
+        hidden, bias = self._embed(piece_ids, None), self._bias(piece_mask)
         *numbers, last = self.encoder.order
         for number in numbers:
             hidden = self.encoder.layer[number](hidden, bias)
@@ -245,16 +307,7 @@ class Bert(Encoder):
         raise ValueError(f"parameter: got {parameter_name!r}, expected embeddings.* or encoder.layer.*")
 
 
-def layer_part(name: str) -> tuple[int, str, str]:
-    """`encoder.layer.3.attention.self.query.bias` -> 3, `attention.self.query`, `bias`."""
-    number, _, rest = name.removeprefix("encoder.layer.").partition(".")
-    part, _, kind = rest.rpartition(".")
-    return int(number), part, kind
-
-
 def product_dtype(weight: Tensor) -> torch.dtype:
     """The dtype in which torch computes a matrix product with this weight: autocast's, or the weight's."""
     device = weight.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return weight.dtype
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype

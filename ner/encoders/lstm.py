@@ -50,8 +50,8 @@ class LstmConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        even = self.hidden_size % 2 == 0
-        require(even, "hidden_size", self.hidden_size, "an even number: two directions")
+        size = self.hidden_size
+        require(size % 2 == 0, "hidden_size", size, "an even number: two directions")
 
     @property
     def input_width(self) -> int:
@@ -81,12 +81,9 @@ class BigramEmbedding(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Piece ids first, second (R, P) int64 -> (R, P, size)."""
-        return self.vectors(self.rows(first * self.vocab_size + second))
-
-    def rows(self, bigrams: Tensor) -> Tensor:
-        """Keys of bigrams, int64 -> their rows of `vectors`; row 0 for a bigram that is not in the list."""
+        bigrams = first * self.vocab_size + second
         place = torch.searchsorted(self.keys, bigrams).clamp_max(len(self.keys) - 1)
-        return torch.where(self.keys[place] == bigrams, place + 1, 0)
+        return self.vectors(torch.where(self.keys[place] == bigrams, place + 1, 0))
 
 
 class LockedDropout(nn.Module):
@@ -137,8 +134,7 @@ class Lstm(Encoder):
                     nn.init.orthogonal_(gate)
                 nn.init.zeros_(lstm.bias_ih_l0)
                 nn.init.zeros_(lstm.bias_hh_l0)
-                n_units = lstm.hidden_size
-                nn.init.ones_(lstm.bias_ih_l0.data[n_units : 2 * n_units])  # the second gate of four
+                nn.init.ones_(lstm.bias_ih_l0.data.chunk(4)[1])  # the second gate of four
 
     def forward(
         self,
@@ -167,8 +163,7 @@ class Lstm(Encoder):
     @property
     def has_dropout(self) -> bool:
         config = self.config
-        shares = config.piece_dropout_prob, config.embedding_dropout_prob, config.hidden_dropout_prob
-        return any(share > 0 for share in shares)
+        return any((config.piece_dropout_prob, config.embedding_dropout_prob, config.hidden_dropout_prob))
 
     def _drop_vectors(self, vectors: Tensor) -> Tensor:
         """Sets whole vectors (R, P, size) to 0 in training, so that neither kind relies on the other."""
@@ -181,19 +176,16 @@ class Lstm(Encoder):
 
     @torch.no_grad()
     def prepare(self, tokenizer: WordPiece, pieces: np.ndarray) -> None:
-        if self.config.character_vectors:
-            self._read_character_vectors(tokenizer)
+        if path := self.config.character_vectors:
+            n_found = 0
+            for token, vector in read_vectors(path, self.config.embedding_size):
+                ids = tokenizer.pieces(token)
+                if len(ids) == 1 and ids[0] not in (tokenizer.pad_id, tokenizer.unk_id):
+                    self.characters.weight[ids[0]] = torch.from_numpy(vector)
+                    n_found += 1
+            log.info(f"{n_found} character vectors from {path}")
         if self.bigrams is not None:
             self._learn_bigrams(tokenizer, pieces)
-
-    def _read_character_vectors(self, tokenizer: WordPiece) -> None:
-        n_found = 0
-        for token, vector in read_vectors(self.config.character_vectors, self.config.embedding_size):
-            ids = tokenizer.pieces(token)
-            if len(ids) == 1 and ids[0] not in (tokenizer.pad_id, tokenizer.unk_id):
-                self.characters.weight[ids[0]] = torch.from_numpy(vector)
-                n_found += 1
-        log.info(f"{n_found} character vectors from {self.config.character_vectors}")
 
     def _learn_bigrams(self, tokenizer: WordPiece, pieces: np.ndarray) -> None:
         vocab_size, capacity = self.bigrams.vocab_size, self.config.max_bigrams
@@ -206,18 +198,16 @@ class Lstm(Encoder):
                 ids = tokenizer.pieces(token)
                 if len(ids) == 2 and tokenizer.unk_id not in ids:
                     vectors[ids[0] * vocab_size + ids[1]] = vector
-            room = capacity - len(keys)
             known = set(keys.tolist())
-            keys = np.concatenate([keys, [k for k in vectors if k not in known][:room]]).astype(np.int64)
+            more = [key for key in vectors if key not in known][: capacity - len(keys)]
+            keys = np.concatenate([keys, more]).astype(np.int64)
         keys = np.sort(keys)
         self.bigrams.keys.fill_(UNUSED)
         self.bigrams.keys[: len(keys)] = torch.from_numpy(keys)
-        n_found = 0
-        for row, key in enumerate(keys.tolist(), start=1):
-            if key in vectors:
-                self.bigrams.vectors.weight[row] = torch.from_numpy(vectors[key])
-                n_found += 1
-        found = f", {n_found} with vectors from {self.config.bigram_vectors}" if vectors else ""
+        rows = {row: vectors[key] for row, key in enumerate(keys.tolist(), start=1) if key in vectors}
+        for row, vector in rows.items():
+            self.bigrams.vectors.weight[row] = torch.from_numpy(vector)
+        found = f", {len(rows)} with vectors from {self.config.bigram_vectors}" if vectors else ""
         log.info(f"{len(keys)} bigrams{found}")
 
 

@@ -72,12 +72,7 @@ class CrfHead(FlatHead):
 
 
 def path_scores(
-    emissions: Tensor,
-    tags: Tensor,
-    mask: Tensor,
-    transitions: Tensor,
-    start: Tensor,
-    end: Tensor,
+    emissions: Tensor, tags: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor
 ) -> Tensor:
     """(B,) float64: score of one tag sequence (B, T) int64 of each sentence; others as in `log_partition`."""
     last = tags.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1)
@@ -88,12 +83,7 @@ def path_scores(
 
 
 def expected_scores(
-    emissions: Tensor,
-    soft: Tensor,
-    mask: Tensor,
-    transitions: Tensor,
-    start: Tensor,
-    end: Tensor,
+    emissions: Tensor, soft: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor
 ) -> Tensor:
     """(B,) float64: mean score of tag sequences whose tags are drawn independently from soft (B, T, K)."""
     soft, rows = soft.double(), torch.arange(len(mask), device=mask.device)

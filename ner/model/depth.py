@@ -11,7 +11,7 @@ def depth_of(tagger: Tagger, name: str) -> int | None:
 
 def n_layers_of(tagger: Tagger) -> int:
     """The depth of the highest layer that the head sees."""
-    highest = tagger.encoder.highest_depth
+    highest = max(tagger.encoder.depth_of(name) for name, _ in tagger.encoder.named_parameters())
     return highest if tagger.features is None else min(highest, tagger.features.chosen[-1])
 
 

@@ -17,7 +17,6 @@ from ner.encoders.published import (
     LoadReport,
     config_path,
     find_encoder,
-    load_encoder,
     load_tensors,
     published_names,
     read_config,
@@ -60,7 +59,9 @@ class ModelDirectory:
         self.encoder: Encoder = kind(options, vocab_size=n_rows)
         prefixes, use_task_id = (f"{kind.file_prefix}.", "ernie."), bool(self.config.get("use_task_id"))
         self.weights = published_names(self.weights, prefixes, use_task_id=use_task_id)
-        self.report: LoadReport = load_encoder(self.encoder, self.weights, where=self.path)
+        self.report: LoadReport = load_tensors(
+            self.encoder.published_tensors(), self.weights, where=self.path
+        )
 
     def _n_rows(self) -> int:
         """Rows of the embedding: as many as the vocabulary has pieces, or a few more."""

@@ -16,7 +16,7 @@ from ner.config import to_json
 from ner.data.tokenizer import WordPiece
 from ner.encoders import Bert
 from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention
-from ner.encoders.published import grouped, load_encoder, load_tensors, published_names
+from ner.encoders.published import grouped, load_tensors, published_names
 from ner.errors import DataError
 from ner.model.directory import ModelDirectory
 from ner.runtime.devices import autocast
@@ -238,7 +238,7 @@ def head_weights(weights: Mapping[str, Tensor], encoder: Bert, where: str | Path
 def restore_mlm(folder: str | Path, lm: MaskedLm) -> None:
     """Fills a model from a directory that `save_mlm` wrote; ValueError if it belongs to another model."""
     weights = published_names(read_weights(folder), use_task_id=False)
-    load_encoder(lm.encoder, weights, where=folder)
+    load_tensors(lm.encoder.published_tensors(), weights, where=folder)
     head = head_weights(weights, lm.encoder, folder)
     load_tensors(lm.predictions.state_dict(), head, where=folder)
     restore_tag_head(folder, lm)

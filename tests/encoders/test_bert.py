@@ -7,7 +7,7 @@ import torch
 from ner.config import from_mapping
 from ner.encoders import ENCODERS
 from ner.encoders.bert import Bert, BertConfig
-from ner.encoders.published import find_encoder, load_encoder, published_names
+from ner.encoders.published import find_encoder, load_tensors, published_names
 from ner.errors import DataError
 from ner.layers import attention as seam
 
@@ -52,17 +52,14 @@ def make_oracle(seed=0, **options):
 def make_twin(oracle):
     kind, config = find_encoder(oracle.config.to_dict(), "oracle")
     bert = kind(config, vocab_size=VOCAB_SIZE).eval()
-    report = load_encoder(bert, published_names(oracle.state_dict()))
+    report = load_tensors(bert.published_tensors(), published_names(oracle.state_dict()))
     assert report.unused == []
     return bert
 
 
 def assert_same_states(oracle, bert, piece_ids, mask, segment_ids):
     theirs = oracle(
-        piece_ids,
-        attention_mask=mask.long(),
-        token_type_ids=segment_ids,
-        output_hidden_states=True,
+        piece_ids, attention_mask=mask.long(), token_type_ids=segment_ids, output_hidden_states=True
     ).hidden_states
     ours = bert(piece_ids, mask, segment_ids, layers=True)
     assert len(ours) == len(theirs) == 1 + bert.config.num_hidden_layers

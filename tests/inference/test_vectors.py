@@ -18,13 +18,7 @@ from ner.model.tagger import Tagger
 from tests.heads.test_heads import make_head
 from tools import vectors
 
-TEXTS = [
-    "中国队昨天抵达巴黎",
-    "外交部",
-    "",
-    "昨天中国外交部发言人在巴黎说，中国队已经抵达。" * 2,
-    "国",
-]
+TEXTS = ["中国队昨天抵达巴黎", "外交部", "", "昨天中国外交部发言人在巴黎说，中国队已经抵达。" * 2, "国"]
 SIZES = {
     "hidden_size": 12,
     "num_hidden_layers": 5,
