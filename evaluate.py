@@ -22,10 +22,11 @@ from ner.scoring.evaluate import (
     count_gold,
     evaluate,
     log_missed_gold,
+    log_scores,
     log_unread_gold,
+    seqeval_strict,
     write_predictions,
 )
-from ner.scoring.report import log_scores, seqeval_strict
 from ner.scoring.suspicious import Margins, log_suspicious, suspicious, write_suspicious
 
 

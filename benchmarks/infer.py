@@ -40,7 +40,7 @@ from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.errors import DataError
 from ner.heads import viterbi
-from ner.inference.compiling import compile_encoder
+from ner.inference.predict import compile_encoder
 from ner.inference.texts import tag_sentences
 from ner.model.directory import Model, load
 from ner.runtime import devices, program

@@ -1,16 +1,11 @@
-"""Encoders: pieces in, one vector for every piece out.  A new encoder gets a line in `ENCODERS`."""
+"""Encoders: pieces in, one vector for every piece out.  A new encoder is named in `KINDS`."""
 
 from ner.encoders.base import Encoder
 from ner.encoders.bert import Bert
 from ner.encoders.lstm import Lstm
 from ner.encoders.relatives import Albert, DistilBert, Electra
 
-ENCODERS: dict[str, type[Encoder]] = {
-    "bert": Bert,
-    "electra": Electra,
-    "albert": Albert,
-    "distilbert": DistilBert,
-    "lstm": Lstm,
-}
+KINDS: tuple[type[Encoder], ...] = (Bert, Electra, Albert, DistilBert, Lstm)
+ENCODERS = {kind.file_prefix: kind for kind in KINDS}
 
 __all__ = ["ENCODERS", "Albert", "Bert", "DistilBert", "Electra", "Encoder", "Lstm"]

@@ -66,9 +66,7 @@ class Encoder(nn.Module, ABC):
         piece_mask   (R, P)    bool   True = real, contiguous from 0; a row may be all padding
         segment_ids  (R, P)    int64  None = segment 0 everywhere
         returns      (R, P, H) float  finite everywhere, meaningless at padding
-
-        With `layers`, returns a tuple: the embeddings, then the output of every layer.  The last entry is
-        what is returned without `layers`.
+        With `layers`, returns a tuple: the embeddings, then the output of every layer.
         """
 
     @abstractmethod
@@ -104,8 +102,7 @@ class Encoder(nn.Module, ABC):
     def recompute(self, where: str = "params") -> None:
         """Recomputes activations in the backward pass from now on; DataError if the encoder cannot.
 
-        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost": less memory, one more forward
-        pass a step.  `where` begins the error's line.
+        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".  `where` begins the error's line.
         """
         expected = f"expected false with encoder {self.file_prefix!r}"
         raise DataError(f"{where}: activation_checkpointing: got True, {expected}")

@@ -6,6 +6,7 @@ Axes: R rows, P pieces, E width of the embeddings, H hidden width, I width betwe
 feed-forward half, N attention heads, D = H / N.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ner.config import option, require
 from ner.encoders.base import DROPOUT, SIZE, Encoder, EncoderConfig
-from ner.layers.attention import attention, key_bias
+from ner.layers.attention import attention, key_bias, product_dtype
 from ner.layers.dropout import Dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -58,11 +59,11 @@ class BertConfig(EncoderConfig):
 
     @property
     def embedding_size(self) -> int:
-        """E; if it is not H, a linear map leads from E to H."""
         return self.hidden_size
 
     @property
     def has_projection(self) -> bool:
+        """True if a linear map leads from E to H."""
         return self.embedding_size != self.hidden_size
 
     @property
@@ -118,9 +119,7 @@ class SelfAttention(nn.Module):
         width = config.hidden_size
         self.n_heads = config.num_attention_heads
         self.dropout_prob = config.attention_probs_dropout_prob
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
         """hidden (R, P, H), bias (R, 1, 1, P) from `key_bias` -> (R, P, H)."""
@@ -130,7 +129,7 @@ class SelfAttention(nn.Module):
             for project in (self.query, self.key, self.value)
         )
         mixed = attention(query, key, value, bias, self.dropout_prob if self.training else 0.0)
-        return mixed.transpose(1, 2).flatten(2)  # (R, P, H)
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class Output(nn.Module):
@@ -219,13 +218,10 @@ class Bert(Encoder):
         super().__init__()
         if vocab_size < 1:
             raise ValueError(f"vocab_size: got {vocab_size}, expected at least 1")
-        self.config = config
-        self.vocab_size = vocab_size
-        self.width = config.hidden_size
+        self.config, self.vocab_size, self.width = config, vocab_size, config.hidden_size
         self.embeddings = Embeddings(config, vocab_size)
-        self.embeddings_project = None
-        if config.has_projection:
-            self.embeddings_project = nn.Linear(config.embedding_size, config.hidden_size)
+        projection = nn.Linear(config.embedding_size, self.width) if config.has_projection else nn.Identity()
+        self.embeddings_project = projection
         self.encoder = LayerStack(config)
         self.n_layers = len(self.encoder.order)
         self.apply(self._initialise)
@@ -254,7 +250,8 @@ class Bert(Encoder):
         if piece_mask.dtype != torch.bool or piece_mask.shape != piece_ids.shape:
             got = f"{tuple(piece_mask.shape)} {piece_mask.dtype}"
             raise ValueError(f"piece_mask: got {got}, expected {tuple(piece_ids.shape)} torch.bool")
-        states = self.encoder(self._embed(piece_ids, segment_ids), self._bias(piece_mask))
+        hidden = self.embeddings_project(self.embeddings(piece_ids, segment_ids))
+        states = self.encoder(hidden, self._bias(piece_mask))
         return tuple(states) if layers else states[-1]
 
     def states_at(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
@@ -262,10 +259,11 @@ class Bert(Encoder):
 
         places   (M,)   int64  row * P + column
         returns  (M, H) float
-        In the last layer every piece still attends to all pieces, but what follows works on one piece at a
-        time and is computed at the places alone: about a tenth of a training step with four layers.
+        What follows attention in the last layer works on one piece at a time and is computed at the places
+        alone: about a tenth of a training step with four layers.
         """
-        hidden, bias = self._embed(piece_ids, None), self._bias(piece_mask)
+        hidden = self.embeddings_project(self.embeddings(piece_ids, None))
+        bias = self._bias(piece_mask)
         *numbers, last = self.encoder.order
         for number in numbers:
             hidden = self.encoder.layer[number](hidden, bias)
@@ -274,10 +272,6 @@ class Bert(Encoder):
         mixed, hidden = (states.flatten(0, 1).index_select(0, places) for states in (mixed, hidden))  # (M, H)
         hidden = layer.attention.output(mixed, hidden)
         return layer.output(layer.intermediate(hidden), hidden)
-
-    def _embed(self, piece_ids: Tensor, segment_ids: Tensor | None) -> Tensor:
-        hidden = self.embeddings(piece_ids, segment_ids)
-        return hidden if self.embeddings_project is None else self.embeddings_project(hidden)
 
     def _bias(self, piece_mask: Tensor) -> Tensor:
         return key_bias(piece_mask, dtype=product_dtype(self.word_embeddings.weight))
@@ -298,16 +292,8 @@ class Bert(Encoder):
         self.encoder.recomputes = True
 
     def depth_of(self, parameter_name: str) -> int:
-        """As `Encoder.depth_of`; ValueError if no parameter of an encoder has such a name."""
-        parts = parameter_name.split(".")
-        if parts[0] in ("embeddings", "embeddings_project"):
+        if parameter_name.startswith(("embeddings.", "embeddings_project.")):
             return 0
-        if parts[:2] == ["encoder", "layer"] and len(parts) > 2 and parts[2].isdecimal():
-            return int(parts[2]) + 1
+        if found := re.match(r"encoder\.layer\.(\d+)\.", parameter_name):
+            return int(found[1]) + 1
         raise ValueError(f"parameter: got {parameter_name!r}, expected embeddings.* or encoder.layer.*")
-
-
-def product_dtype(weight: Tensor) -> torch.dtype:
-    """The dtype in which torch computes a matrix product with this weight: autocast's, or the weight's."""
-    device = weight.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype

@@ -1,10 +1,7 @@
-"""Published checkpoints: their configs, and the names of their tensors.
-
-Every error in a directory from elsewhere is a DataError of one line that names the file.
-"""
+"""Published checkpoints: their configs, and the names of their tensors."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple

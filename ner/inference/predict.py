@@ -1,4 +1,4 @@
-"""Batches to answers."""
+"""Batches to answers, and torch.compile for an encoder that reads much text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +10,7 @@ from torch import nn
 from ner.annotations import Answer
 from ner.data.batch import Batch
 from ner.data.batches import Batches
+from ner.errors import DataError
 from ner.model.tagger import Tagger
 from ner.runtime import distributed
 from ner.runtime.devices import casts_kept
@@ -56,3 +57,25 @@ def predict(
         loss_sum, n_tokens = distributed.all_sum([loss_sum, n_tokens])
         found = {i: answer for part in distributed.all_gather(found) for i, answer in part.items()}
     return [found[i] for i in range(len(found))], loss_sum / n_tokens if n_tokens else None
+
+
+def compile_encoder(tagger: Tagger) -> None:
+    """Makes torch compile the encoder at its first batch, for batches of any shape, in evaluation.
+
+    On a CPU the weights become constants of the compiled program, so they must not change afterwards.
+    DataError if the encoder is not BERT or a relative, or if there is no compiler.
+    """
+    if not tagger.encoder.can_compile:
+        raise DataError("--compile: expected BERT or a relative of it, got another encoder")
+    if tagger.device.type == "cpu":
+        import torch._inductor.config  # here, because it takes a second
+        from torch._inductor import cpp_builder, exc
+
+        try:
+            cpp_builder.get_cpp_compiler()
+        except exc.InvalidCxxCompiler:
+            expected = "expected g++ or clang, or one named by CXX"
+            raise DataError(f"--compile: no C++ compiler found, {expected}") from None
+        # a global switch: the `options` of torch.compile do not reach the part that lays out weights
+        torch._inductor.config.freezing = True
+    tagger.encoder = torch.compile(tagger.encoder, dynamic=True)

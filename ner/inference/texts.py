@@ -1,6 +1,8 @@
 """Raw texts in, JSON objects with answers out."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -12,7 +14,7 @@ from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.words import split_words
 from ner.inference.predict import predict
-from ner.model.directory import Model
+from ner.model.tagger import Model
 
 CHUNK_TEXTS = 2048
 CHUNK_CHARACTERS = 200_000
@@ -29,8 +31,7 @@ def tag_texts(
     """Tags raw texts; yields one object a text, in order, also for an empty text.
 
     `{"text": ...}` and the keys of each annotation, such as `"entities": [{"start", "end", "label", "text",
-    "score"}]` with offsets in code points.  Texts are read in chunks of at most `chunk_texts` and sorted by
-    length inside a chunk.  A chunk is answered before the next one is read.
+    "score"}]`, in code points.  A chunk of at most `chunk_texts` is answered before the next one is read.
     """
     for chunk in chunks(texts, chunk_texts):
         offsets = [split_words(text, model.unit) for text in chunk]
@@ -90,3 +91,10 @@ def chunks(texts: Iterable[str], chunk_texts: int) -> Iterator[list[str]]:
             chunk, n_characters = [], 0
     if chunk:
         yield chunk
+
+
+def write_json_lines(answers: Iterable[dict], file: TextIO) -> None:
+    """One JSON object a line; each line is flushed, so that a reader at the other end of a pipe has it."""
+    for values in answers:
+        file.write(json.dumps(values, ensure_ascii=False) + "\n")
+        file.flush()

@@ -29,11 +29,10 @@ def build_head(
     if name not in list(HEADS):
         raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
     kind = HEADS[name]
-    if "spans" in inventories and inventories["spans"].tag_set.scheme not in kind.schemes:
-        got = inventories["spans"].tag_set.scheme
-        raise DataError(
-            f"{where}: head {name!r}: got scheme {got}, expected one of {', '.join(kind.schemes)}"
-        )
+    scheme = inventories["spans"].tag_set.scheme if "spans" in inventories else kind.schemes[0]
+    if scheme not in kind.schemes:
+        expected = f"expected one of {', '.join(kind.schemes)}"
+        raise DataError(f"{where}: head {name!r}: got scheme {scheme}, {expected}")
     if not isinstance(options, HeadOptions):
         options = from_mapping(kind.Options, options or {}, f"{where}: head {name!r}")
     return kind(width, inventories, options)
@@ -48,13 +47,11 @@ def head_options(name: str, keys: Mapping[str, Any], *, where: str = "params") -
     stated = dict(keys["head"]) if isinstance(keys["head"], Mapping) else {}
     stated.pop("name", None)
     own = {one.metadata["flat"]: one for one in fields(HEADS[name].Options) if one.metadata.get("flat")}
-    for kind in HEADS.values():
-        for one in fields(kind.Options):
-            flat = one.metadata.get("flat")
-            if flat in keys and flat not in own and keys[flat] != one.default:
-                raise DataError(
-                    f"{where}: {flat}: got {keys[flat]!r}, which head {name!r} cannot be trained with"
-                )
+    for one in [one for kind in HEADS.values() for one in fields(kind.Options)]:
+        flat = one.metadata.get("flat")
+        if flat in keys and flat not in own and keys[flat] != one.default:
+            got = repr(keys[flat])
+            raise DataError(f"{where}: {flat}: got {got}, which head {name!r} cannot be trained with")
     for flat, one in own.items():
         if keys[flat] != one.default and one.name in stated:
             raise DataError(f"{where}: {flat} and head.{one.name}: expected one of them")

@@ -7,8 +7,7 @@ from torch import Tensor
 
 from ner.config import to_json
 from ner.heads import HEADS
-from ner.model.model import Model
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.tensors import read_weights, save_weights
 
 FEATURES = "features."  # first part of the names of the features' tensors in a file
@@ -34,11 +33,9 @@ def restore_weights(model_dir: str | Path, tagger: Tagger) -> None:
 
     DataError if the weights cannot be read, RuntimeError if they belong to another tagger.
     """
-    encoder = tagger.encoder
-    own_names = {
-        f"{encoder.file_prefix}.{encoder.published_name(name)}": f"encoder.{name}"
-        for name in encoder.state_dict()
-    }
+    encoder, prefix = tagger.encoder, tagger.encoder.file_prefix
+    names = encoder.state_dict()
+    own_names = {f"{prefix}.{encoder.published_name(name)}": f"encoder.{name}" for name in names}
     own_names |= {name: f"head.{name}" for name in tagger.head.state_dict()}
     tagger.load_state_dict({own_names.get(name, name): t for name, t in read_weights(model_dir).items()})
 
@@ -51,30 +48,24 @@ def upper_tensors(tagger: Tagger) -> dict[str, Tensor]:
 
 def config_of(model: Model) -> dict:
     """The values of `config.json`: everything about a model except weights and vocabulary."""
-    encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
-    features = model.tagger.features
+    encoder, features, head = model.tagger.encoder, model.tagger.features, model.tagger.head
     head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
-    parts = [type(encoder).__name__]
-    if features:
-        parts.append("Features")
-    if head_name != "softmax":
-        parts.append(head_name.title().replace("_", ""))
+    parts = type(encoder).__name__ + ("Features" if features else "")
+    parts += "" if head_name == "softmax" else head_name.title().replace("_", "")
     return {
-        "architectures": [f"{''.join(parts)}ForTokenClassification"],
+        "architectures": [f"{parts}ForTokenClassification"],
         "model_type": encoder.file_prefix,
         **asdict(encoder.config),
         "vocab_size": encoder.vocab_size,
         "pad_token_id": model.tokenizer.pad_id,
         encoder.classifier_dropout_key: head.dropout.p,
-        "id2label": {str(i): tag for i, tag in enumerate(tag_set.tags)},
-        "label2id": dict(tag_set.index),
+        "id2label": {str(i): tag for i, tag in enumerate(model.tag_set.tags)},
+        "label2id": dict(model.tag_set.index),
         "ner": {
             "head": head_name,
             **{fact: getattr(head, fact) for fact in head.facts},
             **({"layers": features.layers, "context": features.kind} if features else {}),
-            "scheme": tag_set.scheme,
-            "unit": model.unit,
-            "max_len": model.max_len,
-            "long_text": model.long_text,
+            **{"scheme": model.tag_set.scheme, "unit": model.unit},
+            **{"max_len": model.max_len, "long_text": model.long_text},
         },
     }

@@ -2,16 +2,11 @@
 
 Only sentences with a confident answer are listed: the model gives it more than half of all probability.  They
 are ranked by the margin in nats, log P(the model's answer) - log P(gold): the difference of the two losses.
-The normaliser of the probabilities is the same in both.  So under a softmax head the margin is the sum over
-tokens of the log-odds between the two tags, under a CRF the difference of the scores of two paths.
 
-A model's disagreement only finds wrong labels if the model has not learned them: Wang et al., "CrossWeigh:
-Training named entity tagger from imperfect annotations" (EMNLP 2019), and Northcutt, Jiang and Chuang,
-"Confident learning: Estimating uncertainty in dataset labels" (JAIR 70, 2021), predict every part of the data
-by a model trained on the other parts.  The latter learn a threshold for each label instead of one half.
+A model's disagreement only finds wrong labels if the model has not learned them, so Wang et al. (CrossWeigh,
+EMNLP 2019) and Northcutt et al. (Confident learning, JAIR 70, 2021) train it on the other parts of the data.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,6 +20,7 @@ from ner.data.batch import Batch
 from ner.data.sentence import Sentence
 from ner.files import whole_file
 from ner.heads.base import Head
+from ner.inference.texts import write_json_lines
 from ner.runtime.logs import log
 from ner.tags import ScoredSpan, Span
 
@@ -37,9 +33,7 @@ class Margins:
     """A hook of `predict` that keeps two losses of every sentence, in nats: of gold and of the answer."""
 
     def __init__(self, head: Head, n_sentences: int):
-        self.head = head
-        self.gold = np.zeros(n_sentences)
-        self.found = np.zeros(n_sentences)
+        self.head, self.gold, self.found = head, np.zeros(n_sentences), np.zeros(n_sentences)
 
     def __call__(
         self,
@@ -105,17 +99,15 @@ def write_suspicious(out_dir: Path, split: str, objects: Sequence[dict]) -> Path
     """Writes `suspicious_<split>.jsonl`, one object a sentence; `line` counts in `sentences.txt`, from 1."""
     path = out_dir / f"suspicious_{split}.jsonl"
     with whole_file(path) as file:
-        for values in objects:
-            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+        write_json_lines(objects, file)
     return path
 
 
 def describe(split: str, values: dict) -> str:
     """One line for people: the place, the margin, and the entities of gold and of the model."""
     gold, found = (_describe_entities(values[key]) for key in ("gold_only", "predicted_only"))
-    return (
-        f"{split}/sentences.txt:{values['line']}: margin {values['margin']:.2f}: gold {gold}; model {found}"
-    )
+    place = f"{split}/sentences.txt:{values['line']}"
+    return f"{place}: margin {values['margin']:.2f}: gold {gold}; model {found}"
 
 
 def _describe_entities(entities: Sequence[dict]) -> str:

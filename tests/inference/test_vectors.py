@@ -12,9 +12,8 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.errors import DataError
 from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of
 from ner.model.build import build_encoder
-from ner.model.model import Model
 from ner.model.saving import save
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from tests.heads.test_heads import make_head
 from tools import vectors
 

@@ -14,8 +14,7 @@ from ner.encoders.lstm import LstmConfig
 from ner.encoders.relatives import AlbertConfig, DistilBertConfig, ElectraConfig
 from ner.heads import HEADS
 from ner.model.build import build_head
-from ner.model.depth import train_from, unfrozen_depth
-from ner.model.tagger import Tagger
+from ner.model.tagger import Tagger, train_from, unfrozen_depth
 from ner.tags import TagSet
 from ner.training.optim import SCHEDULES, build_optimizer, parameter_groups, rate_factor, set_rates
 from tests.factories import make_inventories
