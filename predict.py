@@ -11,8 +11,7 @@ from ner.data.folder import read_split
 from ner.data.sentence import UNITS
 from ner.data.windows import LONG_TEXT
 from ner.errors import DataError
-from ner.inference.predict import compile_encoder
-from ner.inference.texts import CHUNK_TEXTS, tag_sentences, tag_texts, write_json_lines
+from ner.inference.predict import CHUNK_TEXTS, compile_encoder, tag_sentences, tag_texts, write_json_lines
 from ner.model.directory import load, resolve_model_dir
 from ner.runtime import devices, logs, program, texts
 from ner.runtime.logs import log

@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ner.data.sentence import UNITS
-from ner.inference.texts import write_json_lines
+from ner.inference.predict import write_json_lines
 from ner.model.directory import resolve_model_dir
 from ner.pretraining.fill_mask import fill_texts
 from ner.pretraining.mlm import load_mlm

@@ -14,8 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ner.data.sentence import UNITS
 from ner.errors import DataError
-from ner.inference.predict import compile_encoder
-from ner.inference.texts import CHUNK_TEXTS, write_json_lines
+from ner.inference.predict import CHUNK_TEXTS, compile_encoder, write_json_lines
 from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of, write_npy
 from ner.model.directory import resolve_model_dir
 from ner.runtime import devices, logs, program, texts

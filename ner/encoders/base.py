@@ -50,6 +50,8 @@ class Encoder(nn.Module, ABC):
     "H"
     n_layers: int
     "layers that `forward` runs, counted each time"
+    max_positions: int | None = None
+    "the most pieces a row may have, special pieces included; None: any number"
 
     @abstractmethod
     def forward(
@@ -79,14 +81,9 @@ class Encoder(nn.Module, ABC):
         """The table with one row for each piece of the vocabulary."""
 
     @property
-    @abstractmethod
     def has_dropout(self) -> bool:
         """True if two passes over the same rows differ in training."""
-
-    @property
-    def max_positions(self) -> int | None:
-        """The most pieces a row may have, special pieces included; None: any number."""
-        return None
+        return any(module.p > 0 for module in self.modules() if isinstance(module, nn.Dropout))
 
     def published_name(self, name: str) -> str:
         """The name in a model file, without the prefix, of a tensor of `state_dict()`."""

@@ -223,7 +223,7 @@ class Bert(Encoder):
         projection = nn.Linear(config.embedding_size, self.width) if config.has_projection else nn.Identity()
         self.embeddings_project = projection
         self.encoder = LayerStack(config)
-        self.n_layers = len(self.encoder.order)
+        self.n_layers, self.max_positions = len(self.encoder.order), config.max_position_embeddings
         self.apply(self._initialise)
 
     @torch.no_grad()
@@ -281,12 +281,8 @@ class Bert(Encoder):
         return self.embeddings.word_embeddings
 
     @property
-    def max_positions(self) -> int:
-        return self.config.max_position_embeddings
-
-    @property
     def has_dropout(self) -> bool:
-        return self.config.hidden_dropout_prob > 0 or self.config.attention_probs_dropout_prob > 0
+        return super().has_dropout or self.encoder.layer[0].attention.self.dropout_prob > 0
 
     def recompute(self, where: str = "params") -> None:
         self.encoder.recomputes = True

@@ -86,17 +86,20 @@ class BigramEmbedding(nn.Module):
         return self.vectors(torch.where(self.keys[place] == bigrams, place + 1, 0))
 
 
-class LockedDropout(nn.Module):
+class LockedDropout(nn.Dropout):
     """Dropout that sets the same numbers to 0 at every piece of a row (Gal and Ghahramani, 2016)."""
-
-    def __init__(self, p: float):
-        super().__init__()
-        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         """x (R, P, H) -> the same shape."""
-        keep = nn.functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.p, self.training)
-        return x * keep
+        return x * super().forward(x.new_ones(len(x), 1, x.shape[2]))
+
+
+class VectorDropout(nn.Dropout):
+    """Dropout that sets whole vectors to 0, so that neither kind of embedding relies on the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (R, P, H) -> the same shape."""
+        return x * super().forward(x.new_ones(*x.shape[:2], 1))
 
 
 class Lstm(Encoder):
@@ -107,16 +110,15 @@ class Lstm(Encoder):
 
     def __init__(self, config: LstmConfig, *, vocab_size: int):
         super().__init__()
-        self.config = config
-        self.vocab_size = vocab_size
-        self.width = config.hidden_size
-        self.n_layers = config.num_hidden_layers
+        self.config, self.vocab_size = config, vocab_size
+        self.width, self.n_layers = config.hidden_size, config.num_hidden_layers
         self.characters = nn.Embedding(vocab_size, config.embedding_size)
         self.bigrams = None
         if config.max_bigrams:
             self.bigrams = BigramEmbedding(config.max_bigrams, config.bigram_size, vocab_size)
         widths = [config.input_width] + [config.hidden_size] * config.num_hidden_layers
         self.layers = nn.ModuleList(BiLstmLayer(a, b) for a, b in pairwise(widths))
+        self.vector_dropout = VectorDropout(config.piece_dropout_prob)
         self.embedding_dropout = LockedDropout(config.embedding_dropout_prob)
         self.dropout = LockedDropout(config.hidden_dropout_prob)
         self._initialise()
@@ -150,7 +152,7 @@ class Lstm(Encoder):
             # (R, P - 1, size); the last piece and the padding after it are no bigram
             pairs = self.bigrams(piece_ids[:, :-1], piece_ids[:, 1:]) * piece_mask[:, 1:, None]
             embedded += [nn.functional.pad(pairs, (0, 0, 1, 0)), nn.functional.pad(pairs, (0, 0, 0, 1))]
-        states = [self.embedding_dropout(torch.cat([self._drop_vectors(part) for part in embedded], dim=2))]
+        states = [self.embedding_dropout(torch.cat([self.vector_dropout(part) for part in embedded], dim=2))]
         backwards = reversal(piece_mask)
         for layer in self.layers:
             states.append(self.dropout(layer(states[-1], backwards)))
@@ -159,16 +161,6 @@ class Lstm(Encoder):
     @property
     def word_embeddings(self) -> nn.Embedding:
         return self.characters
-
-    @property
-    def has_dropout(self) -> bool:
-        config = self.config
-        return any((config.piece_dropout_prob, config.embedding_dropout_prob, config.hidden_dropout_prob))
-
-    def _drop_vectors(self, vectors: Tensor) -> Tensor:
-        """Sets whole vectors (R, P, size) to 0 in training, so that neither kind relies on the other."""
-        kept = vectors.new_ones(*vectors.shape[:2], 1)
-        return vectors * nn.functional.dropout(kept, self.config.piece_dropout_prob, self.training)
 
     def depth_of(self, parameter_name: str) -> int:
         head, _, rest = parameter_name.partition(".")

@@ -7,26 +7,16 @@ from ner.config import option, require
 from ner.encoders.base import DROPOUT, SIZE, EncoderConfig
 from ner.encoders.bert import ACTIVATIONS, Bert, BertConfig
 
-# name of a layer's part in `Bert.state_dict()` -> its name in a published file
-ALBERT_PARTS = {
-    "attention.self.query": "attention.query",
-    "attention.self.key": "attention.key",
-    "attention.self.value": "attention.value",
-    "attention.output.dense": "attention.dense",
-    "attention.output.LayerNorm": "attention.LayerNorm",
-    "intermediate.dense": "ffn",
-    "output.dense": "ffn_output",
-    "output.LayerNorm": "full_layer_layer_norm",
-}
-DISTILBERT_PARTS = {
-    "attention.self.query": "attention.q_lin",
-    "attention.self.key": "attention.k_lin",
-    "attention.self.value": "attention.v_lin",
-    "attention.output.dense": "attention.out_lin",
-    "attention.output.LayerNorm": "sa_layer_norm",
-    "intermediate.dense": "ffn.lin1",
-    "output.dense": "ffn.lin2",
-    "output.LayerNorm": "output_layer_norm",
+# a layer's part in `Bert.state_dict()` -> its name in a published file of ALBERT and of DistilBERT
+PUBLISHED_PARTS = {
+    "attention.self.query": ("attention.query", "attention.q_lin"),
+    "attention.self.key": ("attention.key", "attention.k_lin"),
+    "attention.self.value": ("attention.value", "attention.v_lin"),
+    "attention.output.dense": ("attention.dense", "attention.out_lin"),
+    "attention.output.LayerNorm": ("attention.LayerNorm", "sa_layer_norm"),
+    "intermediate.dense": ("ffn", "ffn.lin1"),
+    "output.dense": ("ffn_output", "ffn.lin2"),
+    "output.LayerNorm": ("full_layer_layer_norm", "output_layer_norm"),
 }
 
 
@@ -58,6 +48,8 @@ class AlbertConfig(BertConfig):
     """BERT's keys and three more; the defaults are those of a published config.json, ALBERT-xxlarge's."""
 
     layer_counts: ClassVar = ("num_hidden_layers", "num_hidden_groups", "inner_group_num")
+    has_projection: ClassVar = True
+    "published files have the map from E to H even if both are equal"
     embedding_size: int = option(128, **SIZE)
     "E, width of the embeddings before the linear map to H"
     hidden_size: int = option(4096, **SIZE)
@@ -75,11 +67,6 @@ class AlbertConfig(BertConfig):
         super().__post_init__()
         n_groups, n_steps = self.num_hidden_groups, self.num_hidden_layers
         require(n_groups <= n_steps, "num_hidden_groups", n_groups, f"at most num_hidden_layers ({n_steps})")
-
-    @property
-    def has_projection(self) -> bool:
-        """True: published files have the map from E to H even if both are equal."""
-        return True
 
     @property
     def n_own_layers(self) -> int:
@@ -113,7 +100,7 @@ class Albert(Bert):
             return name
         number, part, kind = layer_part(name)
         group, inner = divmod(number, self.config.inner_group_num)
-        return f"encoder.albert_layer_groups.{group}.albert_layers.{inner}.{ALBERT_PARTS[part]}.{kind}"
+        return f"encoder.albert_layer_groups.{group}.albert_layers.{inner}.{PUBLISHED_PARTS[part][0]}.{kind}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,15 +164,11 @@ class DistilBert(Bert):
         for layer in self.encoder.layer:
             layer.attention.output.dropout.p = 0.0  # only the feed-forward half ends with dropout
 
-    @property
-    def has_dropout(self) -> bool:
-        return self.config.dropout > 0 or self.config.attention_dropout > 0
-
     def published_name(self, name: str) -> str:
         if name.startswith("embeddings."):
             return name
         number, part, kind = layer_part(name)
-        return f"transformer.layer.{number}.{DISTILBERT_PARTS[part]}.{kind}"
+        return f"transformer.layer.{number}.{PUBLISHED_PARTS[part][1]}.{kind}"
 
 
 def layer_part(name: str) -> tuple[int, str, str]:

@@ -16,7 +16,7 @@ from ner.data.words import split_words
 from ner.errors import DataError
 from ner.files import whole_file
 from ner.heads.base import Hidden
-from ner.inference.texts import CHUNK_TEXTS, chunks, unannotated_batches
+from ner.inference.predict import CHUNK_TEXTS, chunks, unannotated_batches
 from ner.model.directory import ModelDirectory
 from ner.model.features import build_features
 from ner.model.tagger import Model, Tagger

@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ner.annotations import ANNOTATIONS, Answer
-from ner.data.batch import Batch
+from ner.annotations import ANNOTATIONS
 from ner.data.sentence import Sentence
 from ner.files import whole_file
 from ner.heads.base import Head
-from ner.inference.texts import write_json_lines
+from ner.inference.predict import write_json_lines
 from ner.runtime.logs import log
 from ner.tags import ScoredSpan, Span
 
@@ -35,14 +34,8 @@ class Margins:
     def __init__(self, head: Head, n_sentences: int):
         self.head, self.gold, self.found = head, np.zeros(n_sentences), np.zeros(n_sentences)
 
-    def __call__(
-        self,
-        indices: np.ndarray,
-        batch: Batch,
-        scores: torch.Tensor,
-        losses: torch.Tensor,
-        answers: list[Answer],
-    ) -> None:
+    def __call__(self, indices, batch, scores, losses, answers) -> None:
+        """As `ner.inference.predict.OnBatch`; the batch must hold gold."""
         spans = [answer["spans"] for answer in answers]
         padded = ANNOTATIONS["spans"].collate(spans, self.head.inventories["spans"])
         as_gold = batch._replace(gold={"spans": torch.from_numpy(padded).to(batch.mask.device)})
