@@ -69,7 +69,10 @@ class GlobalPointerHead(Head):
         """
         n_sentences, n_tokens, length, n_labels = scores.shape
         scores = scores.float()
-        cells, real = self._gold(scores, batch)
+        start, end, label = batch.gold["spans"].unbind(dim=2)
+        real = (end > start) & (end - start <= length)
+        # (B, S): the cell of each gold span in a flat row of scores; one past the end if it has none
+        cells = ((start * length + end - start - 1) * n_labels + label).where(real, scores[0].numel())
         gold = scores.new_zeros(n_sentences, n_tokens * length * n_labels + 1, dtype=torch.bool)
         gold = gold.scatter(1, cells, True)[:, :-1].view(scores.shape)
         others = scores.masked_fill(gold | ~inside(scores, batch.mask)[..., None], -math.inf).flatten(1, 2)
@@ -78,17 +81,6 @@ class GlobalPointerHead(Head):
         of_label = (batch.gold["spans"][..., 2:] == labels) & real[..., None]
         found = torch.where(of_label, -flat.gather(1, cells)[..., None], -math.inf)
         return (log1p_sum_exp(found) + log1p_sum_exp(others)).sum(dim=1)
-
-    def _gold(self, scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(B, S) int64, the cell of each gold span in a flat row of scores; (B, S) bool, True if it has one.
-
-        Padding and spans longer than the band have none: their cell is one past the end.
-        """
-        _, n_tokens, length, n_labels = scores.shape
-        start, end, label = batch.gold["spans"].unbind(dim=2)
-        real = (end > start) & (end - start <= length)
-        place = (start * length + end - start - 1) * n_labels + label
-        return place.where(real, n_tokens * length * n_labels), real
 
     def divergence(self, scores: Tensor, other: Tensor, batch: Batch) -> Tensor:
         """Between the sigmoids of the scores, summed over the spans."""

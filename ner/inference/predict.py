@@ -155,8 +155,7 @@ def compile_encoder(tagger: Tagger) -> None:
     if not tagger.encoder.can_compile:
         raise DataError("--compile: expected BERT or a relative of it, got another encoder")
     if tagger.device.type == "cpu":
-        import torch._inductor.config  # here, because it takes a second
-        from torch._inductor import cpp_builder, exc
+        from torch._inductor import config, cpp_builder, exc  # here, because it takes a second
 
         try:
             cpp_builder.get_cpp_compiler()
@@ -164,5 +163,5 @@ def compile_encoder(tagger: Tagger) -> None:
             expected = "expected g++ or clang, or one named by CXX"
             raise DataError(f"--compile: no C++ compiler found, {expected}") from None
         # a global switch: the `options` of torch.compile do not reach the part that lays out weights
-        torch._inductor.config.freezing = True
+        config.freezing = True
     tagger.encoder = torch.compile(tagger.encoder, dynamic=True)

@@ -80,11 +80,6 @@ class ModelDirectory:
         return own
 
     @property
-    def head_name(self) -> str:
-        """The head that the config names, else a CRF if there are pytorch-crf's tensors, else softmax."""
-        return self.own.get("head", "crf" if self.weights.keys() >= PYTORCH_CRF else "softmax")
-
-    @property
     def head_facts(self) -> dict[str, Any]:
         """What the head knows about the training data (`ner.tags.span_facts`), as `save` wrote it."""
         facts = {name: self.own[name] for name in ("max_span_len", "nested") if name in self.own}
@@ -176,7 +171,8 @@ def load(
     width = features.width if features else encoder.width
     inventories = {"spans": SpanInventory(tag_set, **directory.head_facts)}
     options = {"dropout": directory.dropout}
-    head = build_head(directory.head_name, width, inventories, options, where=where)
+    name = own.get("head", "crf" if directory.weights.keys() >= PYTORCH_CRF else "softmax")
+    head = build_head(name, width, inventories, options, where=where)
     tagger = Tagger(encoder, head, features).eval()
     targets = upper_tensors(tagger)
     try:
