@@ -235,14 +235,7 @@ class Bert(Encoder):
         if isinstance(module, nn.Embedding) and module.padding_idx is not None:
             module.weight[module.padding_idx].zero_()
 
-    def forward(
-        self,
-        piece_ids: Tensor,
-        piece_mask: Tensor,
-        segment_ids: Tensor | None = None,
-        *,
-        layers: bool = False,
-    ) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, piece_ids, piece_mask, segment_ids=None, *, layers=False):
         """As `Encoder.forward`.  ValueError if P exceeds max_position_embeddings or the mask is malformed."""
         n_pieces, limit = piece_ids.shape[1], self.max_positions
         if n_pieces > limit:

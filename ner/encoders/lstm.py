@@ -138,14 +138,7 @@ class Lstm(Encoder):
                 nn.init.zeros_(lstm.bias_hh_l0)
                 nn.init.ones_(lstm.bias_ih_l0.data.chunk(4)[1])  # the second gate of four
 
-    def forward(
-        self,
-        piece_ids: Tensor,
-        piece_mask: Tensor,
-        segment_ids: Tensor | None = None,
-        *,
-        layers: bool = False,
-    ) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, piece_ids, piece_mask, segment_ids=None, *, layers=False):
         """As `Encoder.forward`; `segment_ids` are ignored.  The embeddings are (R, P, I)."""
         embedded = [self.characters(piece_ids)]
         if self.bigrams is not None:

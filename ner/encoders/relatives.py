@@ -105,7 +105,7 @@ class Albert(Bert):
 
 @dataclass(frozen=True, kw_only=True)
 class DistilBertConfig(EncoderConfig):
-    """The sizes under the names and with the defaults of a published config.json."""
+    """`BertConfig` under the names and with the defaults of a published config.json."""
 
     layer_counts: ClassVar = ("n_layers",)
     dim: int = option(768, **SIZE)
@@ -114,16 +114,11 @@ class DistilBertConfig(EncoderConfig):
     n_heads: int = option(12, **SIZE)
     "must divide dim"
     hidden_dim: int = option(3072, **SIZE)
-    "width between the two maps of the feed-forward half"
     activation: str = option("gelu", choices=ACTIVATIONS)
     dropout: float = option(0.1, **DROPOUT)
-    "share of a vector's numbers set to 0 in training"
     attention_dropout: float = option(0.1, **DROPOUT)
-    "share of attention weights set to 0 in training"
     max_position_embeddings: int = option(512, **SIZE)
-    "pieces a row, special pieces included"
     initializer_range: float = option(0.02, above=0, below=1)
-    "standard deviation of random weights"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -67,21 +67,16 @@ def predict(
 
 
 def tag_texts(
-    model: Model,
-    texts: Iterable[str],
-    *,
-    device: torch.device,
-    batch_tokens: int,
-    chunk_texts: int = CHUNK_TEXTS,
+    model: Model, texts: Iterable[str], *, chunk_texts: int = CHUNK_TEXTS, **options
 ) -> Iterator[dict]:
-    """Tags raw texts; yields one object a text, in order, also for an empty text.
+    """Tags raw texts; yields one object a text, in order, also for an empty text; `options` as `tag_tokens`.
 
     `{"text": ...}` and the keys of each annotation, such as `"entities": [{"start", "end", "label", "text",
     "score"}]`, in code points.  A chunk of at most `chunk_texts` is answered before the next one is read.
     """
     for chunk in chunks(texts, chunk_texts):
         offsets = [split_words(text, model.unit) for text in chunk]
-        yield from tag_tokens(model, chunk, offsets, device=device, batch_tokens=batch_tokens)
+        yield from tag_tokens(model, chunk, offsets, **options)
 
 
 def tag_tokens(
@@ -99,9 +94,7 @@ def tag_tokens(
         yield values
 
 
-def tag_sentences(
-    model: Model, sentences: Sequence[Sentence], *, device: torch.device, batch_tokens: int
-) -> Iterator[dict]:
+def tag_sentences(model: Model, sentences: Sequence[Sentence], **options) -> Iterator[dict]:
     """As `tag_texts`, for sentences of a built split: tokens joined without (unit char) or with a space."""
     gap = 0 if model.unit == "char" else 1
     for first in range(0, len(sentences), CHUNK_TEXTS):
@@ -112,7 +105,7 @@ def tag_sentences(
             ends = np.cumsum(lengths + gap) - gap
             offsets.append(list(zip((ends - lengths).tolist(), ends.tolist(), strict=True)))
         texts = [(" " * gap).join(sentence.tokens) for sentence in chunk]
-        yield from tag_tokens(model, texts, offsets, device=device, batch_tokens=batch_tokens)
+        yield from tag_tokens(model, texts, offsets, **options)
 
 
 def unannotated_batches(

@@ -23,7 +23,6 @@ from ner.inference.predict import write_json_lines
 from ner.runtime.logs import log
 from ner.tags import ScoredSpan, Span
 
-LOG_2 = math.log(2)
 N_LOGGED = 10  # sentences
 N_LOGGED_ENTITIES = 3  # of one sentence
 
@@ -78,7 +77,7 @@ def _reason_to_skip(margins: Margins, i: int, sentence: Sentence) -> str:
         return "gold has a label that the model does not know"
     if len(margins.head.learnable("spans", sentence.spans)) < len(sentence.spans):
         return "gold has entities that the model's head cannot find"
-    return "the model is not confident" if margins.found[i] >= LOG_2 else ""
+    return "the model is not confident" if margins.found[i] >= math.log(2) else ""
 
 
 def _entities(spans: Sequence[Span], sentence: Sentence, gap: str) -> list[dict]:

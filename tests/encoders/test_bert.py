@@ -73,8 +73,7 @@ def either_attention(request, monkeypatch):
     monkeypatch.setattr(seam, "prefers_fused", lambda query: request.param == "fused")
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "relu"])
 @pytest.mark.parametrize("with_segments", [True, False])
 def test_equals_transformers_in_states_and_gradients(hidden_act, with_segments):
@@ -90,8 +89,7 @@ def test_equals_transformers_in_states_and_gradients(hidden_act, with_segments):
         torch.testing.assert_close(parameter.grad, expected[name])
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_equals_transformers_at_many_lengths():
     oracle = make_oracle(layer_norm_eps=1e-5)
     bert = make_twin(oracle)
@@ -100,9 +98,8 @@ def test_equals_transformers_at_many_lengths():
             assert_same_states(oracle, bert, *make_pieces(n_pieces=n_pieces, seed=n_pieces))
 
 
-@pytest.mark.usefixtures("float64")
 @pytest.mark.slow
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_equals_transformers_at_full_size():
     oracle = make_oracle(
         hidden_size=768,
@@ -121,8 +118,7 @@ def test_names_are_the_published_ones():
     assert set(make_bert().state_dict()) == set(oracle.state_dict()) - counting
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_padding_has_no_power():
     bert = make_bert()
     piece_ids, mask, segment_ids = make_pieces()
@@ -133,8 +129,7 @@ def test_padding_has_no_power():
     assert torch.equal(before[mask], after[mask])
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_a_row_alone_equals_a_row_among_others():
     bert = make_bert()
     piece_ids, mask, segment_ids = make_pieces()

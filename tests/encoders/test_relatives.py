@@ -90,9 +90,8 @@ def either_attention(request, monkeypatch):
     monkeypatch.setattr(seam, "prefers_fused", lambda query: request.param == "fused")
 
 
-@pytest.mark.usefixtures("float64")
 @EVERY_VARIANT
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_equals_transformers_in_states_and_gradients(variant):
     oracle = make_oracle(variant)
     twin = make_twin(oracle)
