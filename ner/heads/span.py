@@ -73,19 +73,17 @@ class SpanHead(Head):
 
         Among overlapping spans the most probable is kept.
         """
-        log_p = scores.detach().double().log_softmax(-1).cpu().numpy()
-        lengths = batch.mask.sum(dim=1).tolist()
-        return [self._spans(row[:length]) for row, length in zip(log_p, lengths, strict=True)]
-
-    def _spans(self, log_p: np.ndarray) -> list[ScoredSpan]:
-        """The spans of one sentence, in order; log_p (T, 2, L + 1) float64."""
-        found = []
-        for start, last, k in pairs(log_p.argmax(axis=2)):
-            score = float(log_p[start, 0, k] + log_p[last, 1, k])
-            found.append(ScoredSpan(start, last + 1, self.tag_set.labels[k - 1], score))
-        # by log p: the probabilities of sure spans are all 1
-        kept = keep_apart(found, key=lambda span: -span.score)
-        return [span._replace(score=math.exp(span.score)) for span in kept]
+        answers = []
+        table = scores.detach().double().log_softmax(-1).cpu().numpy()
+        for row, length in zip(table, batch.mask.sum(dim=1).tolist(), strict=True):
+            found, log_p = [], row[:length]  # (T, 2, L + 1)
+            for start, last, k in pairs(log_p.argmax(axis=2)):
+                score = float(log_p[start, 0, k] + log_p[last, 1, k])
+                found.append(ScoredSpan(start, last + 1, self.tag_set.labels[k - 1], score))
+            # by log p: the probabilities of sure spans are all 1
+            kept = keep_apart(found, key=lambda span: -span.score)
+            answers.append([span._replace(score=math.exp(span.score)) for span in kept])
+        return answers
 
 
 def pairs(classes: np.ndarray) -> list[tuple[int, int, int]]:

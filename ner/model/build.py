@@ -10,21 +10,15 @@ from ner.config import from_mapping, locate_key
 from ner.encoders import ENCODERS, Encoder
 from ner.errors import DataError
 from ner.heads import HEADS
-from ner.heads.base import Head, HeadOptions
+from ner.heads.base import Head
 
 
 def build_head(
-    name: str,
-    width: int,
-    inventories: Mapping[str, Any],
-    options: HeadOptions | Mapping[str, Any] | None = None,
-    *,
-    where: str = "params",
+    name: str, width: int, inventories: Mapping, options: Mapping, *, where: str = "params"
 ) -> Head:
-    """Builds a head by its name in `HEADS`.
+    """Builds a head by its name in `HEADS`, with its own options.
 
-    `options` are the head's own, as an object of its dataclass or as keys of it.  DataError, beginning with
-    `where`: an unknown head, a wrong option, a tag scheme that the head cannot work in.
+    DataError, beginning with `where`: an unknown head, a wrong option, a scheme that it cannot work in.
     """
     if name not in list(HEADS):
         raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
@@ -33,9 +27,7 @@ def build_head(
     if scheme not in kind.schemes:
         expected = f"expected one of {', '.join(kind.schemes)}"
         raise DataError(f"{where}: head {name!r}: got scheme {scheme}, {expected}")
-    if not isinstance(options, HeadOptions):
-        options = from_mapping(kind.Options, options or {}, f"{where}: head {name!r}")
-    return kind(width, inventories, options)
+    return kind(width, inventories, from_mapping(kind.Options, options, f"{where}: head {name!r}"))
 
 
 def head_options(name: str, keys: Mapping[str, Any], *, where: str = "params") -> dict[str, Any]:
