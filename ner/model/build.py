@@ -10,24 +10,38 @@ from ner.config import from_mapping, locate_key
 from ner.encoders import ENCODERS, Encoder
 from ner.errors import DataError
 from ner.heads import HEADS
-from ner.heads.base import Head
+from ner.heads.base import Head, HeadOptions
+
+
+def head_kind(name: str, *, where: str = "params") -> type[Head]:
+    """The class of a head in `HEADS`; DataError, beginning with `where`, if there is none of this name."""
+    if name not in list(HEADS):
+        raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
+    return HEADS[name]
 
 
 def build_head(
-    name: str, width: int, inventories: Mapping, options: Mapping, *, where: str = "params"
+    name: str,
+    width: int,
+    inventories: Mapping[str, Any],
+    options: HeadOptions | Mapping[str, Any] | None = None,
+    *,
+    where: str = "params",
 ) -> Head:
-    """Builds a head by its name in `HEADS`, with its own options.
+    """Builds a head by its name in `HEADS`.
 
-    DataError, beginning with `where`: an unknown head, a wrong option, a scheme that it cannot work in.
+    `options` are the head's own, as an object of its dataclass or as keys of it.  DataError, beginning with
+    `where`: an unknown head, a wrong option, a tag scheme that the head cannot work in.
     """
-    if name not in list(HEADS):
-        raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
-    kind = HEADS[name]
-    scheme = inventories["spans"].tag_set.scheme if "spans" in inventories else kind.schemes[0]
-    if scheme not in kind.schemes:
-        expected = f"expected one of {', '.join(kind.schemes)}"
-        raise DataError(f"{where}: head {name!r}: got scheme {scheme}, {expected}")
-    return kind(width, inventories, from_mapping(kind.Options, options, f"{where}: head {name!r}"))
+    kind = head_kind(name, where=where)
+    if "spans" in inventories and inventories["spans"].tag_set.scheme not in kind.schemes:
+        got = inventories["spans"].tag_set.scheme
+        raise DataError(
+            f"{where}: head {name!r}: got scheme {got}, expected one of {', '.join(kind.schemes)}"
+        )
+    if not isinstance(options, HeadOptions):
+        options = from_mapping(kind.Options, options or {}, f"{where}: head {name!r}")
+    return kind(width, inventories, options)
 
 
 def head_options(name: str, keys: Mapping[str, Any], *, where: str = "params") -> dict[str, Any]:
@@ -39,11 +53,13 @@ def head_options(name: str, keys: Mapping[str, Any], *, where: str = "params") -
     stated = dict(keys["head"]) if isinstance(keys["head"], Mapping) else {}
     stated.pop("name", None)
     own = {one.metadata["flat"]: one for one in fields(HEADS[name].Options) if one.metadata.get("flat")}
-    for one in [one for kind in HEADS.values() for one in fields(kind.Options)]:
-        flat = one.metadata.get("flat")
-        if flat in keys and flat not in own and keys[flat] != one.default:
-            got = repr(keys[flat])
-            raise DataError(f"{where}: {flat}: got {got}, which head {name!r} cannot be trained with")
+    for kind in HEADS.values():
+        for one in fields(kind.Options):
+            flat = one.metadata.get("flat")
+            if flat in keys and flat not in own and keys[flat] != one.default:
+                raise DataError(
+                    f"{where}: {flat}: got {keys[flat]!r}, which head {name!r} cannot be trained with"
+                )
     for flat, one in own.items():
         if keys[flat] != one.default and one.name in stated:
             raise DataError(f"{where}: {flat} and head.{one.name}: expected one of them")

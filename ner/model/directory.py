@@ -1,33 +1,34 @@
 """Opens model directories: a published encoder, a published token classifier, or what `save` wrote."""
 
-import re
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ner.annotations.spans import SpanInventory
+from ner.annotations import ANNOTATIONS
 from ner.data.sentence import UNITS
 from ner.data.tokenizer import WordPiece, load_tokenizer
 from ner.data.windows import LONG_TEXT
 from ner.data.words import guess_unit_of_vocabulary
-from ner.encoders import published
 from ner.encoders.base import Encoder
-from ner.encoders.published import LoadReport, config_path, load_tensors
+from ner.encoders.published import (
+    LoadReport,
+    config_path,
+    find_encoder,
+    load_tensors,
+    published_names,
+    read_config,
+)
 from ner.errors import DataError
-from ner.model.build import build_head
+from ner.model.build import build_head, head_kind
 from ner.model.features import build_features
 from ner.model.manifest import check_model, check_sizes
 from ner.model.saving import upper_tensors
 from ner.model.tagger import Model, Tagger
-from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
 from ner.tensors import read_weights
 
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
 PYTORCH_CRF = {"crf.transitions", "crf.start_transitions", "crf.end_transitions"}
-BILOU = str.maketrans("LU", "ES")
-MAX_TAGS = 2000  # `TagSet` makes a table of all pairs of tags
 MIN_WINDOW, MAX_WINDOW = 8, 512  # pieces; the largest is a default only
 
 
@@ -40,10 +41,10 @@ class ModelDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         check_sizes(self.path)
-        self.config: dict[str, Any] = published.read_config(self.path)
+        self.config: dict[str, Any] = read_config(self.path)
         self.where = str(config_path(self.path))
         "the config file, for errors"
-        kind, options = published.find_encoder(self.config, self.where)
+        kind, options = find_encoder(self.config, self.where)
         self.tokenizer: WordPiece = load_tokenizer(self.path)
         self.weights = read_weights(self.path)
         "name -> tensor; names without the prefix, as `Encoder.published_tensors` has them"
@@ -55,21 +56,24 @@ class ModelDirectory:
         self._check_amount(options, options.n_numbers(n_rows))
         self.encoder: Encoder = kind(options, vocab_size=n_rows)
         prefixes, use_task_id = (f"{kind.file_prefix}.", "ernie."), bool(self.config.get("use_task_id"))
-        self.weights = published.published_names(self.weights, prefixes, use_task_id=use_task_id)
-        self.report: LoadReport = load_tensors(
-            self.encoder.published_tensors(), self.weights, where=self.path
-        )
+        self.weights = published_names(self.weights, prefixes, use_task_id=use_task_id)
+        targets = self.encoder.published_tensors()
+        self.report: LoadReport = load_tensors(targets, self.weights, where=self.path)
 
     def _check_amount(self, options: Any, n_expected: int) -> None:
-        """DataError if the config describes far more than the weights hold, before memory is allocated."""
+        """DataError if the config describes far more than the weights hold, before memory is allocated.
+
+        Smaller differences are found tensor by tensor when the weights are loaded.
+        """
         n_tensors = len(self.weights)
         for name in options.layer_counts:
             if (count := getattr(options, name)) > n_tensors:
                 raise DataError(f"{self.where}: {name}: got {count}, the weights have {n_tensors} tensors")
         n_held = sum(tensor.numel() for tensor in self.weights.values())
         if n_expected > 2 * n_held:
-            got = f"an encoder of {n_expected:,} numbers"
-            raise DataError(f"{self.where}: {got}, the weights have {n_held:,}")
+            raise DataError(
+                f"{self.where}: an encoder of {n_expected:,} numbers, the weights have {n_held:,}"
+            )
 
     @cached_property
     def own(self) -> dict[str, Any]:
@@ -80,21 +84,16 @@ class ModelDirectory:
         return own
 
     @property
-    def head_facts(self) -> dict[str, Any]:
-        """What the head knows about the training data (`ner.tags.span_facts`), as `save` wrote it."""
-        facts = {name: self.own[name] for name in ("max_span_len", "nested") if name in self.own}
-        length, nested = facts.get("max_span_len", 1), facts.get("nested", False)
-        if type(length) is not int or length < 1:
-            raise DataError(f"{self.where}: max_span_len: got {length!r}, expected a whole number above 0")
-        if not isinstance(nested, bool):
-            raise DataError(f"{self.where}: nested: got {nested!r}, expected true or false")
-        return facts
+    def head_name(self) -> str:
+        """The head that the config names, else a CRF if there are pytorch-crf's tensors, else softmax."""
+        return self.own.get("head", "crf" if self.weights.keys() >= PYTORCH_CRF else "softmax")
 
     @property
     def dropout(self) -> float:
         """The dropout before the classifier."""
         key = self.encoder.classifier_dropout_key
-        dropout = 0.1 if self.config.get(key) is None else self.config[key]
+        dropout = self.config.get(key)
+        dropout = 0.1 if dropout is None else dropout
         if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
             raise DataError(f"{self.where}: {key}: got {dropout!r:.40}, expected 0 <= p < 1")
         return dropout
@@ -125,7 +124,7 @@ class ModelDirectory:
         n_pieces = len(self.tokenizer)
         spare = self.encoder.vocab_size - n_pieces
         lines = [f"the vocabulary has {n_pieces} pieces, {spare} rows of the embedding are spare"]
-        return [*(lines if spare else []), *report.sentences(self.path)]
+        return [*(lines if spare else []), *report.sentences(str(self.path))]
 
 
 def open_encoder(model_dir: str | Path) -> tuple[Encoder, WordPiece, list[str]]:
@@ -146,9 +145,10 @@ def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
         return model_dir
     if not directory.is_dir():
         raise DataError(f"{directory}: no such directory, expected a trained experiment or a model directory")
-    runs = sorted(directory.glob("seed-*"))
-    run_expected = f"one run of this series, such as {runs[0]}" if runs else ""
-    expected = run_expected or "a trained experiment or a model directory"
+    series = sorted(path.name for path in directory.glob("seed-*"))
+    expected = "a trained experiment or a model directory"
+    if series:
+        expected = f"one run of this series, such as {directory / series[0]}"
     raise DataError(f"{directory}: no config.json and no {name}/, expected {expected}")
 
 
@@ -166,58 +166,28 @@ def load(
     """
     directory = ModelDirectory(model_dir)
     own, where, encoder = directory.own, directory.where, directory.encoder
-    tag_set = read_tag_set(directory.config, scheme=own.get("scheme"), where=where)
-    features = build_features(encoder, own.get("layers", "last"), own.get("context", "none"), where=where)
+    kind = head_kind(directory.head_name, where=where)
+    inventories = {
+        name: ANNOTATIONS[name].from_config(directory.config, where=where) for name in kind.annotations
+    }
+    layers, context = own.get("layers", "last"), own.get("context", "none")
+    features = build_features(encoder, layers, context, where=where)
     width = features.width if features else encoder.width
-    inventories = {"spans": SpanInventory(tag_set, **directory.head_facts)}
     options = {"dropout": directory.dropout}
-    name = own.get("head", "crf" if directory.weights.keys() >= PYTORCH_CRF else "softmax")
-    head = build_head(name, width, inventories, options, where=where)
+    head = build_head(directory.head_name, width, inventories, options, where=where)
     tagger = Tagger(encoder, head, features).eval()
-    targets = upper_tensors(tagger)
-    try:
-        load_tensors(targets, directory.weights, where=directory.path)
-    except DataError as error:
-        raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
-    loaded, unused = directory.report
-    report = LoadReport([*loaded, *targets], [name for name in unused if name not in targets])
+    report = _load_upper(tagger, directory)
     unit, max_len = directory.unit_and_window(unit=unit, max_len=max_len)
     lines = tuple(directory.log_lines(report))
     return Model(tagger, directory.tokenizer, unit, max_len, lines, directory.long_text(long_text))
 
 
-def published_tags(names: list[str]) -> list[str]:
-    """Renames tags that published classifiers spell otherwise: B_PER, L- and U- (BILOU), bare labels (IO).
-
-    DataError if a name is a placeholder such as LABEL_0.
-    """
-    parts = [re.fullmatch(r"([BIESMLU])[-_](.+)", name) for name in names]
-    bare = not any(parts)
-    tags = []
-    for name, part in zip(names, parts, strict=True):
-        if name == OUTSIDE or name in NON_TAGS:
-            tags.append(name)
-        elif re.fullmatch(r"LABEL_\d+", name):
-            raise DataError(f"got the placeholder {name}, expected tags such as B-LOC")
-        elif part is not None:
-            tags.append(f"{part[1].translate(BILOU)}-{part[2]}")
-        else:
-            tags.append(f"I-{name}" if bare else name)
-    return tags
-
-
-def read_tag_set(config: Mapping, *, scheme: str | None, where: str | Path) -> TagSet:
-    """The tags that a model's config lists under `id2label`; without a `scheme`, guesses it from the tags.
-
-    DataError, beginning with `where`, if there are no tags or they do not belong to one scheme.
-    """
-    names = config.get("id2label")
-    if not isinstance(names, dict) or not names:
-        raise DataError(f"{where}: no id2label, expected a model trained for tagging")
-    if len(names) > MAX_TAGS or not all(isinstance(name, str) for name in names.values()):
-        raise DataError(f"{where}: id2label: expected names, {MAX_TAGS} at most")
+def _load_upper(tagger: Tagger, directory: ModelDirectory) -> LoadReport:
+    """Fills head and features; returns the report of the whole tagger."""
+    targets, weights = upper_tensors(tagger), directory.weights
     try:
-        tags = published_tags([names[str(i)] for i in range(len(names))])
-        return TagSet(tags, scheme or guess_scheme(set(tags) - set(NON_TAGS)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: id2label: {error}") from None
+        load_tensors(targets, weights, where=directory.path)
+    except DataError as error:
+        raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
+    loaded, unused = directory.report
+    return LoadReport([*loaded, *targets], [name for name in unused if name not in targets])

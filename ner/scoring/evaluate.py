@@ -1,8 +1,9 @@
 """Scores of a model on annotated sentences, and what people are told about them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -124,16 +125,20 @@ def seqeval_strict(split: Split, result: Evaluation) -> dict:
     return {name: getattr(strict, name) for name in ("f1", "precision", "recall", "n_gold")}
 
 
-def log_scores(name: str, split: Split, result: Evaluation, *, labels: Iterable[str], strict: dict) -> None:
-    """Logs scores; `labels` are those that the model knows, `strict` comes from `seqeval_strict`."""
-    for scores in result.scores.values():
+def log_scores(
+    split_name: str, split: Split, result: Evaluation, *, inventories: Mapping[str, Any], strict: dict
+) -> None:
+    """Logs scores; `inventories` are the head's, `strict` comes from `seqeval_strict`."""
+    for name, scores in result.scores.items():
         log.info(f"\n{table(scores.table())}\n")
         log.info(
-            f"{name}: {len(split.sentences)} sentences, {scores.n_gold} gold entities, all scored: "
+            f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold entities, all scored: "
             f"{scores.describe()}  loss {result.loss:.4f}"
         )
-    if unknown := sorted(split.labels - set(labels)):
-        log.info(f"labels that the model does not know, all counted as missed: {', '.join(unknown)}")
+        known = ANNOTATIONS[name].labels(inventories[name])
+        used = ANNOTATIONS[name].labels_of([sentence.gold[name] for sentence in split.sentences])
+        if unknown := sorted(used - set(known)):
+            log.info(f"labels that the model does not know, all counted as missed: {', '.join(unknown)}")
     if strict:
         log.info(
             f"{len(split.illegal)} gold tags are illegal; their entities count above as they read, "
