@@ -18,7 +18,6 @@ from ner.model.directory import load, resolve_model_dir
 from ner.runtime import devices, logs, program
 from ner.runtime.logs import log
 from ner.scoring import evaluate as scoring
-from ner.scoring.report import log_scores, seqeval_strict
 from ner.scoring.suspicious import Margins, log_suspicious, suspicious, write_suspicious
 
 
@@ -68,9 +67,9 @@ def main(args: argparse.Namespace) -> None:
         n_gold = scoring.count_gold(split.sentences, name)
         if scores.n_gold != n_gold:
             raise DataError(f"{scores.n_gold} of {n_gold} gold items were scored, expected all of the file")
-    strict = seqeval_strict(split, result)
+    strict = scoring.seqeval_strict(split, result)
     summary = result.summary() | ({"seqeval_strict": strict} if strict else {})
-    log_scores(args.split, split, result, inventories=head.inventories, strict=strict)
+    scoring.log_scores(args.split, split, result, inventories=head.inventories, strict=strict)
     path = out_dir / f"metrics_{args.split}.json"
     with whole_file(path) as file:
         file.write(to_json(summary))

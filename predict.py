@@ -11,9 +11,7 @@ from ner.data.folder import read_split
 from ner.data.sentence import UNITS
 from ner.data.windows import LONG_TEXT
 from ner.errors import DataError
-from ner.inference.compiling import compile_encoder
-from ner.inference.texts import CHUNK_TEXTS, tag_sentences, tag_texts
-from ner.inference.writers import WRITERS
+from ner.inference.predict import CHUNK_TEXTS, compile_encoder, tag_sentences, tag_texts, write_json_lines
 from ner.model.directory import load, resolve_model_dir
 from ner.runtime import devices, logs, program, texts
 from ner.runtime.logs import log
@@ -76,7 +74,7 @@ def main(args: argparse.Namespace) -> None:
         answers = tag_texts(model, lines, chunk_texts=args.chunk, **options)
     else:
         answers = tag_sentences(model, sentences, **options)
-    texts.write_output(args.output, lambda file: WRITERS["jsonl"](answers, file))
+    texts.write_output(args.output, lambda file: write_json_lines(answers, file))
 
 
 if __name__ == "__main__":

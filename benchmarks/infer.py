@@ -12,7 +12,7 @@ HF sorted loop bf16    the model with weights in bf16, texts sorted by length, b
                        of pieces as this code (`--batch_tokens`), the fast tokenizer, argmax: the loop that a
                        careful user writes
 
-This code is `ner.inference.texts.tag_sentences`, as in predict.py: bf16 autocast, legal tags by Viterbi, a
+This code is `ner.inference.predict.tag_sentences`, as in predict.py: bf16 autocast, legal tags by Viterbi, a
 probability for each entity.  The rivals take the best tag of each token and give no probabilities of
 entities.  `--compile` adds an arm whose encoder goes through torch.compile, one graph for all shapes
 (predict.py --compile); its first pass includes the compilation.
@@ -40,8 +40,7 @@ from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.errors import DataError
 from ner.heads import viterbi
-from ner.inference.compiling import compile_encoder
-from ner.inference.texts import tag_sentences
+from ner.inference.predict import compile_encoder, tag_sentences
 from ner.model.directory import Model, load
 from ner.runtime import devices, program
 from ner.tags import Span, spans_to_tags

@@ -18,9 +18,8 @@ from ner.errors import DataError
 from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import load
-from ner.model.model import Model
 from ner.model.saving import save
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.runtime import devices, seeds
 from ner.tags import TagSet
 

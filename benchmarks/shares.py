@@ -26,7 +26,7 @@ from ner.data.batches import token_budget
 from ner.data.examples import encode
 from ner.data.windows import Windows
 from ner.errors import DataError
-from ner.inference.texts import tag_sentences
+from ner.inference.predict import tag_sentences
 from ner.runtime import devices, program
 
 CPU = torch.device("cpu")

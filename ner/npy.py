@@ -24,10 +24,8 @@ class GrowingArray:
     def __exit__(self, *_) -> None:
         self.file.seek(0)
         self._write_header()
-        if self.file.tell() != self.body:
-            raise RuntimeError(
-                f"{self.file.name}: numpy wrote a header of {self.file.tell()} bytes, expected {self.body}"
-            )
+        if (end := self.file.tell()) != self.body:
+            raise RuntimeError(f"{self.file.name}: numpy wrote a header of {end} bytes, expected {self.body}")
 
     def _write_header(self) -> None:
         # the second header fits into the first, because numpy leaves room for a longer first axis

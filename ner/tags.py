@@ -1,13 +1,12 @@
 """Spans and tags.  No other module knows what a tag means.
 
 A scheme is two tables about neighbouring tags: which tag may follow which (`legal`), and which two belong to
-the same entity (`continues`).  Everything else follows from them: reading tags as spans, writing spans as
-tags, constraining a decoder, the probability of a span.
+the same entity (`continues`).  Everything else follows from them.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +22,11 @@ _FOLLOWERS = {
     "BMES": {"B": "ME", "M": "ME", "E": "", "S": ""},
     "BIE": {"B": "IE", "I": "IE", "E": ""},
     "IO": {"I": "I"},
+}
+# scheme -> prefixes of a token inside an entity, of its last token, of its first, of its only one
+_PREFIXES = {
+    **{"BIO": "IIBB", "IOB1": "IIBB", "BIOS": "IIBS", "BIOES": "IEBS", "BMES": "MEBS"},
+    **{"BIE": "IEBB", "IO": "IIII"},
 }
 # prefixes after which the entity must continue; under BIE a single B- is an entity of one token
 _UNFINISHED = {"BIOS": "B", "BIOES": "BI", "BMES": "BM", "BIE": "I"}
@@ -106,9 +110,8 @@ def guess_scheme(tags: Iterable[str]) -> str:
     prefixes = {prefix for prefix, _ in parts}
     scheme = next((s for s in ("BIO", "BIOS", "BIOES", "BMES") if prefixes <= set(_FOLLOWERS[s])), None)
     if scheme is None:
-        raise ValueError(
-            f"tag prefixes {', '.join(sorted(prefixes))}, expected the prefixes of BIO, BIOS, BIOES or BMES"
-        )
+        got = ", ".join(sorted(prefixes))
+        raise ValueError(f"tag prefixes {got}, expected the prefixes of BIO, BIOS, BIOES or BMES")
     if scheme == "BIO" and any(("B", label) not in parts for _, label in parts):
         return "IOB1" if "B" in prefixes else "IO"
     return scheme
@@ -126,8 +129,7 @@ class TagSet:
             raise ValueError(f"scheme {scheme!r}, expected one of {', '.join(SCHEMES)}")
         if len(set(tags)) != len(tags) or OUTSIDE not in tags:
             raise ValueError(f"tags {list(tags)}, expected each once and {OUTSIDE} among them")
-        self.tags = tuple(tags)
-        self.scheme = scheme
+        self.tags, self.scheme = tuple(tags), scheme
         self.index = {tag: k for k, tag in enumerate(self.tags)}
         self._parts = [("", "") if tag in NON_TAGS else split_tag(tag) for tag in self.tags]
         for tag, (prefix, _) in zip(self.tags, self._parts, strict=True):
@@ -184,22 +186,9 @@ class TagSet:
         Row 0 is `O`, and so is a tag that this set does not have.  Under IOB1 "first" means first after a
         neighbour of the same label; under IO it has no effect.
         """
-        table = np.full((len(self.labels) + 1, 2, 2), self.index[OUTSIDE])
-        for row, label in enumerate(self.labels, start=1):
-            for first in (0, 1):
-                for last in (0, 1):
-                    tag = f"{self._prefix(first, last)}-{label}"
-                    table[row, first, last] = self.index.get(tag, self.index[OUTSIDE])
-        return table
-
-    def _prefix(self, first: int, last: int) -> str:
-        if self.scheme in ("BIOES", "BMES"):
-            return ("IE" if self.scheme == "BIOES" else "ME", "BS")[first][last]
-        if self.scheme == "BIOS" and first and last:
-            return "S"
-        if self.scheme == "BIE":
-            return "B" if first else "IE"[last]
-        return "B" if first and self.scheme != "IO" else "I"
+        outside, prefixes = self.index[OUTSIDE], _PREFIXES[self.scheme]
+        rows = [[self.index.get(f"{p}-{label}", outside) for p in prefixes] for label in self.labels]
+        return np.array([[outside] * 4, *rows]).reshape(-1, 2, 2)
 
     def spans(self, tag_ids: Sequence[int]) -> list[Span]:
         """Reads tag numbers of a sentence as spans.  A tag that continues nothing starts an entity."""
@@ -217,11 +206,11 @@ class TagSet:
         """Writes spans of a sentence as tag numbers; ValueError if tags cannot represent them."""
         ids = [self.index[OUTSIDE]] * n_tokens
         end_before, label_before = 0, ""
-        for span in sorted(spans):
-            start, end, label = span
+        for start, end, label in sorted(spans):
             touches = start == end_before and label == label_before
             if not end_before <= start < end <= n_tokens or (touches and self.scheme == "IO"):
-                raise ValueError(f"span {tuple(span)}, expected flat spans in 0..{n_tokens} ({self.scheme})")
+                got = (start, end, label)
+                raise ValueError(f"span {got}, expected flat spans in 0..{n_tokens} ({self.scheme})")
             row = self.span_tags[self.labels.index(label) + 1]
             for position in range(start, end):
                 first = position == start and (touches or self.scheme != "IOB1")
@@ -237,20 +226,14 @@ class TagSet:
         return sorted(illegal)
 
 
-@lru_cache(maxsize=256)
-def _tag_set(tags: frozenset[str], scheme: str) -> TagSet:
-    return TagSet([OUTSIDE, *sorted(tags - {OUTSIDE})], scheme)
-
-
 def tags_to_spans(tags: Sequence[str], scheme: str = "BIO") -> list[Span]:
     """Reads tag strings of a sentence as spans.  A tag that continues nothing starts an entity."""
-    tag_set = _tag_set(frozenset(tags), scheme)
+    tag_set = TagSet(sorted({OUTSIDE, *tags}), scheme)
     return tag_set.spans([tag_set.index[tag] for tag in tags])
 
 
 def spans_to_tags(spans: Iterable[Span], n_tokens: int, scheme: str = "BIO") -> list[str]:
     """Writes spans of a sentence as tag strings; ValueError if tags cannot represent them."""
     spans = list(spans)
-    labels = {span[2] for span in spans}
-    tag_set = TagSet.from_labels(labels, scheme) if spans else _tag_set(frozenset(), scheme)
+    tag_set = TagSet.from_labels({span.label for span in spans}, scheme)
     return [tag_set.tags[k] for k in tag_set.tag_ids(spans, n_tokens)]

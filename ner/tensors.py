@@ -1,8 +1,4 @@
-"""Tensors on disk: safetensors and torch files, and hashes of tensors.
-
-Pickled code is never run: only torch's restricted reader opens `.bin` files, and what it refuses stays
-refused.
-"""
+"""Tensors on disk: safetensors and torch files, and hashes of tensors.  Pickled code is never run."""
 
 import hashlib
 import os
@@ -31,8 +27,8 @@ def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
 def read_weights(model_dir: str | Path) -> dict[str, Tensor]:
     """All tensors of a model directory, on the CPU, under the names and dtypes of the file.
 
-    DataError names the file: no weights, a file that is missing, truncated or malformed, an index that
-    points outside the directory, a `.bin` file that holds more than tensors.
+    DataError names the file: missing, truncated or malformed, an index that points outside the directory, a
+    `.bin` file that holds more than tensors.
     """
     directory = Path(model_dir)
     for name, read in READERS.items():
@@ -56,10 +52,8 @@ def read_shards(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[
     for name, file in weight_map.items():
         # The name is checked as text and not resolved: in download caches the files are links.
         if not isinstance(file, str) or set(file) & set("/\\:\0") or Path(file).suffix != suffix:
-            raise DataError(
-                f"{index}: {shortened(name)}: got {shortened(file)}, "
-                f"expected the name of a {suffix} file in the same directory"
-            )
+            expected = f"expected the name of a {suffix} file in the same directory"
+            raise DataError(f"{index}: {shortened(name)}: got {shortened(file)}, {expected}")
         if file not in shards:
             shards[file] = read(index.parent / file)
         if name not in shards[file]:
@@ -73,22 +67,21 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path}: got {first_line(error)}, expected a whole safetensors file") from error
+        got = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"{path}: got {got}, expected a whole safetensors file") from error
 
 
 def read_torch_file(path: Path) -> dict[str, Tensor]:
     """All tensors of a file of torch.save, without running what a pickle asks for; DataError as above."""
     expected = "expected a table of tensors, as torch.save(model.state_dict()) writes it"
     try:
-        n_bytes = path.stat().st_size
-        n_unpacked = unpacked_bytes(path)
+        n_bytes, n_unpacked = path.stat().st_size, unpacked_bytes(path)
         table = torch.load(path, weights_only=True, map_location="cpu") if n_unpacked <= n_bytes else {}
     except Exception as error:
         # A broken pickle can raise almost any error. Its message is left out, because torch's message
         # recommends weights_only=False, which would run the pickle's code.
-        raise DataError(
-            f"{path}: got a missing, broken or unsafe file ({type(error).__name__}), {expected}"
-        ) from error
+        got = f"a missing, broken or unsafe file ({type(error).__name__})"
+        raise DataError(f"{path}: got {got}, {expected}") from error
     check_amount(path, n_unpacked, n_bytes)
     if not isinstance(table, dict):
         raise DataError(f"{path}: got {type(table).__name__}, {expected}")
@@ -126,8 +119,7 @@ READERS: dict[str, Callable[[Path], dict[str, Tensor]]] = {
 def save_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
     """Writes a safetensors file that other programs open as torch weights.
 
-    Writes under another name and renames at the end, because tensors that were read from an older file of
-    this name may still be mapped from it.
+    Tensors may still be mapped from an older file of this name, so it is replaced at the end, not changed.
     """
     path = Path(path)
     unfinished = path.with_name(path.name + ".unfinished")
@@ -140,11 +132,6 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message; the name of its type if it has none."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def shortened(value: object) -> str:

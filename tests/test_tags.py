@@ -181,13 +181,7 @@ def test_a_tag_set_refuses(tags, scheme, message):
 
 
 @pytest.mark.parametrize(
-    "spans",
-    [
-        [(0, 2, "LOC"), (1, 3, "LOC")],
-        [(0, 0, "LOC")],
-        [(-1, 1, "LOC")],
-        [(0, 4, "LOC")],
-    ],
+    "spans", [[(0, 2, "LOC"), (1, 3, "LOC")], [(0, 0, "LOC")], [(-1, 1, "LOC")], [(0, 4, "LOC")]]
 )
 def test_tags_cannot_represent_nested_empty_or_outlying_spans(spans):
     with pytest.raises(ValueError, match=r"expected flat spans in 0\.\.3"):

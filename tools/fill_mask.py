@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ner.data.sentence import UNITS
-from ner.inference.writers import WRITERS
+from ner.inference.predict import write_json_lines
 from ner.model.directory import resolve_model_dir
 from ner.pretraining.mlm import fill_texts, load_mlm
 from ner.runtime import devices, logs, program, texts
@@ -38,7 +38,7 @@ def main(args: argparse.Namespace) -> None:
     model = load_mlm(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit or "")
     model.lm.to(machine.device).precision = machine.precision
     answers = fill_texts(model, texts.read_texts(args.input, args.text))
-    texts.write_output(args.output, lambda file: WRITERS["jsonl"](answers, file))
+    texts.write_output(args.output, lambda file: write_json_lines(answers, file))
 
 
 if __name__ == "__main__":

@@ -14,10 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ner.data.sentence import UNITS
 from ner.errors import DataError
-from ner.inference.compiling import compile_encoder
-from ner.inference.texts import CHUNK_TEXTS
+from ner.inference.predict import CHUNK_TEXTS, compile_encoder, write_json_lines
 from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of, write_npy
-from ner.inference.writers import WRITERS
 from ner.model.directory import resolve_model_dir
 from ner.runtime import devices, logs, program, texts
 from ner.runtime.logs import log
@@ -63,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
         n_texts = write_npy(args.output, found, model.tagger.width, tokens=args.pooling == "tokens")
         log.info(f"{n_texts} texts written to {args.output}")
     else:
-        texts.write_output(args.output, lambda file: WRITERS["jsonl"](map(as_json, found), file))
+        texts.write_output(args.output, lambda file: write_json_lines(map(as_json, found), file))
 
 
 if __name__ == "__main__":

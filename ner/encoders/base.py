@@ -1,7 +1,4 @@
-"""What every encoder is: rows of pieces in, one vector for every piece out.
-
-Axes: R rows, P pieces, H hidden width.
-"""
+"""What every encoder is.  Axes: R rows, P pieces, H hidden width."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -32,10 +29,7 @@ class EncoderConfig(Options):
 
 
 class Encoder(nn.Module, ABC):
-    """Base of all encoders.  An encoder knows no batches of sentences, no files and no command line.
-
-    `Encoder(config, *, vocab_size)` has random weights.
-    """
+    """Rows of pieces in, one vector for every piece out.  `Encoder(config, *, vocab_size)` is random."""
 
     Config: ClassVar[type[EncoderConfig]]
     "the options of this encoder"
@@ -56,6 +50,8 @@ class Encoder(nn.Module, ABC):
     "H"
     n_layers: int
     "layers that `forward` runs, counted each time"
+    max_positions: int | None = None
+    "the most pieces a row may have, special pieces included; None: any number"
 
     @abstractmethod
     def forward(
@@ -72,9 +68,7 @@ class Encoder(nn.Module, ABC):
         piece_mask   (R, P)    bool   True = real, contiguous from 0; a row may be all padding
         segment_ids  (R, P)    int64  None = segment 0 everywhere
         returns      (R, P, H) float  finite everywhere, meaningless at padding
-
-        With `layers`, returns a tuple: the embeddings, then the output of every layer.  The last entry is
-        what is returned without `layers`.
+        With `layers`, returns a tuple: the embeddings, then the output of every layer.
         """
 
     @abstractmethod
@@ -87,19 +81,9 @@ class Encoder(nn.Module, ABC):
         """The table with one row for each piece of the vocabulary."""
 
     @property
-    @abstractmethod
     def has_dropout(self) -> bool:
         """True if two passes over the same rows differ in training."""
-
-    @property
-    def max_positions(self) -> int | None:
-        """The most pieces a row may have, special pieces included; None: any number."""
-        return None
-
-    @property
-    def highest_depth(self) -> int:
-        """The largest `depth_of` of its parameters."""
-        return max(self.depth_of(name) for name, _ in self.named_parameters())
+        return any(module.p > 0 for module in self.modules() if isinstance(module, nn.Dropout))
 
     def published_name(self, name: str) -> str:
         """The name in a model file, without the prefix, of a tensor of `state_dict()`."""
@@ -110,16 +94,12 @@ class Encoder(nn.Module, ABC):
         return {self.published_name(name): tensor for name, tensor in self.state_dict().items()}
 
     def prepare(self, tokenizer: WordPiece, pieces: np.ndarray) -> None:
-        """Learns from the training text before training begins.
-
-        pieces  (N,) int  all piece ids of the text, end to end
-        """
+        """Learns from the training text before training begins; pieces (N,) int, end to end."""
 
     def recompute(self, where: str = "params") -> None:
         """Recomputes activations in the backward pass from now on; DataError if the encoder cannot.
 
-        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost": less memory, one more forward
-        pass a step.  `where` begins the error's line.
+        Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost".  `where` begins the error's line.
         """
-        name = self.file_prefix
-        raise DataError(f"{where}: activation_checkpointing: got True, expected false with encoder {name!r}")
+        expected = f"expected false with encoder {self.file_prefix!r}"
+        raise DataError(f"{where}: activation_checkpointing: got True, {expected}")

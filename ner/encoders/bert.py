@@ -1,21 +1,89 @@
 """BERT in plain torch, from its parts to the whole: embeddings, attention, layer, encoder.
 
-Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language
-Understanding". The attributes are named so that `Bert.state_dict()` has the published names.
-Its relatives (electra.py, albert.py, distilbert.py) are subclasses of `Bert`: the same body with
-other sizes, other sharing of layers, and other names in a model file.
-Axes: R rows, P pieces, E width of the embeddings, H hidden width, I width between the two maps of
-the feed-forward half, N attention heads, D = H / N.
+Devlin et al. 2019, "BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding".
+The attributes are named so that `Bert.state_dict()` has the published names.
+Axes: R rows, P pieces, E width of the embeddings, H hidden width, I width between the two maps of the
+feed-forward half, N attention heads, D = H / N.
 """
 
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ner.encoders.base import Encoder
-from ner.encoders.bert_config import ACTIVATIONS, BertConfig
-from ner.layers.attention import attention, key_bias
+from ner.config import option, require
+from ner.encoders.base import DROPOUT, SIZE, Encoder, EncoderConfig
+from ner.layers.attention import attention, key_bias, product_dtype
 from ner.layers.dropout import Dropout
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertConfig(EncoderConfig):
+    """BERT's sizes under the names of a published config.json; the defaults are BERT-base's."""
+
+    hidden_size: int = option(768, **SIZE)
+    "H, hidden width"
+    num_hidden_layers: int = option(12, **SIZE)
+    num_attention_heads: int = option(12, **SIZE)
+    "must divide hidden_size"
+    intermediate_size: int = option(3072, **SIZE)
+    "width between the two maps of the feed-forward half"
+    hidden_act: str = option("gelu", choices=ACTIVATIONS)
+    hidden_dropout_prob: float = option(0.1, **DROPOUT)
+    "share of a vector's numbers set to 0 in training"
+    attention_probs_dropout_prob: float = option(0.1, **DROPOUT)
+    "share of attention weights set to 0 in training"
+    max_position_embeddings: int = option(512, **SIZE)
+    "pieces a row, special pieces included"
+    type_vocab_size: int = option(2, **SIZE)
+    "segments"
+    layer_norm_eps: float = option(1e-12, above=0, below=1)
+    initializer_range: float = option(0.02, above=0, below=1)
+    "standard deviation of random weights"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        width, n_heads = self.hidden_size, self.num_attention_heads
+        require(width % n_heads == 0, "hidden_size", width, f"a multiple of num_attention_heads ({n_heads})")
+
+    @property
+    def embedding_size(self) -> int:
+        return self.hidden_size
+
+    @property
+    def has_projection(self) -> bool:
+        """True if a linear map leads from E to H."""
+        return self.embedding_size != self.hidden_size
+
+    @property
+    def n_own_layers(self) -> int:
+        """How many layers have weights of their own."""
+        return self.num_hidden_layers
+
+    @property
+    def layer_order(self) -> tuple[int, ...]:
+        """Numbers of the layers that every piece passes through, in order."""
+        return tuple(range(self.num_hidden_layers))
+
+    def n_numbers(self, vocab_size: int) -> int:
+        width, inner, narrow = self.hidden_size, self.intermediate_size, self.embedding_size
+        norm = 2 * width
+        attention = 4 * (width * width + width) + norm
+        feed_forward = width * inner + inner + inner * width + width + norm
+        embeddings = (vocab_size + self.max_position_embeddings + self.type_vocab_size + 2) * narrow
+        projection = narrow * width + width if self.has_projection else 0
+        return embeddings + projection + self.n_own_layers * (attention + feed_forward)
 
 
 class Embeddings(nn.Module):
@@ -39,8 +107,7 @@ class Embeddings(nn.Module):
         elif segment_ids is None:
             hidden = self.word_embeddings(piece_ids) + (position + self.token_type_embeddings.weight[0])
         else:
-            segment = self.token_type_embeddings(segment_ids)
-            hidden = self.word_embeddings(piece_ids) + segment + position
+            hidden = self.word_embeddings(piece_ids) + self.token_type_embeddings(segment_ids) + position
         return self.dropout(self.LayerNorm(hidden))
 
 
@@ -52,9 +119,7 @@ class SelfAttention(nn.Module):
         width = config.hidden_size
         self.n_heads = config.num_attention_heads
         self.dropout_prob = config.attention_probs_dropout_prob
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
         """hidden (R, P, H), bias (R, 1, 1, P) from `key_bias` -> (R, P, H)."""
@@ -63,9 +128,8 @@ class SelfAttention(nn.Module):
             project(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (R, N, P, D)
             for project in (self.query, self.key, self.value)
         )
-        dropout_p = self.dropout_prob if self.training else 0.0
-        mixed = attention(query, key, value, bias, dropout_p)
-        return mixed.transpose(1, 2).flatten(2)  # (R, P, H)
+        mixed = attention(query, key, value, bias, self.dropout_prob if self.training else 0.0)
+        return mixed.transpose(1, 2).flatten(2)
 
 
 class Output(nn.Module):
@@ -154,15 +218,12 @@ class Bert(Encoder):
         super().__init__()
         if vocab_size < 1:
             raise ValueError(f"vocab_size: got {vocab_size}, expected at least 1")
-        self.config = config
-        self.vocab_size = vocab_size
-        self.width = config.hidden_size
+        self.config, self.vocab_size, self.width = config, vocab_size, config.hidden_size
         self.embeddings = Embeddings(config, vocab_size)
-        self.embeddings_project = None
-        if config.has_projection:
-            self.embeddings_project = nn.Linear(config.embedding_size, config.hidden_size)
+        projection = nn.Linear(config.embedding_size, self.width) if config.has_projection else nn.Identity()
+        self.embeddings_project = projection
         self.encoder = LayerStack(config)
-        self.n_layers = len(self.encoder.order)
+        self.n_layers, self.max_positions = len(self.encoder.order), config.max_position_embeddings
         self.apply(self._initialise)
 
     @torch.no_grad()
@@ -174,24 +235,16 @@ class Bert(Encoder):
         if isinstance(module, nn.Embedding) and module.padding_idx is not None:
             module.weight[module.padding_idx].zero_()
 
-    def forward(
-        self,
-        piece_ids: Tensor,
-        piece_mask: Tensor,
-        segment_ids: Tensor | None = None,
-        *,
-        layers: bool = False,
-    ) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, piece_ids, piece_mask, segment_ids=None, *, layers=False):
         """As `Encoder.forward`.  ValueError if P exceeds max_position_embeddings or the mask is malformed."""
         n_pieces, limit = piece_ids.shape[1], self.max_positions
         if n_pieces > limit:
             raise ValueError(f"piece_ids: got {n_pieces} pieces a row, expected at most {limit}")
         if piece_mask.dtype != torch.bool or piece_mask.shape != piece_ids.shape:
-            raise ValueError(
-                f"piece_mask: got {tuple(piece_mask.shape)} {piece_mask.dtype}, "
-                f"expected {tuple(piece_ids.shape)} torch.bool"
-            )
-        states = self.encoder(self._embed(piece_ids, segment_ids), self._bias(piece_mask))
+            got = f"{tuple(piece_mask.shape)} {piece_mask.dtype}"
+            raise ValueError(f"piece_mask: got {got}, expected {tuple(piece_ids.shape)} torch.bool")
+        hidden = self.embeddings_project(self.embeddings(piece_ids, segment_ids))
+        states = self.encoder(hidden, self._bias(piece_mask))
         return tuple(states) if layers else states[-1]
 
     def states_at(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
@@ -199,10 +252,10 @@ class Bert(Encoder):
 
         places   (M,)   int64  row * P + column
         returns  (M, H) float
-        In the last layer every piece still attends to all pieces, but what follows works on one piece at a
-        time and is computed at the places alone: about a tenth of a training step with four layers.
+        What follows attention in the last layer works on one piece at a time and is computed at the places
+        alone: about a tenth of a training step with four layers.
         """
-        hidden = self._embed(piece_ids, None)
+        hidden = self.embeddings_project(self.embeddings(piece_ids, None))
         bias = self._bias(piece_mask)
         *numbers, last = self.encoder.order
         for number in numbers:
@@ -213,10 +266,6 @@ class Bert(Encoder):
         hidden = layer.attention.output(mixed, hidden)
         return layer.output(layer.intermediate(hidden), hidden)
 
-    def _embed(self, piece_ids: Tensor, segment_ids: Tensor | None) -> Tensor:
-        hidden = self.embeddings(piece_ids, segment_ids)
-        return hidden if self.embeddings_project is None else self.embeddings_project(hidden)
-
     def _bias(self, piece_mask: Tensor) -> Tensor:
         return key_bias(piece_mask, dtype=product_dtype(self.word_embeddings.weight))
 
@@ -225,36 +274,15 @@ class Bert(Encoder):
         return self.embeddings.word_embeddings
 
     @property
-    def max_positions(self) -> int:
-        return self.config.max_position_embeddings
-
-    @property
     def has_dropout(self) -> bool:
-        return self.config.hidden_dropout_prob > 0 or self.config.attention_probs_dropout_prob > 0
+        return super().has_dropout or self.encoder.layer[0].attention.self.dropout_prob > 0
 
     def recompute(self, where: str = "params") -> None:
         self.encoder.recomputes = True
 
     def depth_of(self, parameter_name: str) -> int:
-        """As `Encoder.depth_of`; ValueError if no parameter of an encoder has such a name."""
-        parts = parameter_name.split(".")
-        if parts[0] in ("embeddings", "embeddings_project"):
+        if parameter_name.startswith(("embeddings.", "embeddings_project.")):
             return 0
-        if parts[:2] == ["encoder", "layer"] and len(parts) > 2 and parts[2].isdecimal():
-            return int(parts[2]) + 1
+        if found := re.match(r"encoder\.layer\.(\d+)\.", parameter_name):
+            return int(found[1]) + 1
         raise ValueError(f"parameter: got {parameter_name!r}, expected embeddings.* or encoder.layer.*")
-
-
-def layer_part(name: str) -> tuple[int, str, str]:
-    """`encoder.layer.3.attention.self.query.bias` -> 3, `attention.self.query`, `bias`."""
-    number, _, rest = name.removeprefix("encoder.layer.").partition(".")
-    part, _, kind = rest.rpartition(".")
-    return int(number), part, kind
-
-
-def product_dtype(weight: Tensor) -> torch.dtype:
-    """The dtype in which torch computes a matrix product with this weight: autocast's, or the weight's."""
-    device = weight.device.type
-    if torch.is_autocast_enabled(device):
-        return torch.get_autocast_dtype(device)
-    return weight.dtype

@@ -50,8 +50,8 @@ class LstmConfig(EncoderConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        even = self.hidden_size % 2 == 0
-        require(even, "hidden_size", self.hidden_size, "an even number: two directions")
+        size = self.hidden_size
+        require(size % 2 == 0, "hidden_size", size, "an even number: two directions")
 
     @property
     def input_width(self) -> int:
@@ -81,25 +81,25 @@ class BigramEmbedding(nn.Module):
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Piece ids first, second (R, P) int64 -> (R, P, size)."""
-        return self.vectors(self.rows(first * self.vocab_size + second))
-
-    def rows(self, bigrams: Tensor) -> Tensor:
-        """Keys of bigrams, int64 -> their rows of `vectors`; row 0 for a bigram that is not in the list."""
+        bigrams = first * self.vocab_size + second
         place = torch.searchsorted(self.keys, bigrams).clamp_max(len(self.keys) - 1)
-        return torch.where(self.keys[place] == bigrams, place + 1, 0)
+        return self.vectors(torch.where(self.keys[place] == bigrams, place + 1, 0))
 
 
-class LockedDropout(nn.Module):
+class LockedDropout(nn.Dropout):
     """Dropout that sets the same numbers to 0 at every piece of a row (Gal and Ghahramani, 2016)."""
-
-    def __init__(self, p: float):
-        super().__init__()
-        self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
         """x (R, P, H) -> the same shape."""
-        keep = nn.functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.p, self.training)
-        return x * keep
+        return x * super().forward(x.new_ones(len(x), 1, x.shape[2]))
+
+
+class VectorDropout(nn.Dropout):
+    """Dropout that sets whole vectors to 0, so that neither kind of embedding relies on the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (R, P, H) -> the same shape."""
+        return x * super().forward(x.new_ones(*x.shape[:2], 1))
 
 
 class Lstm(Encoder):
@@ -110,16 +110,15 @@ class Lstm(Encoder):
 
     def __init__(self, config: LstmConfig, *, vocab_size: int):
         super().__init__()
-        self.config = config
-        self.vocab_size = vocab_size
-        self.width = config.hidden_size
-        self.n_layers = config.num_hidden_layers
+        self.config, self.vocab_size = config, vocab_size
+        self.width, self.n_layers = config.hidden_size, config.num_hidden_layers
         self.characters = nn.Embedding(vocab_size, config.embedding_size)
         self.bigrams = None
         if config.max_bigrams:
             self.bigrams = BigramEmbedding(config.max_bigrams, config.bigram_size, vocab_size)
         widths = [config.input_width] + [config.hidden_size] * config.num_hidden_layers
         self.layers = nn.ModuleList(BiLstmLayer(a, b) for a, b in pairwise(widths))
+        self.vector_dropout = VectorDropout(config.piece_dropout_prob)
         self.embedding_dropout = LockedDropout(config.embedding_dropout_prob)
         self.dropout = LockedDropout(config.hidden_dropout_prob)
         self._initialise()
@@ -137,24 +136,16 @@ class Lstm(Encoder):
                     nn.init.orthogonal_(gate)
                 nn.init.zeros_(lstm.bias_ih_l0)
                 nn.init.zeros_(lstm.bias_hh_l0)
-                n_units = lstm.hidden_size
-                nn.init.ones_(lstm.bias_ih_l0.data[n_units : 2 * n_units])  # the second gate of four
+                nn.init.ones_(lstm.bias_ih_l0.data.chunk(4)[1])  # the second gate of four
 
-    def forward(
-        self,
-        piece_ids: Tensor,
-        piece_mask: Tensor,
-        segment_ids: Tensor | None = None,
-        *,
-        layers: bool = False,
-    ) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, piece_ids, piece_mask, segment_ids=None, *, layers=False):
         """As `Encoder.forward`; `segment_ids` are ignored.  The embeddings are (R, P, I)."""
         embedded = [self.characters(piece_ids)]
         if self.bigrams is not None:
             # (R, P - 1, size); the last piece and the padding after it are no bigram
             pairs = self.bigrams(piece_ids[:, :-1], piece_ids[:, 1:]) * piece_mask[:, 1:, None]
             embedded += [nn.functional.pad(pairs, (0, 0, 1, 0)), nn.functional.pad(pairs, (0, 0, 0, 1))]
-        states = [self.embedding_dropout(torch.cat([self._drop_vectors(part) for part in embedded], dim=2))]
+        states = [self.embedding_dropout(torch.cat([self.vector_dropout(part) for part in embedded], dim=2))]
         backwards = reversal(piece_mask)
         for layer in self.layers:
             states.append(self.dropout(layer(states[-1], backwards)))
@@ -164,36 +155,22 @@ class Lstm(Encoder):
     def word_embeddings(self) -> nn.Embedding:
         return self.characters
 
-    @property
-    def has_dropout(self) -> bool:
-        config = self.config
-        shares = config.piece_dropout_prob, config.embedding_dropout_prob, config.hidden_dropout_prob
-        return any(share > 0 for share in shares)
-
-    def _drop_vectors(self, vectors: Tensor) -> Tensor:
-        """Sets whole vectors (R, P, size) to 0 in training, so that neither kind relies on the other."""
-        kept = vectors.new_ones(*vectors.shape[:2], 1)
-        return vectors * nn.functional.dropout(kept, self.config.piece_dropout_prob, self.training)
-
     def depth_of(self, parameter_name: str) -> int:
         head, _, rest = parameter_name.partition(".")
         return int(rest.partition(".")[0]) + 1 if head == "layers" else 0
 
     @torch.no_grad()
     def prepare(self, tokenizer: WordPiece, pieces: np.ndarray) -> None:
-        if self.config.character_vectors:
-            self._read_character_vectors(tokenizer)
+        if path := self.config.character_vectors:
+            n_found = 0
+            for token, vector in read_vectors(path, self.config.embedding_size):
+                ids = tokenizer.pieces(token)
+                if len(ids) == 1 and ids[0] not in (tokenizer.pad_id, tokenizer.unk_id):
+                    self.characters.weight[ids[0]] = torch.from_numpy(vector)
+                    n_found += 1
+            log.info(f"{n_found} character vectors from {path}")
         if self.bigrams is not None:
             self._learn_bigrams(tokenizer, pieces)
-
-    def _read_character_vectors(self, tokenizer: WordPiece) -> None:
-        n_found = 0
-        for token, vector in read_vectors(self.config.character_vectors, self.config.embedding_size):
-            ids = tokenizer.pieces(token)
-            if len(ids) == 1 and ids[0] not in (tokenizer.pad_id, tokenizer.unk_id):
-                self.characters.weight[ids[0]] = torch.from_numpy(vector)
-                n_found += 1
-        log.info(f"{n_found} character vectors from {self.config.character_vectors}")
 
     def _learn_bigrams(self, tokenizer: WordPiece, pieces: np.ndarray) -> None:
         vocab_size, capacity = self.bigrams.vocab_size, self.config.max_bigrams
@@ -206,18 +183,16 @@ class Lstm(Encoder):
                 ids = tokenizer.pieces(token)
                 if len(ids) == 2 and tokenizer.unk_id not in ids:
                     vectors[ids[0] * vocab_size + ids[1]] = vector
-            room = capacity - len(keys)
             known = set(keys.tolist())
-            keys = np.concatenate([keys, [k for k in vectors if k not in known][:room]]).astype(np.int64)
+            more = [key for key in vectors if key not in known][: capacity - len(keys)]
+            keys = np.concatenate([keys, more]).astype(np.int64)
         keys = np.sort(keys)
         self.bigrams.keys.fill_(UNUSED)
         self.bigrams.keys[: len(keys)] = torch.from_numpy(keys)
-        n_found = 0
-        for row, key in enumerate(keys.tolist(), start=1):
-            if key in vectors:
-                self.bigrams.vectors.weight[row] = torch.from_numpy(vectors[key])
-                n_found += 1
-        found = f", {n_found} with vectors from {self.config.bigram_vectors}" if vectors else ""
+        rows = {row: vectors[key] for row, key in enumerate(keys.tolist(), start=1) if key in vectors}
+        for row, vector in rows.items():
+            self.bigrams.vectors.weight[row] = torch.from_numpy(vector)
+        found = f", {len(rows)} with vectors from {self.config.bigram_vectors}" if vectors else ""
         log.info(f"{len(keys)} bigrams{found}")
 
 

@@ -1,10 +1,7 @@
-"""Published checkpoints: their configs, and the names of their tensors.
+"""Published checkpoints: their configs, and the names of their tensors."""
 
-Every error in a directory from elsewhere is a DataError of one line that names the file.
-(`ner.tensors` reads the weight files, and never runs pickled code.)
-"""
-
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,22 +30,16 @@ class LoadReport(NamedTuple):
     loaded: list[str]
     unused: list[str]
 
-    def sentences(self, source: str = "") -> list[str]:
+    def sentences(self, source: str | Path) -> list[str]:
         """Lines for the log; `source` is where the tensors came from."""
-        origin = f" from {source}" if source else ""
-        lines = [f"{len(self.loaded)} tensors loaded{origin}"]
-        if self.unused:
-            lines.append(f"not used: {grouped(self.unused)}")
-        return lines
+        unused = [f"not used: {grouped(self.unused)}"] if self.unused else []
+        return [f"{len(self.loaded)} tensors loaded from {source}", *unused]
 
 
 def grouped(names: Iterable[str]) -> str:
     """Counts names by their first two parts: `cls.predictions (5), pooler.dense (2)`."""
-    counts: dict[str, int] = {}
-    for name in names:
-        parts = name.split(".")
-        stem = ".".join(parts[: max(1, min(2, len(parts) - 1))])
-        counts[stem] = counts.get(stem, 0) + 1
+    parts = (name.split(".") for name in names)
+    counts = Counter(".".join(p[: max(1, min(2, len(p) - 1))]) for p in parts)
     return ", ".join(f"{stem} ({count})" for stem, count in counts.items())
 
 
@@ -71,8 +62,7 @@ def config_path(model_dir: str | Path) -> Path:
 def find_encoder(values: Mapping[str, Any], where: str | Path) -> tuple[type[Encoder], EncoderConfig]:
     """The encoder that a config file describes by `model_type` (default "bert"), and its options.
 
-    Other keys are ignored.  DataError, beginning with `where`: an unknown architecture, a value that its
-    options do not allow.
+    DataError, beginning with `where`: an unknown architecture, a value that its options do not allow.
     """
     kinds = {name: kind for key, kind in ENCODERS.items() for name in kind.published_as or (key,)}
     model_type = values.get("model_type", "bert")
@@ -89,52 +79,36 @@ def find_encoder(values: Mapping[str, Any], where: str | Path) -> tuple[type[Enc
 
 
 def published_names(
-    weights: Mapping[str, Tensor],
-    prefixes: tuple[str, ...] = ("bert.", "ernie."),
-    *,
-    use_task_id: bool = True,
+    weights: Mapping[str, Tensor], prefixes: Sequence[str] = ("bert.", "ernie."), *, use_task_id: bool = True
 ) -> dict[str, Tensor]:
     """Renames the tensors of a file as `Encoder.published_tensors` names them.
 
-    Strips the prefix if there is one, and calls LayerNorm's gamma and beta weight and bias.  With
-    `use_task_id`, the config's key, it also adds ERNIE 3's vector of task 0 to the segment vectors: ERNIE 3
-    adds both to every piece, so the sum is the same.
+    With `use_task_id`, the config's key, it also adds ERNIE 3's vector of task 0 to the segment vectors:
+    ERNIE 3 adds both to every piece, so the sum is the same.
     DataError if two tensors get the same name.
     """
     renamed: dict[str, Tensor] = {}
     for old, tensor in weights.items():
-        prefix = next((prefix for prefix in prefixes if old.startswith(prefix)), "")
-        name = old.removeprefix(prefix)
-        name = name.replace("LayerNorm.gamma", "LayerNorm.weight")
-        name = name.replace("LayerNorm.beta", "LayerNorm.bias")
+        name = old.removeprefix(next((prefix for prefix in prefixes if old.startswith(prefix)), ""))
+        name = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
         if name in renamed:
             raise DataError(f"weights: got {name} twice (again as {old}), expected it once")
         renamed[name] = tensor
     if use_task_id and TASK_WEIGHT in renamed and SEGMENT_WEIGHT in renamed:
-        task = renamed.pop(TASK_WEIGHT)
-        segment = renamed[SEGMENT_WEIGHT]
+        task, segment = renamed.pop(TASK_WEIGHT), renamed[SEGMENT_WEIGHT]
         if task.dim() != 2 or segment.dim() != 2 or task.shape[1:] != segment.shape[1:]:
-            raise DataError(
-                f"weights: {TASK_WEIGHT}: got {tuple(task.shape)}, "
-                f"expected the width of {SEGMENT_WEIGHT}, {tuple(segment.shape)}"
-            )
+            expected = f"the width of {SEGMENT_WEIGHT}, {tuple(segment.shape)}"
+            raise DataError(f"weights: {TASK_WEIGHT}: got {tuple(task.shape)}, expected {expected}")
         renamed[SEGMENT_WEIGHT] = segment.float() + task[0].float()
     return renamed
 
 
-def load_encoder(
-    encoder: Encoder, weights: Mapping[str, Tensor], *, where: str | Path = "weights"
-) -> LoadReport:
-    """As `load_tensors`, for the tensors of an encoder; `weights` as from `published_names`."""
-    return load_tensors(encoder.published_tensors(), weights, where=where)
-
-
 def load_tensors(
-    targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, where: str | Path
+    targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, where: str | Path = "weights"
 ) -> LoadReport:
     """Copies the weight of its name into every target, in the target's dtype, or raises and copies none.
 
-    targets  name -> tensor, as from `state_dict()`
+    targets  name -> tensor, as from `Encoder.published_tensors` or `state_dict`
     weights  name -> tensor of the target's shape, any float dtype
     DataError, beginning with `where`, if a weight is missing or has another shape.
     """
@@ -155,10 +129,8 @@ def check_fits(name: str, tensor: Tensor, target: Tensor, where: str | Path) -> 
     """DataError if a tensor of a file cannot be copied into `target`."""
     got, expected = tuple(tensor.shape), tuple(target.shape)
     if name == VOCABULARY_WEIGHT and got[1:] == expected[1:] and got != expected:
-        raise DataError(
-            f"{where}: the vocabulary has {expected[0]} pieces and the embedding {got[0]} rows: "
-            f"they do not belong together"
-        )
+        sizes = f"the vocabulary has {expected[0]} pieces and the embedding {got[0]} rows"
+        raise DataError(f"{where}: {sizes}: they do not belong together")
     if got != expected:
         raise DataError(f"{where}: {name}: got shape {got}, expected {expected}")
     if tensor.is_floating_point() != target.is_floating_point():

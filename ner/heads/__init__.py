@@ -1,12 +1,9 @@
-"""Heads: from hidden states of tokens to scores, a loss, and answers.
-
-`base.py` says what a head provides.  A new head is a file with a subclass of `Head`, and a line here.
-"""
+"""Heads: from hidden states of tokens to scores, a loss, and answers.  A new head gets a line here."""
 
 from ner.heads.base import Head
 from ner.heads.crf import CrfHead
+from ner.heads.flat import SoftmaxHead
 from ner.heads.global_pointer import GlobalPointerHead
-from ner.heads.softmax import SoftmaxHead
 from ner.heads.span import SpanHead
 
 HEADS: dict[str, type[Head]] = {

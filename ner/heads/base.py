@@ -1,10 +1,8 @@
-"""What every head provides.  A new head is one file with a subclass of `Head`, and a line in `HEADS`.
-
-A head lists what it can do beyond that by overriding a method; the default refuses by the head's name.
-"""
+"""What every head provides.  For what a head cannot do, the default refuses by the head's name."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -13,11 +11,9 @@ from ner.annotations import Answer
 from ner.config import Options, option
 from ner.data.batch import Batch
 from ner.data.batches import Targets
-from ner.heads.losses import LOSSES, build_loss
+from ner.heads.losses import LOSSES, cross_entropy
 from ner.layers.dropout import Dropout
 from ner.tags import TagSet
-
-INITIAL_STD = 0.02  # standard deviation of new weights, as in BERT
 
 
 class Hidden(NamedTuple):
@@ -31,10 +27,6 @@ class Hidden(NamedTuple):
     tokens: Tensor
     cls: Tensor
     windows: Tensor
-
-
-class Unsupported(ValueError):
-    """A head cannot do what is asked of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +48,12 @@ class ClassifierOptions(HeadOptions):
 
     @property
     def criterion(self) -> Callable[[Tensor, Tensor], Tensor]:
-        return build_loss(self.loss, label_smoothing=self.label_smoothing)
+        smoothed = partial(cross_entropy, smoothing=self.label_smoothing)
+        return smoothed if self.loss == "ce" else LOSSES[self.loss]
 
 
 class Head(nn.Module):
-    """Scores, loss and answers from hidden states of `width` numbers.
-
-    `inventories` holds for each of its annotations what the head must know of it, such as the labels.
-    """
+    """`inventories` holds for each of its annotations what the head must know of it, such as the labels."""
 
     annotations: ClassVar[tuple[str, ...]] = ("spans",)
     "kinds of gold that the head learns and answers; the first one is the headline"
@@ -97,10 +87,7 @@ class Head(nn.Module):
         return Targets(self.inventories, self.learnable)
 
     def scores(self, hidden: Hidden, mask: Tensor) -> Any:
-        """A tensor, or a NamedTuple of tensors, sentence first; nothing but the head looks inside.
-
-        mask (B, T) bool, True = real.
-        """
+        """A tensor or a NamedTuple of tensors, sentence first; only the head looks inside."""
         raise NotImplementedError
 
     def loss(self, scores: Any, batch: Batch) -> Tensor:
@@ -130,22 +117,21 @@ class Head(nn.Module):
 
     def divergence(self, scores: Any, other: Any, batch: Batch) -> Tensor:
         """(B,): KL(p, q) + KL(q, p) between two passes, in nats a sentence (R-Drop)."""
-        raise Unsupported(f"{self.name} has no divergence between two passes")
+        raise ValueError(f"{self.name} has no divergence between two passes")
 
     def probabilities(self, scores: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
         """(B, T, K): probability of each tag at each token, scores divided by `temperature`; no gradient."""
-        raise Unsupported(f"{self.name} has no probabilities of tags, expected head softmax or crf")
+        raise ValueError(f"{self.name} has no probabilities of tags, expected head softmax or crf")
 
     def soft_loss(self, scores: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
         """(B,): cross-entropy of the teacher's probabilities `batch.gold["soft_tags"]`, in nats.
 
-        Multiplied by the squared temperature, which keeps the size of the gradient (Hinton, Vinyals and
-        Dean 2015).
+        Times the squared temperature, which keeps the size of the gradient (Hinton, Vinyals and Dean 2015).
         """
-        raise Unsupported(f"{self.name} cannot learn from soft labels, expected head softmax or crf")
+        raise ValueError(f"{self.name} cannot learn from soft labels, expected head softmax or crf")
 
 
 def initialise(layer: nn.Linear) -> None:
     """Gives a new layer BERT's random weights and a bias of 0."""
-    nn.init.normal_(layer.weight, std=INITIAL_STD)
+    nn.init.normal_(layer.weight, std=0.02)
     nn.init.zeros_(layer.bias)

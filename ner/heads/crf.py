@@ -1,7 +1,6 @@
 """A linear-chain conditional random field (Lafferty, McCallum and Pereira, 2001).
 
-`torchcrf.CRF` of pytorch-crf only holds the parameters, so that its checkpoints and ours have the same names.
-Its loss is computed by `ner.heads.log_partition`, which gives the same figures faster.
+`torchcrf.CRF` only holds the parameters, under its names; `ner.heads.log_partition` sums faster.
 """
 
 from collections.abc import Mapping
@@ -19,10 +18,7 @@ from ner.heads.log_partition import log_partition
 
 
 class CrfHead(FlatHead):
-    """Emissions from a linear layer and learned transitions, all in float32.
-
-    The loss sums over all tag sequences, as pytorch-crf's does; decoding searches the legal ones.
-    """
+    """The loss sums over all tag sequences, as pytorch-crf's does; decoding searches the legal ones."""
 
     def __init__(self, width: int, inventories: Mapping[str, Any], options: HeadOptions | None = None):
         super().__init__(width, inventories, options)
@@ -49,8 +45,7 @@ class CrfHead(FlatHead):
     def soft_loss(self, scores: Tensor, batch: Batch, *, temperature: float = 1.0) -> Tensor:
         """-E log p(path), with the tags of the path drawn independently from the teacher's probabilities.
 
-        Exact for a softmax teacher.  For a CRF teacher an approximation: marginals do not carry the
-        dependence between neighbouring tags.
+        Exact for a softmax teacher; for a CRF teacher an approximation, because marginals are not joint.
         """
         learned = [x / temperature for x in self._learned()]
         with torch.autocast(scores.device.type, enabled=False):
@@ -63,21 +58,14 @@ class CrfHead(FlatHead):
         return self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions
 
     def transition_table(self) -> np.ndarray:
-        n_tags = self.crf.num_tags
-        table = np.zeros((n_tags + 1, n_tags + 1))
-        table[:-1, :-1] = self.crf.transitions.detach().float().cpu().numpy()
-        table[-1, :-1] = self.crf.start_transitions.detach().float().cpu().numpy()
-        table[:-1, -1] = self.crf.end_transitions.detach().float().cpu().numpy()
+        table = np.zeros((self.crf.num_tags + 1, self.crf.num_tags + 1))
+        inner, start, end = (x.float().numpy(force=True) for x in self._learned())
+        table[:-1, :-1], table[-1, :-1], table[:-1, -1] = inner, start, end
         return table
 
 
 def path_scores(
-    emissions: Tensor,
-    tags: Tensor,
-    mask: Tensor,
-    transitions: Tensor,
-    start: Tensor,
-    end: Tensor,
+    emissions: Tensor, tags: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor
 ) -> Tensor:
     """(B,) float64: score of one tag sequence (B, T) int64 of each sentence; others as in `log_partition`."""
     last = tags.gather(1, mask.sum(1, keepdim=True) - 1).squeeze(1)
@@ -88,12 +76,7 @@ def path_scores(
 
 
 def expected_scores(
-    emissions: Tensor,
-    soft: Tensor,
-    mask: Tensor,
-    transitions: Tensor,
-    start: Tensor,
-    end: Tensor,
+    emissions: Tensor, soft: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor
 ) -> Tensor:
     """(B,) float64: mean score of tag sequences whose tags are drawn independently from soft (B, T, K)."""
     soft, rows = soft.double(), torch.arange(len(mask), device=mask.device)

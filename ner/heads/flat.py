@@ -1,4 +1,4 @@
-"""What the softmax and the CRF head share: gold spans to tag numbers, and the best legal tagging as spans."""
+"""What the softmax and the CRF head share, and the softmax head."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,16 +9,13 @@ from torch import Tensor, nn
 
 from ner.data.batch import Batch
 from ner.heads import viterbi
-from ner.heads.base import Head, HeadOptions, Hidden, initialise
-from ner.heads.losses import divergence
+from ner.heads.base import ClassifierOptions, Head, HeadOptions, Hidden, initialise
+from ner.heads.losses import cross_entropy, divergence
 from ner.tags import SCHEMES, ScoredSpan, Span, outermost
 
 
 class FlatHead(Head):
-    """One score for each tag of each token; the spans of a sentence do not overlap.
-
-    A subclass defines the loss of a sentence and the score of a step from tag to tag.
-    """
+    """One score for each tag of each token; the spans of a sentence do not overlap."""
 
     schemes = SCHEMES
     scores_tags = True
@@ -56,8 +53,7 @@ class FlatHead(Head):
     def gold_tags(self, batch: Batch) -> Tensor:
         """(B, T) int64: tag numbers of the gold spans; padding holds the number of `O`.
 
-        Each span adds its label at its start and subtracts it at its end.  The running sum is the label
-        that covers a token (0: none).
+        Each span adds its label at its start and subtracts it at its end; the running sum covers tokens.
         """
         start, end, label = batch.gold["spans"].unbind(dim=2)
         n_sentences, n_tokens = batch.mask.shape
@@ -71,3 +67,25 @@ class FlatHead(Head):
             before = nn.functional.pad(covered, (1, -1))
             first = first * (before == covered)
         return self.span_tags[covered, first.clamp_max(1), last.clamp_max(1)]
+
+
+class SoftmaxHead(FlatHead):
+    """The token classifier of the BERT paper: each token is classified alone; only decoding knows the scheme.
+
+    Its tensors are those of transformers' token classifiers.
+    """
+
+    Options = ClassifierOptions
+
+    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Sum over the tokens of the loss that the options name; outside training, of the cross-entropy."""
+        criterion = self.options.criterion if self.training else cross_entropy
+        per_token = criterion(scores, self.gold_tags(batch))
+        return (per_token * batch.mask).sum(dim=1)
+
+    def probabilities(self, scores: Tensor, batch: Batch, *, temperature: float = 1.0) -> Tensor:
+        return (scores.detach() / temperature).softmax(-1)
+
+    def soft_loss(self, scores: Tensor, batch: Batch, *, temperature: float = 1.0) -> Tensor:
+        per_token = -(batch.gold["soft_tags"] * (scores / temperature).log_softmax(-1)).sum(-1)
+        return temperature**2 * per_token.where(batch.mask, 0.0).sum(1)

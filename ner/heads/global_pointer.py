@@ -6,9 +6,7 @@ label c for the span from token i to its last token j is
     (R_i q_i)' (R_j k_j) / sqrt(d) + (a_c' [q_i; k_i] + b_c' [q_j; k_j] + bias_c) / 2
 
 with q and k linear in the hidden states and R_i the rotation of token i (RoFormer, Su et al. 2021).  A span
-with a score above 0 is an entity.  (The biaffine scorer of Yu et al. 2020 has no R, one matrix between q and
-k for each label, and a softmax over the labels of each span.)
-
+with a score above 0 is an entity.
 Only a band of the T x T spans is scored: spans of at most `max_span_len` tokens, the longest entity of train.
 """
 
@@ -30,8 +28,7 @@ HEAD_SIZE = 64  # width of q and k, as in the paper's code
 class GlobalPointerHead(Head):
     """Scores (B, T, L, C): [t, w, c] is the score of label c for the w + 1 tokens from t on.
 
-    If no entities of train overlap, the predicted ones do not overlap either: among overlapping spans the
-    one with the highest score is kept, as Yu et al. 2020 decode flat entities.
+    If no entities of train overlap, neither do the predicted ones: the highest score wins (Yu et al. 2020).
     """
 
     facts = ("max_span_len", "nested")
@@ -43,8 +40,8 @@ class GlobalPointerHead(Head):
         self.max_span_len, self.nested = inventory.max_span_len, inventory.nested
         self.pair = nn.Linear(width, 2 * HEAD_SIZE)
         self.ends = nn.Linear(2 * HEAD_SIZE, 2 * len(self.tag_set.labels))
-        for layer in (self.pair, self.ends):
-            initialise(layer)
+        initialise(self.pair)
+        initialise(self.ends)
 
     def describe(self) -> str:
         kind = "spans may overlap, as in train" if self.nested else "spans do not overlap, as in train"
@@ -72,7 +69,10 @@ class GlobalPointerHead(Head):
         """
         n_sentences, n_tokens, length, n_labels = scores.shape
         scores = scores.float()
-        cells, real = self._gold(scores, batch)
+        start, end, label = batch.gold["spans"].unbind(dim=2)
+        real = (end > start) & (end - start <= length)
+        # (B, S): the cell of each gold span in a flat row of scores; one past the end if it has none
+        cells = ((start * length + end - start - 1) * n_labels + label).where(real, scores[0].numel())
         gold = scores.new_zeros(n_sentences, n_tokens * length * n_labels + 1, dtype=torch.bool)
         gold = gold.scatter(1, cells, True)[:, :-1].view(scores.shape)
         others = scores.masked_fill(gold | ~inside(scores, batch.mask)[..., None], -math.inf).flatten(1, 2)
@@ -81,17 +81,6 @@ class GlobalPointerHead(Head):
         of_label = (batch.gold["spans"][..., 2:] == labels) & real[..., None]
         found = torch.where(of_label, -flat.gather(1, cells)[..., None], -math.inf)
         return (log1p_sum_exp(found) + log1p_sum_exp(others)).sum(dim=1)
-
-    def _gold(self, scores: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(B, S) int64, the cell of each gold span in a flat row of scores; (B, S) bool, True if it has one.
-
-        Padding and spans longer than the band have none: their cell is one past the end.
-        """
-        _, n_tokens, length, n_labels = scores.shape
-        start, end, label = batch.gold["spans"].unbind(dim=2)
-        real = (end > start) & (end - start <= length)
-        place = (start * length + end - start - 1) * n_labels + label
-        return place.where(real, n_tokens * length * n_labels), real
 
     def divergence(self, scores: Tensor, other: Tensor, batch: Batch) -> Tensor:
         """Between the sigmoids of the scores, summed over the spans."""
@@ -110,9 +99,8 @@ class GlobalPointerHead(Head):
             found[row].append(ScoredSpan(start, start + more + 1, self.tag_set.labels[label], score))
         if not self.nested:  # by the score: many sigmoids are 1
             found = [keep_apart(spans, key=lambda span: -span.score) for spans in found]
-        return [
-            sorted(span._replace(score=1 / (1 + math.exp(-span.score))) for span in spans) for spans in found
-        ]
+        sure = ([span._replace(score=1 / (1 + math.exp(-span.score))) for span in spans] for spans in found)
+        return [sorted(spans) for spans in sure]
 
 
 def band(queries: Tensor, keys: Tensor, length: int) -> Tensor:
@@ -120,7 +108,6 @@ def band(queries: Tensor, keys: Tensor, length: int) -> Tensor:
 
     queries, keys  (B, T, D) float32
     returns        (B, T, L) float32, (R_t q_t)' (R_{t+w} k_{t+w}) / sqrt(D) at [t, w], L = `length`
-
     Computed in blocks of L queries, each with the keys of its own and of the next block.  A product depends
     only on the distance of its two tokens, so positions are counted from the first token of the block.
     """
@@ -128,16 +115,13 @@ def band(queries: Tensor, keys: Tensor, length: int) -> Tensor:
     n_blocks = math.ceil(n_tokens / length)
     more = n_blocks * length - n_tokens
     queries = F.pad(queries, (0, 0, 0, more)).view(n_sentences, n_blocks, length, width)  # (B, blocks, L, D)
-    keys = F.pad(keys, (0, 0, 0, more + length - 1)).unfold(
-        1, 2 * length - 1, length
-    )  # (B, blocks, D, 2L - 1)
+    # (B, blocks, D, 2L - 1)
+    keys = F.pad(keys, (0, 0, 0, more + length - 1)).unfold(1, 2 * length - 1, length)
     products = rotated(queries) @ rotated(keys.transpose(2, 3)).transpose(2, 3)  # (B, blocks, L, 2L - 1)
     products = products / math.sqrt(width)
     # Row r needs columns r to r + L - 1.  Read again in rows of 2L, every row is shifted by one more column,
-    # so that they are the first L.
-    products = F.pad(products.flatten(2), (0, length)).unflatten(
-        2, (length, 2 * length)
-    )  # (B, blocks, L, 2L)
+    # so that they are the first L: (B, blocks, L, 2L).
+    products = F.pad(products.flatten(2), (0, length)).unflatten(2, (length, 2 * length))
     return products[..., :length].flatten(1, 2)[:, :n_tokens]  # (B, T, L)
 
 

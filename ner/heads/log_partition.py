@@ -1,11 +1,8 @@
 """log Z of a linear chain, the log-sum over all its taggings, with the marginals as its gradient.
 
-`plain_log_partition` is the definition: ten lines, one step a token, differentiated by autograd.
-`log_partition` is the fast one that training calls, equal to it by test.
-
 Rabiner, "A tutorial on hidden Markov models" (1989), has the sums and their scaling.  The derivative of
-log Z by a score is the marginal probability of what it scores (Lafferty et al., 2001).  The backward sums
-give these marginals directly, so the fast version needs no autograd graph over time.
+log Z by a score is the marginal probability of what it scores (Lafferty et al., 2001), which the backward
+sums give directly, so the fast version needs no autograd graph over time.
 Axes: B sentences, T tokens, K tags, D the two directions.
 """
 
@@ -20,7 +17,7 @@ MAX_TRANSITION_SPREAD = 300.0  # nats between the largest and the smallest trans
 def plain_log_partition(
     emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor
 ) -> Tensor:
-    """(B,) float64: log of the sum over all taggings of a sentence of exp(score), for any transitions.
+    """(B,) float64: log of the sum over all taggings of a sentence of exp(score): the definition.
 
     emissions       (B, T, K) float, finite at padding
     mask            (B, T)    bool, True = real, contiguous from 0, at least one token
@@ -37,7 +34,7 @@ def plain_log_partition(
 
 
 def log_partition(emissions: Tensor, mask: Tensor, transitions: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """As `plain_log_partition`, but faster if the transitions are scalable."""
+    """As `plain_log_partition`, but faster if the transitions are scalable; training calls it."""
     sums = _LogPartition.apply if are_scalable(transitions, start, end) else plain_log_partition
     return sums(emissions, mask, transitions, start, end)
 
@@ -45,9 +42,8 @@ def log_partition(emissions: Tensor, mask: Tensor, transitions: Tensor, start: T
 def are_scalable(transitions: Tensor, start: Tensor, end: Tensor) -> bool:
     """True if sums of exp over these transitions lose nothing that counts when scaled by their largest term.
 
-    That holds for finite transitions that spread over less than MAX_TRANSITION_SPREAD.  float64 underflows
-    below e^-700 of the largest term, and no term that counts is that small, however peaked the emissions are.
-    (`viterbi.is_scalable` must also bound the emissions, since its chains have impossible steps.)
+    float64 underflows below e^-700 of the largest term, and no term that counts is that small, however peaked
+    the emissions are.  (`viterbi.is_scalable` also bounds these, since its chains have impossible steps.)
     """
     values = torch.cat([transitions.detach().flatten(), start.detach(), end.detach()])
     return bool(values.max() - values.min() < MAX_TRANSITION_SPREAD)  # False for infinities and NaN
@@ -65,7 +61,8 @@ class _LogPartition(torch.autograd.Function):
         mirror = mirror[..., None].expand_as(scores)  # (B, T, K)
         steps = torch.stack([scores, scores.gather(1, mirror)]).permute(2, 0, 1, 3)  # (T, 2, B, K)
         edges = torch.stack([start, end]).double()[:, None]  # (2, 1, K)
-        sums = _forward_sums(steps, edges, torch.stack([inner, inner.T])).permute(1, 2, 0, 3)  # (2, B, T, K)
+        forward_sums = scan if steps.is_cuda and steps.numel() * steps.shape[-1] <= MAX_SCANNED else stepwise
+        sums = forward_sums(steps, edges, torch.stack([inner, inner.T])).permute(1, 2, 0, 3)  # (2, B, T, K)
         alpha, beta = sums[0], sums[1].gather(1, mirror)  # (B, T, K), both with their own emission
         log_z = torch.logsumexp(alpha[rows, last] + edges[1], dim=-1)
         if any(ctx.needs_input_grad):
@@ -79,28 +76,19 @@ class _LogPartition(torch.autograd.Function):
         tag_marginals, step_counts, last = ctx.saved_tensors
         of_tags = grad[:, None, None] * tag_marginals
         rows = torch.arange(len(last), device=last.device)
-        grads = (
-            of_tags,
-            (grad[:, None, None] * step_counts).sum(0),
-            of_tags[:, 0].sum(0),
-            of_tags[rows, last].sum(0),
-        )
+        of_steps = (grad[:, None, None] * step_counts).sum(0)
+        grads = of_tags, of_steps, of_tags[:, 0].sum(0), of_tags[rows, last].sum(0)
         emissions, transitions, start, end = (x.to(dtype) for x, dtype in zip(grads, ctx.dtypes, strict=True))
         return emissions, None, transitions, start, end
 
 
-def _forward_sums(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
-    """(T, D, B, K) float64: log of the sum over all taggings of the tokens so far that end in tag k.
-
-    steps (T, D, B, K), edges (D, 1, K), inner (D, K, K), all float64.
-    """
-    scannable = steps.is_cuda and steps.numel() * steps.shape[-1] <= MAX_SCANNED
-    return (scan if scannable else stepwise)(steps, edges, inner)
-
-
 @np.errstate(all="ignore")  # NaN and infinities propagate without a warning, as in torch
 def stepwise(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
-    """`_forward_sums` token by token, in numpy, because its calls cost least on such small arrays."""
+    """(T, D, B, K) float64: log of the sum over all taggings of the tokens so far that end in tag k.
+
+    steps (T, D, B, K), edges (D, 1, K), inner (D, K, K), all float64.  Computed token by token, in numpy,
+    because its calls cost least on such small arrays.
+    """
     scores, factors = steps.numpy(force=True), inner.exp().numpy(force=True)
     states = np.empty(scores.shape)
     np.add(scores[0], edges.numpy(force=True), out=states[0])
@@ -114,12 +102,11 @@ def stepwise(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
 
 
 def scan(steps: Tensor, edges: Tensor, inner: Tensor) -> Tensor:
-    """`_forward_sums` in log2(T) rounds of K x K matrix products, for a device that runs them in parallel.
+    """As `stepwise`, in log2(T) rounds of K x K matrix products, for a device that runs them in parallel.
 
     After the rounds every token has the sums over the last 1, 2, 4, ... steps before it (Hillis and Steele,
-    1986, "Data parallel algorithms"; Rush, 2020, "Torch-Struct", for chains).  Rows and columns are scaled by
-    their largest sum.  Scalable transitions spread over less than 300 nats, so what underflows is less than
-    e^-400 of what remains.
+    1986, "Data parallel algorithms"; Rush, 2020, "Torch-Struct").  Rows and columns are scaled by their
+    largest sum; what underflows is less than e^-400 of what remains.
     """
     sums = inner[:, None] + steps[1:, ..., None, :]  # (T-1, D, B, K, K): from tag i before to tag j
     reach = 1

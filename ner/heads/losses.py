@@ -1,10 +1,7 @@
 """Losses of one token: `LOSSES[name](scores (..., K) float, gold (...) int64) -> (...)`.
 
-Cross-entropy is in nats, the others have no unit.  They train the softmax and the span head.  Validation
-always reports the cross-entropy, so that runs with different losses can be compared.
+Cross-entropy is in nats, the others have no unit.  Validation always reports the cross-entropy.
 """
-
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,10 +11,7 @@ DICE_ALPHA, DICE_SMOOTHING = 0.01, 1.0
 
 
 def cross_entropy(scores: torch.Tensor, gold: torch.Tensor, *, smoothing: float = 0.0) -> torch.Tensor:
-    """-log p(gold).  With `smoothing` s the target is 1 - s + s / K at gold and s / K elsewhere.
-
-    Label smoothing: Szegedy et al. 2016, section 7.
-    """
+    """-log p(gold); with `smoothing` s against 1 - s + s / K at gold and s / K elsewhere (Szegedy 2016)."""
     return F.cross_entropy(scores.movedim(-1, 1), gold, reduction="none", label_smoothing=smoothing)
 
 
@@ -31,8 +25,7 @@ def dice(scores: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
     """The self-adjusting dice loss of Li et al. 2020, summed over the tags.
 
     1 - (2 w y + s) / (w^2 + y^2 + s) with w = (1 - p)^a p, s = 1, and y = 1 at the gold tag, 0 elsewhere.
-    The squares come from Milletari et al. 2016, and the paper's script for MSRA uses them too.  Without them
-    every other token pushes a tag down with slope 1 at p = 0, its gold token pulls it up with only 3/4, and
+    The squares come from Milletari et al. 2016, and the paper's script for MSRA uses them too; without them
     the classifier predicts nothing but `O`.  The paper prints a = 1, but then the loss of a gold tag is
     smallest at p = 1/2.  Its scripts use a = 0.01, with which the loss falls until p = 0.99.
     """
@@ -50,8 +43,3 @@ def divergence(scores: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 LOSSES = {"ce": cross_entropy, "focal": focal, "dice": dice}
-
-
-def build_loss(name: str, *, label_smoothing: float = 0.0):
-    """Returns the loss of that name.  Only cross-entropy uses `label_smoothing`."""
-    return partial(cross_entropy, smoothing=label_smoothing) if name == "ce" else LOSSES[name]

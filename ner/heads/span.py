@@ -1,8 +1,7 @@
 """Entities by their first and their last token: two classifiers and a pairing.
 
-The start and end head of BERT-NER-Pytorch's `BertSpanForNer` (lonePatient, after the question answering of
-Devlin et al. 2019, section 4.2).  One softmax over L + 1 classes gives each token the label of the entity
-that starts there, or none; a second one the label of the entity that ends there.  The ends see the starts.
+The head of BERT-NER-Pytorch's `BertSpanForNer` (lonePatient, after Devlin et al. 2019, section 4.2): each
+token gets the label of the entity that starts there, or none, and that of the entity that ends there.
 """
 
 import math
@@ -22,8 +21,7 @@ from ner.tags import ScoredSpan, Span, keep_apart, outermost
 class SpanHead(Head):
     """Starts from a linear layer; ends from the token and its start's probabilities, in training too.
 
-    (The original shows gold starts to the ends in training.)  Class 0 is none, class i + 1 is label i.  The
-    spans of a sentence do not overlap.
+    (The original shows gold starts to the ends in training.)  Class 0 is none, class i + 1 is label i.
     """
 
     Options = ClassifierOptions
@@ -71,25 +69,21 @@ class SpanHead(Head):
         return torch.stack([starts, none.scatter_add(1, (end - 1).clamp_min(0), classes)], dim=2)
 
     def decode(self, scores: Tensor, batch: Batch) -> list[list[ScoredSpan]]:
-        """Each start with the nearest end of its label; among overlapping spans the most probable is kept.
+        """Each start with the nearest end of its label, scored by the product of their probabilities.
 
-        The score of a span is the product of the probabilities of its start and of its end.
+        Among overlapping spans the most probable is kept.
         """
-        log_p = scores.detach().double().log_softmax(-1).cpu().numpy()
-        lengths = batch.mask.sum(dim=1).tolist()
-        return [self._spans(row[:length]) for row, length in zip(log_p, lengths, strict=True)]
-
-    def _spans(self, log_p: np.ndarray) -> list[ScoredSpan]:
-        """The spans of one sentence, in order; log_p (T, 2, L + 1) float64."""
-        classes = log_p.argmax(axis=2)
-        found = []
-        for start, last, k in pairs(classes):
-            score = float(log_p[start, 0, k] + log_p[last, 1, k])
-            found.append(ScoredSpan(start, last + 1, self.tag_set.labels[k - 1], score))
-        kept = keep_apart(
-            found, key=lambda span: -span.score
-        )  # by log p: the probabilities of sure spans are all 1
-        return [span._replace(score=math.exp(span.score)) for span in kept]
+        answers = []
+        table = scores.detach().double().log_softmax(-1).cpu().numpy()
+        for row, length in zip(table, batch.mask.sum(dim=1).tolist(), strict=True):
+            found, log_p = [], row[:length]  # (T, 2, L + 1)
+            for start, last, k in pairs(log_p.argmax(axis=2)):
+                score = float(log_p[start, 0, k] + log_p[last, 1, k])
+                found.append(ScoredSpan(start, last + 1, self.tag_set.labels[k - 1], score))
+            # by log p: the probabilities of sure spans are all 1
+            kept = keep_apart(found, key=lambda span: -span.score)
+            answers.append([span._replace(score=math.exp(span.score)) for span in kept])
+        return answers
 
 
 def pairs(classes: np.ndarray) -> list[tuple[int, int, int]]:
@@ -99,7 +93,6 @@ def pairs(classes: np.ndarray) -> list[tuple[int, int, int]]:
         firsts, lasts = np.flatnonzero(classes[:, 0] == k), np.flatnonzero(classes[:, 1] == k)
         nearest = np.searchsorted(lasts, firsts)
         closed = nearest < len(lasts)
-        found += [
-            (f, e, k) for f, e in zip(firsts[closed].tolist(), lasts[nearest[closed]].tolist(), strict=True)
-        ]
+        ends = zip(firsts[closed].tolist(), lasts[nearest[closed]].tolist(), strict=True)
+        found += [(first, last, k) for first, last in ends]
     return found

@@ -1,12 +1,9 @@
 """Linear chains in numpy, float64: the best legal path, and the probability of a span.
 
-Softmax and CRF heads both decode here.  A softmax head scores every legal transition 0, a CRF head has
-learned scores.  `transitions` is (K+1, K+1): [i, j] is the score of tag j after tag i, row K starts a
-sentence, column K ends it, and an illegal step is -inf.
-
-Sources: Viterbi (1967) for the path; Rabiner, "A tutorial on hidden Markov models" (1989) for the
-forward and backward sums; Culotta and McCallum, "Confidence estimation for information extraction"
-(2004) for the probability of a span as a constrained sum over paths.
+`transitions` is (K+1, K+1): [i, j] is the score of tag j after tag i, row K starts a sentence, column K
+ends it, and an illegal step is -inf.
+Sources: Viterbi (1967) for the path; Rabiner, "A tutorial on hidden Markov models" (1989) for the sums;
+Culotta and McCallum, "Confidence estimation for information extraction" (2004) for the spans.
 Axes: B sentences, T tokens, K tags, S spans.
 """
 
@@ -65,8 +62,7 @@ def is_scalable(emissions: np.ndarray, transitions: np.ndarray) -> bool:
     """True if sums of exp over these chains lose nothing that counts when scaled by their largest term.
 
     float64 underflows below e^-700 of the largest term.  Any tag is at most three legal steps from any other,
-    so a tag that matters is at most four times the spread of one step below the best.  A spread below 150
-    stays above the limit.
+    so a tag that matters is at most four times the spread of one step below the best.
     """
     legal = transitions[np.isfinite(transitions)]
     spread = (emissions.max(axis=-1) - emissions.min(axis=-1)).max() + legal.max() - legal.min()
@@ -104,10 +100,7 @@ def forward_sums(emissions: np.ndarray, transitions: np.ndarray, *, exact: bool)
 def backward_sums(
     emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray, *, exact: bool
 ) -> np.ndarray:
-    """(B, T, K) float64: log of the sum over all paths from tag k at token t on, without its emission.
-
-    The values at padding have no meaning.
-    """
+    """(B, T, K) float64: log of the sum over all paths from tag k at token t on, without its emission."""
     step, end = make_step(transitions[:-1, :-1].T, exact=exact), transitions[:-1, -1]
     beta = np.empty_like(emissions)
     beta[:, -1] = end
@@ -171,11 +164,11 @@ def decode(
     emissions = np.where(real[..., None], emissions, 0.0).astype(np.float64)
     paths = viterbi(emissions, lengths, transitions)
     found = [tag_set.spans(path.tolist()) for path in paths]
-    sentence_of_span = [row for row, spans in enumerate(found) for _ in spans]
-    if not sentence_of_span:
-        return [[] for _ in found]
-    kept, rows = np.unique(sentence_of_span, return_inverse=True)  # sentences with spans
     flat = [span for spans in found for span in spans]
+    if not flat:
+        return found
+    # sentences with spans
+    kept, rows = np.unique([row for row, spans in enumerate(found) for _ in spans], return_inverse=True)
     log_p = span_log_probabilities(flat, rows, emissions[kept], lengths[kept], transitions, tag_set)
     probabilities = iter(np.exp(np.minimum(log_p, 0.0)).tolist())
     return [[ScoredSpan(*span, next(probabilities)) for span in spans] for spans in found]

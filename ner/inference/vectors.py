@@ -1,7 +1,6 @@
 """Vectors of texts and of their tokens, from a pretrained or a fine-tuned model.
 
-`mean` and `max` pool over the tokens of a text, `cls` is the state of [CLS] in its first window (Reimers and
-Gurevych 2019 compare the three).  `tokens` keeps one vector a token: the state of its first piece.
+Reimers and Gurevych 2019 compare `mean`, `max` and `cls` (of the first window); `tokens` is one a token.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -17,11 +16,10 @@ from ner.data.words import split_words
 from ner.errors import DataError
 from ner.files import whole_file
 from ner.heads.base import Hidden
-from ner.inference.texts import CHUNK_TEXTS, chunks, unannotated_batches
+from ner.inference.predict import CHUNK_TEXTS, chunks, unannotated_batches
 from ner.model.directory import ModelDirectory
 from ner.model.features import build_features
-from ner.model.model import Model
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.npy import GrowingArray
 from ner.runtime.devices import autocast
 
@@ -36,33 +34,27 @@ POOLINGS: dict[str, Callable[[Hidden, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class TextVectors:
-    """A text and its vectors.
-
-    tokens   start and end of each token in code points
-    vectors  (W,) float32, or (T, W) with one vector a token
-    """
-
     text: str
     tokens: list[tuple[int, int]]
+    "start and end of each token in code points"
     vectors: np.ndarray
+    "(W,) float32, or (T, W) with one vector a token"
 
 
 def open_for_vectors(model_dir: str | Path, *, layers: str | int = "last", **options) -> Model:
     """A tagger without a head from any model directory; `layers` as in params.json, except `mix`.
 
-    `options` are `unit` and `max_len`, as for `load`.  DataError as there, or if the encoder has too few
-    layers.
+    `options` are `unit` and `max_len`, as for `load`.  DataError as there, or if there are too few layers.
     """
     directory = ModelDirectory(model_dir)
-    encoder, tokenizer = directory.encoder, directory.tokenizer
     unit, max_len = directory.unit_and_window(**options)
     if layers == "mix":
-        raise DataError(
-            "layers: got 'mix', which is learned in training, expected last, concat4, max4 or a number"
-        )
-    features = build_features(encoder, layers, "none", where=str(model_dir))
-    tagger = Tagger(encoder, nn.Module(), features).eval()
-    return Model(tagger, tokenizer, unit, max_len, tuple(directory.log_lines(directory.report)))
+        expected = "expected last, concat4, max4 or a number"
+        raise DataError(f"layers: got 'mix', which is learned in training, {expected}")
+    features = build_features(directory.encoder, layers, "none", where=str(model_dir))
+    tagger = Tagger(directory.encoder, nn.Module(), features).eval()
+    lines = tuple(directory.log_lines(directory.report))
+    return Model(tagger, directory.tokenizer, unit, max_len, lines)
 
 
 def vectors_of(

@@ -1,6 +1,5 @@
-"""Scaled dot-product attention over rows of pieces, and the choice between two ways to compute it.
+"""Scaled dot-product attention (Vaswani et al. 2017, "Attention is all you need", section 3.2.1).
 
-Vaswani et al. 2017, "Attention is all you need", section 3.2.1.
 Axes: R rows, N attention heads, P pieces, D width of one head.
 """
 
@@ -47,9 +46,13 @@ def prefers_fused(query: Tensor) -> bool:
     if query.device.type == "cuda":
         return True
     # An exported graph serves every length, so it must not branch on the length of the example.
-    if torch.compiler.is_exporting():
-        return False
-    return query.shape[2] >= FUSED_FROM_PIECES
+    return not torch.compiler.is_exporting() and query.shape[2] >= FUSED_FROM_PIECES
+
+
+def product_dtype(weight: Tensor) -> torch.dtype:
+    """The dtype in which torch computes a matrix product with this weight: autocast's, or the weight's."""
+    device = weight.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
 
 
 def plain_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p: float) -> Tensor:

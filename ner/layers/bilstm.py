@@ -8,11 +8,7 @@ from torch import Tensor, nn
 
 
 class BiLstmLayer(nn.Module):
-    """One LSTM for each direction.
-
-    The backward LSTM reads each row reversed within its own length.  So padding comes after the text in both
-    directions and cannot influence it.
-    """
+    """One LSTM for each direction.  Both read padding after the text, so padding cannot influence it."""
 
     def __init__(self, width_in: int, width_out: int):
         super().__init__()

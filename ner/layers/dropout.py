@@ -1,8 +1,7 @@
 """Dropout whose masks cost little on a CPU.
 
-Srivastava et al. 2014, "Dropout: A Simple Way to Prevent Neural Networks from Overfitting".  On most CPUs
-torch draws a double for each number, which took 30% of a training step of a small BERT.  16 bits are enough
-here, and one draw of torch's own generator gives four numbers of 16 bits.
+On most CPUs torch draws a double for each number, which took 30% of a training step of a small BERT.  16 bits
+are enough here, and one draw of torch's own generator gives four numbers of 16 bits.
 """
 
 import torch
@@ -13,10 +12,7 @@ _LEVELS = 1 << 16  # p is rounded to a multiple of 1 / 65536
 
 
 def dropout(x: Tensor, p: float) -> Tensor:
-    """Sets each number to 0 with probability p, 0 <= p < 1, and divides the others by 1 - p.
-
-    The masks come from torch's default generator, so that a seed or a restored state reproduces them.
-    """
+    """Sets each number to 0 with probability p, 0 <= p < 1, and divides the others by 1 - p."""
     if p == 0.0:
         return x
     return x * _noise(x, p) if x.device.type == "cpu" else F.dropout(x, p)

@@ -1,7 +1,4 @@
-"""Opens model directories: a published encoder, a published token classifier, or what `save` wrote.
-
-`resolve_model_dir` finds the directory, `ModelDirectory` reads it, `load` makes a `Model` of it.
-"""
+"""Opens model directories: a published encoder, a published token classifier, or what `save` wrote."""
 
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +14,6 @@ from ner.encoders.published import (
     LoadReport,
     config_path,
     find_encoder,
-    load_encoder,
     load_tensors,
     published_names,
     read_config,
@@ -26,9 +22,8 @@ from ner.errors import DataError
 from ner.model.build import build_head, head_kind
 from ner.model.features import build_features
 from ner.model.manifest import check_model, check_sizes
-from ner.model.model import Model
 from ner.model.saving import upper_tensors
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.tensors import read_weights
 
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
@@ -40,8 +35,7 @@ MIN_WINDOW, MAX_WINDOW = 8, 512  # pieces; the largest is a default only
 class ModelDirectory:
     """A published or saved model directory.  Making this object reads every file once.
 
-    DataError: no model directory, an unknown architecture, a missing or misshapen tensor, a vocabulary that
-    does not belong to the weights.
+    DataError: no model directory, an unknown architecture, tensors or a vocabulary that do not fit.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -54,22 +48,17 @@ class ModelDirectory:
         self.tokenizer: WordPiece = load_tokenizer(self.path)
         self.weights = read_weights(self.path)
         "name -> tensor; names without the prefix, as `Encoder.published_tensors` has them"
-        n_rows = self._n_rows()
+        n_pieces = len(self.tokenizer)
+        n_rows = self.config.get("vocab_size", n_pieces)
+        if not isinstance(n_rows, int) or not 0 <= n_rows - n_pieces <= MAX_SPARE_ROWS:
+            got = f"the vocabulary has {n_pieces} pieces"
+            raise DataError(f"{self.path}: {got}, expected {n_rows} as its config says")
         self._check_amount(options, options.n_numbers(n_rows))
         self.encoder: Encoder = kind(options, vocab_size=n_rows)
         prefixes, use_task_id = (f"{kind.file_prefix}.", "ernie."), bool(self.config.get("use_task_id"))
         self.weights = published_names(self.weights, prefixes, use_task_id=use_task_id)
-        self.report: LoadReport = load_encoder(self.encoder, self.weights, where=self.path)
-
-    def _n_rows(self) -> int:
-        """Rows of the embedding: as many as the vocabulary has pieces, or a few more."""
-        n_pieces = len(self.tokenizer)
-        n_rows = self.config.get("vocab_size", n_pieces)
-        if not isinstance(n_rows, int) or not 0 <= n_rows - n_pieces <= MAX_SPARE_ROWS:
-            raise DataError(
-                f"{self.path}: the vocabulary has {n_pieces} pieces, expected {n_rows} as its config says"
-            )
-        return n_rows
+        targets = self.encoder.published_tensors()
+        self.report: LoadReport = load_tensors(targets, self.weights, where=self.path)
 
     def _check_amount(self, options: Any, n_expected: int) -> None:
         """DataError if the config describes far more than the weights hold, before memory is allocated.
@@ -172,10 +161,8 @@ def load(
 ) -> Model:
     """Opens a model directory that can tag: one of ours, or a published token classifier of BERT's family.
 
-    `unit` replaces the saved way of cutting raw text, `max_len` the pieces a window, `long_text` what happens
-    to pieces beyond a window.
-    DataError as for `ModelDirectory`, and if the directory has no tags or no classifier, or the window does
-    not fit the encoder.
+    The options replace what is saved: how raw text is cut, the pieces a window, and what happens beyond it.
+    DataError as for `ModelDirectory`, and if there are no tags or no classifier, or the window does not fit.
     """
     directory = ModelDirectory(model_dir)
     own, where, encoder = directory.own, directory.where, directory.encoder

@@ -1,6 +1,5 @@
 """What the head sees of the encoder: which of its layers, and whether a BiLSTM reads them first.
 
-The plain choice, the last layer without context, needs no module and costs nothing.
 Axes: B sentences, T tokens, R rows, P pieces, H the encoder's width.
 """
 
@@ -20,15 +19,16 @@ class Features(nn.Module):
 
     layers   "last"; "concat4" or "max4": the last four layers, concatenated or their elementwise maximum
              (Devlin et al. 2019, section 5.3, tried the first); "mix": a learned weighted mean of all layers,
-             times a learned number (Peters et al. 2018, equation 1, which also counts the embeddings); or
-             the number of a layer, from 1
+             times a learned number (Peters et al. 2018, equation 1); or the number of a layer, from 1
     context  "none", or "bilstm": a BiLSTM over the tokens
     """
 
     def __init__(self, encoder: Encoder, layers: str | int = "last", context: str = "none") -> None:
         super().__init__()
         self.layers, self.kind = layers, context
-        self.chosen = _chosen(layers, encoder.n_layers)
+        highest = layers if isinstance(layers, int) else encoder.n_layers
+        n_chosen = {"concat4": 4, "max4": 4, "mix": highest}.get(layers, 1)
+        self.chosen = range(highest - n_chosen + 1, highest + 1)
         self.mix = self.scale = self.context = None
         if layers == "mix":
             self.mix = nn.Parameter(torch.zeros(encoder.n_layers))
@@ -58,8 +58,7 @@ def build_features(
 ) -> Features | None:
     """The features that the arguments ask for, as in `Features`; None for the last layer as it is.
 
-    DataError, beginning with `where`, if the encoder has too few layers, an odd width under a BiLSTM (which
-    needs half for each direction), or a name is unknown.
+    DataError, beginning with `where`: too few layers, an odd width under a BiLSTM, an unknown name.
     """
     n_layers = encoder.n_layers
     if isinstance(layers, int):
@@ -75,11 +74,3 @@ def build_features(
     if context == "bilstm" and encoder.width % 2:
         raise DataError(f"{where}: context: got 'bilstm', expected an even width, got {encoder.width}")
     return None if (layers, context) == ("last", "none") else Features(encoder, layers, context)
-
-
-def _chosen(layers: str | int, n_layers: int) -> range:
-    """The numbers of the layers, from 1."""
-    if isinstance(layers, int):
-        return range(layers, layers + 1)
-    n_chosen = {"concat4": 4, "max4": 4, "mix": n_layers}.get(layers, 1)
-    return range(n_layers - n_chosen + 1, n_layers + 1)

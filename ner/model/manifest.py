@@ -1,12 +1,6 @@
 """Checks of the files of a model directory before they are opened: undamaged, and not too large to read.
 
-`manifest.json` lists size and sha256 of the files as they were written:
-
-    {"files": {"config.json": {"bytes": 812, "sha256": "9f86d0..."}, ...}}
-
-`check_sizes` is for directories from anywhere: files that pass it are read within seconds, in memory that is
-proportional to their size.  (The safetensors library itself checks that tensors lie inside the file and do
-not overlap, but allows 100 MB of names.)
+`manifest.json` lists the files as written: {"files": {"config.json": {"bytes": 812, "sha256": "9f86d0..."}}}
 """
 
 import json
@@ -32,7 +26,10 @@ MAX_HEADER = 4 * MIB  # bytes of a safetensors file's header; BERT-large's has 5
 
 
 def check_sizes(folder: Path) -> None:
-    """DataError if a file is larger, or has more brackets or lines, than in any published model."""
+    """DataError if a file is larger, or has more brackets or lines, than in any published model.
+
+    Files that pass are read within seconds, in memory that is proportional to their size.
+    """
     for name in TEXTS:
         _check_text(folder / name)
     for path in folder.glob("*.safetensors"):
@@ -61,8 +58,7 @@ def _check_text(path: Path) -> None:
 
 def write_manifest(folder: Path) -> None:
     """Lists every file that is in the folder now."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != MANIFEST)
-    files = {name: _facts(folder / name) for name in names}
+    files = {path.name: _facts(path) for path in sorted(folder.iterdir()) if path.name != MANIFEST}
     (folder / MANIFEST).write_text(_as_text({"files": files}), encoding="utf-8")
 
 
@@ -76,8 +72,7 @@ def check_model(folder: Path) -> None:
 def check_manifest(folder: Path, *, without: str | None = None) -> None:
     """Reads every file that the manifest lists; DataError names the first that is missing or changed.
 
-    Files that were added later, such as scores, are ignored; so are listed files whose name without suffix
-    is `without`.
+    Files that were added later are ignored; so are listed files whose name without suffix is `without`.
     """
     path = folder / MANIFEST
     values = read_json(path)

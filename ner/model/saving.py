@@ -8,8 +8,7 @@ from torch import Tensor
 from ner.annotations import ANNOTATIONS
 from ner.config import to_json
 from ner.heads import HEADS
-from ner.model.model import Model
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.tensors import read_weights, save_weights
 
 FEATURES = "features."  # first part of the names of the features' tensors in a file
@@ -35,11 +34,9 @@ def restore_weights(model_dir: str | Path, tagger: Tagger) -> None:
 
     DataError if the weights cannot be read, RuntimeError if they belong to another tagger.
     """
-    encoder = tagger.encoder
-    own_names = {
-        f"{encoder.file_prefix}.{encoder.published_name(name)}": f"encoder.{name}"
-        for name in encoder.state_dict()
-    }
+    encoder, prefix = tagger.encoder, tagger.encoder.file_prefix
+    names = encoder.state_dict()
+    own_names = {f"{prefix}.{encoder.published_name(name)}": f"encoder.{name}" for name in names}
     own_names |= {name: f"head.{name}" for name in tagger.head.state_dict()}
     tagger.load_state_dict({own_names.get(name, name): t for name, t in read_weights(model_dir).items()})
 

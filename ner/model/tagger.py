@@ -1,29 +1,33 @@
-"""The tagger: an encoder, one gather, a head."""
+"""The tagger, what it needs to tag text, and which of its parameters learn.
+
+Depth in the encoder: 0 is the embeddings, i + 1 is layer i.
+"""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ner.data.batch import Batch
+from ner.data.tokenizer import WordPiece
+from ner.data.windows import Windows
 from ner.heads.base import Head, Hidden
 from ner.model.features import Features
 from ner.runtime.devices import autocast
+from ner.tags import TagSet
 
 
 class Tagger(nn.Module):
-    """An encoder, one gather, a head.
+    """An encoder, one gather, a head; `features` None: the head sees the last layer.
 
-    `features` chooses which encoder layers the head sees; None: the last one.  `max_cells` bounds the pieces
-    of one encoder call: the windows of a very long text are encoded in slices.  `precision` is entered in
-    `forward`, so that every replica of DataParallel has it.
+    `max_cells` bounds the pieces of one encoder call: the windows of a very long text are encoded in slices.
+    `precision` is entered in `forward`, so that every replica of DataParallel has it.
     """
 
     def __init__(self, encoder: nn.Module, head: Head, features: Features | None = None):
         super().__init__()
-        self.encoder = encoder
-        self.features = features
-        self.head = head
-        self.precision = "fp32"
-        self.max_cells = 1 << 14
+        self.encoder, self.features, self.head = encoder, features, head
+        self.precision, self.max_cells = "fp32", 1 << 14
 
     def place(
         self, device: torch.device, *, precision: str = "fp32", max_cells: int | None = None
@@ -43,11 +47,9 @@ class Tagger(nn.Module):
         """What the head sees: windows encoded as rows, then one gather of the piece of each token."""
         n_sentences, n_windows, n_pieces = batch.piece_ids.shape
         n_rows = max(1, self.max_cells // n_pieces)
-        slices = zip(
-            batch.piece_ids.view(-1, n_pieces).split(n_rows),  # (B * N, P) -> slices of (n_rows, P)
-            batch.piece_mask.view(-1, n_pieces).split(n_rows),
-            strict=True,
-        )
+        # (B * N, P) -> slices of (n_rows, P)
+        parts = (rows.view(-1, n_pieces).split(n_rows) for rows in (batch.piece_ids, batch.piece_mask))
+        slices = zip(*parts, strict=True)
         states = torch.cat([self._states(ids, mask) for ids, mask in slices])  # (B * N, P, H)
         states = states.view(n_sentences, n_windows * n_pieces, -1)  # (B, N * P, H)
         tokens = states.gather(1, batch.token_piece[..., None].expand(-1, -1, states.shape[2]))  # (B, T, H)
@@ -80,3 +82,56 @@ class Tagger(nn.Module):
         if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
             self.encoder.eval()
         return self
+
+
+@dataclass(frozen=True)
+class Model:
+    """A tagger and the facts that it cannot be used without."""
+
+    tagger: Tagger
+    tokenizer: WordPiece
+    unit: str
+    "char or word: how raw text is cut into tokens"
+    max_len: int
+    "pieces a window, special pieces included"
+    report: tuple[str, ...] = ()
+    "lines for the log about how it was opened"
+    long_text: str = "windows"
+    "what happens to pieces beyond a window, a name in `LONG_TEXT`"
+
+    @property
+    def windows(self) -> Windows:
+        return Windows(self.max_len, long_text=self.long_text)
+
+    @property
+    def tag_set(self) -> TagSet:
+        return self.tagger.head.tag_set
+
+
+def depth_of(tagger: Tagger, name: str) -> int | None:
+    """The depth of one of the tagger's parameters; None if it is not the encoder's."""
+    inner = name.removeprefix("encoder.")
+    return None if inner == name else tagger.encoder.depth_of(inner)
+
+
+def n_layers_of(tagger: Tagger) -> int:
+    """The depth of the highest layer that the head sees."""
+    highest = max(tagger.encoder.depth_of(name) for name, _ in tagger.encoder.named_parameters())
+    return highest if tagger.features is None else min(highest, tagger.features.chosen[-1])
+
+
+def train_from(tagger: Tagger, depth: int) -> None:
+    """Lets the encoder learn from `depth` up to the highest layer that the head sees; the rest is fixed."""
+    highest = n_layers_of(tagger)
+    for name, parameter in tagger.encoder.named_parameters():
+        parameter.requires_grad_(depth <= tagger.encoder.depth_of(name) <= highest)
+
+
+def unfrozen_depth(epoch: int, *, n_layers: int, every: int, frozen: int) -> int:
+    """The depth from which the encoder learns in an epoch (from 0): gradual unfreezing.
+
+    Howard and Ruder 2018, section 3.3: at first only the head learns; after each `every` epochs the next
+    layer below joins, the embeddings last.  The lowest `frozen` depths never join.  `every` 0: all others
+    learn from the start.
+    """
+    return max(frozen, n_layers + 1 - epoch // every) if every else frozen

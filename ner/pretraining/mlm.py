@@ -17,7 +17,7 @@ from ner.data.tokenizer import MASK, WordPiece
 from ner.data.words import split_words
 from ner.encoders import Bert
 from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention
-from ner.encoders.published import grouped, load_encoder, load_tensors, published_names
+from ner.encoders.published import grouped, load_tensors, published_names
 from ner.errors import DataError
 from ner.model.directory import ModelDirectory
 from ner.pretraining.masking import piece_kinds
@@ -234,8 +234,9 @@ def head_weights(weights: Mapping[str, Tensor], encoder: Bert, where: str | Path
 def restore_mlm(folder: str | Path, lm: MaskedLm) -> None:
     """Fills a model from a directory that `save_mlm` wrote; ValueError if it belongs to another model."""
     weights = published_names(read_weights(folder), use_task_id=False)
-    load_encoder(lm.encoder, weights, where=folder)
-    load_tensors(lm.predictions.state_dict(), head_weights(weights, lm.encoder, folder), where=folder)
+    load_tensors(lm.encoder.published_tensors(), weights, where=folder)
+    head = head_weights(weights, lm.encoder, folder)
+    load_tensors(lm.predictions.state_dict(), head, where=folder)
     restore_tag_head(folder, lm)
 
 

@@ -1,34 +1,33 @@
-"""Scores of a model on annotated sentences."""
+"""Scores of a model on annotated sentences, and what people are told about them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ner.annotations import ANNOTATIONS, Answer, Scores
 from ner.annotations.base import Scored
+from ner.annotations.span_scores import score
 from ner.data.batches import Batches
 from ner.data.examples import encode
-from ner.data.sentence import Sentence
+from ner.data.sentence import Sentence, Split
 from ner.heads.base import Head
 from ner.inference.predict import predict
-from ner.model.directory import Model
+from ner.model.tagger import Model
 from ner.runtime.logs import log
+from ner.scoring.tables import table
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Answers of a model on annotated sentences, scored.
-
-    scores   by the name of the annotation, the head's first one in front
-    loss     nats a token
-    answers  one a sentence
-    """
-
     scores: dict[str, Scores]
+    "by the name of the annotation, the head's first one in front"
     loss: float
+    "nats a token"
     answers: list[Answer]
+    "one a sentence"
 
     @property
     def main(self) -> Scores:
@@ -56,25 +55,17 @@ def evaluate(model: Model, batches: Batches, *, device: torch.device, **options)
     """Predicts and scores annotated sentences; `options` are those of `predict`."""
     answers, loss = predict(model.tagger, batches, device=device, **options)
     n_tokens = [len(sentence.tokens) for sentence in batches.sentences]
-    scores = {
-        name: ANNOTATIONS[name].score(
-            [sentence.gold[name] for sentence in batches.sentences],
-            [answer[name] for answer in answers],
-            n_tokens,
-        )
-        for name in model.tagger.head.annotations
-    }
+    scores = {}
+    for name in model.tagger.head.annotations:
+        gold = [sentence.gold[name] for sentence in batches.sentences]
+        scores[name] = ANNOTATIONS[name].score(gold, [answer[name] for answer in answers], n_tokens)
     return Evaluation(scores, loss, answers)
 
 
 def annotated_batches(model: Model, sentences: Sequence[Sentence], *, batch_tokens: int) -> Batches:
     """Batches with gold, to score a model on."""
-    return Batches(
-        encode(sentences, model.tokenizer),
-        windows=model.windows,
-        batch_tokens=batch_tokens,
-        targets=model.tagger.head.targets,
-    )
+    examples, targets = encode(sentences, model.tokenizer), model.tagger.head.targets
+    return Batches(examples, windows=model.windows, batch_tokens=batch_tokens, targets=targets)
 
 
 def count_gold(sentences: Sequence[Sentence], name: str) -> int:
@@ -118,3 +109,38 @@ def write_predictions(
         scored = [Scored(sentence.tokens, sentence.gold[name], answer[name]) for sentence, answer in pairs]
         written += ANNOTATIONS[name].write_predictions(out_dir, split, scored)
     return written
+
+
+def seqeval_strict(split: Split, result: Evaluation) -> dict:
+    """The figures of seqeval's strict mode, if gold has illegal starts: it does not count them as gold."""
+    if not split.illegal:
+        return {}
+    illegal = set(split.illegal)
+    gold = [
+        [span for span in sentence.spans if (line, span.start) not in illegal]
+        for line, sentence in enumerate(split.sentences, start=1)
+    ]
+    predicted = [[scored.span for scored in spans] for spans in result.predicted("spans")]
+    strict = score(gold, predicted, [len(sentence.tokens) for sentence in split.sentences]).total
+    return {name: getattr(strict, name) for name in ("f1", "precision", "recall", "n_gold")}
+
+
+def log_scores(
+    split_name: str, split: Split, result: Evaluation, *, inventories: Mapping[str, Any], strict: dict
+) -> None:
+    """Logs scores; `inventories` are the head's, `strict` comes from `seqeval_strict`."""
+    for name, scores in result.scores.items():
+        log.info(f"\n{table(scores.table())}\n")
+        log.info(
+            f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold entities, all scored: "
+            f"{scores.describe()}  loss {result.loss:.4f}"
+        )
+        known = ANNOTATIONS[name].labels(inventories[name])
+        used = ANNOTATIONS[name].labels_of([sentence.gold[name] for sentence in split.sentences])
+        if unknown := sorted(used - set(known)):
+            log.info(f"labels that the model does not know, all counted as missed: {', '.join(unknown)}")
+    if strict:
+        log.info(
+            f"{len(split.illegal)} gold tags are illegal; their entities count above as they read, "
+            f"but not in seqeval's strict mode: F1 {100 * strict['f1']:.2f} on {strict['n_gold']} gold"
+        )

@@ -2,16 +2,11 @@
 
 Only sentences with a confident answer are listed: the model gives it more than half of all probability.  They
 are ranked by the margin in nats, log P(the model's answer) - log P(gold): the difference of the two losses.
-The normaliser of the probabilities is the same in both.  So under a softmax head the margin is the sum over
-tokens of the log-odds between the two tags, under a CRF the difference of the scores of two paths.
 
-A model's disagreement only finds wrong labels if the model has not learned them: Wang et al., "CrossWeigh:
-Training named entity tagger from imperfect annotations" (EMNLP 2019), and Northcutt, Jiang and Chuang,
-"Confident learning: Estimating uncertainty in dataset labels" (JAIR 70, 2021), predict every part of the data
-by a model trained on the other parts.  The latter learn a threshold for each label instead of one half.
+A model's disagreement only finds wrong labels if the model has not learned them, so Wang et al. (CrossWeigh,
+EMNLP 2019) and Northcutt et al. (Confident learning, JAIR 70, 2021) train it on the other parts of the data.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,15 +15,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ner.annotations import ANNOTATIONS, Answer
-from ner.data.batch import Batch
+from ner.annotations import ANNOTATIONS
 from ner.data.sentence import Sentence
 from ner.files import whole_file
 from ner.heads.base import Head
+from ner.inference.predict import write_json_lines
 from ner.runtime.logs import log
 from ner.tags import ScoredSpan, Span
 
-LOG_2 = math.log(2)
 N_LOGGED = 10  # sentences
 N_LOGGED_ENTITIES = 3  # of one sentence
 
@@ -37,18 +31,10 @@ class Margins:
     """A hook of `predict` that keeps two losses of every sentence, in nats: of gold and of the answer."""
 
     def __init__(self, head: Head, n_sentences: int):
-        self.head = head
-        self.gold = np.zeros(n_sentences)
-        self.found = np.zeros(n_sentences)
+        self.head, self.gold, self.found = head, np.zeros(n_sentences), np.zeros(n_sentences)
 
-    def __call__(
-        self,
-        indices: np.ndarray,
-        batch: Batch,
-        scores: torch.Tensor,
-        losses: torch.Tensor,
-        answers: list[Answer],
-    ) -> None:
+    def __call__(self, indices, batch, scores, losses, answers) -> None:
+        """As `ner.inference.predict.OnBatch`; the batch must hold gold."""
         spans = [answer["spans"] for answer in answers]
         padded = ANNOTATIONS["spans"].collate(spans, self.head.inventories["spans"])
         as_gold = batch._replace(gold={"spans": torch.from_numpy(padded).to(batch.mask.device)})
@@ -91,7 +77,7 @@ def _reason_to_skip(margins: Margins, i: int, sentence: Sentence) -> str:
         return "gold has a label that the model does not know"
     if len(margins.head.learnable("spans", sentence.spans)) < len(sentence.spans):
         return "gold has entities that the model's head cannot find"
-    return "the model is not confident" if margins.found[i] >= LOG_2 else ""
+    return "the model is not confident" if margins.found[i] >= math.log(2) else ""
 
 
 def _entities(spans: Sequence[Span], sentence: Sentence, gap: str) -> list[dict]:
@@ -105,17 +91,15 @@ def write_suspicious(out_dir: Path, split: str, objects: Sequence[dict]) -> Path
     """Writes `suspicious_<split>.jsonl`, one object a sentence; `line` counts in `sentences.txt`, from 1."""
     path = out_dir / f"suspicious_{split}.jsonl"
     with whole_file(path) as file:
-        for values in objects:
-            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+        write_json_lines(objects, file)
     return path
 
 
 def describe(split: str, values: dict) -> str:
     """One line for people: the place, the margin, and the entities of gold and of the model."""
     gold, found = (_describe_entities(values[key]) for key in ("gold_only", "predicted_only"))
-    return (
-        f"{split}/sentences.txt:{values['line']}: margin {values['margin']:.2f}: gold {gold}; model {found}"
-    )
+    place = f"{split}/sentences.txt:{values['line']}"
+    return f"{place}: margin {values['margin']:.2f}: gold {gold}; model {found}"
 
 
 def _describe_entities(entities: Sequence[dict]) -> str:

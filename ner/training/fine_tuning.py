@@ -8,9 +8,8 @@ from pathlib import Path
 
 from ner.annotations import ANNOTATIONS
 from ner.data.batches import Batches
-from ner.model.depth import n_layers_of, train_from, unfrozen_depth
-from ner.model.model import Model
 from ner.model.saving import restore_weights, save
+from ner.model.tagger import Model, n_layers_of, train_from, unfrozen_depth
 from ner.runtime import distributed
 from ner.runtime.devices import peak_memory
 from ner.runtime.logs import ProgressBar, log

@@ -15,12 +15,10 @@ from ner.errors import DataError
 from ner.heads import HEADS
 from ner.heads.base import Head
 from ner.model.build import build_encoder, build_head, head_options, scheme_of
-from ner.model.depth import n_layers_of, train_from, unfrozen_depth
 from ner.model.directory import open_encoder
 from ner.model.features import build_features
 from ner.model.manifest import check_model
-from ner.model.model import Model
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger, n_layers_of, train_from, unfrozen_depth
 from ner.runtime.logs import log
 from ner.training.params import Config
 

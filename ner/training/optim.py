@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from ner.model.depth import depth_of, n_layers_of
+from ner.model.tagger import depth_of, n_layers_of
 
 
 def parameter_groups(

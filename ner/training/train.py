@@ -18,8 +18,7 @@ from ner.data.examples import Examples, encode
 from ner.data.windows import Windows
 from ner.errors import DataError
 from ner.model.directory import load, resolve_model_dir
-from ner.model.model import Model
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.runtime import devices, distributed, logs, seeds
 from ner.runtime.logs import log
 from ner.scoring.evaluate import log_missed_gold, log_unread_gold

@@ -7,7 +7,7 @@ import torch
 from ner.config import from_mapping
 from ner.encoders import ENCODERS
 from ner.encoders.bert import Bert, BertConfig
-from ner.encoders.published import find_encoder, load_encoder, published_names
+from ner.encoders.published import find_encoder, load_tensors, published_names
 from ner.errors import DataError
 from ner.layers import attention as seam
 
@@ -52,17 +52,14 @@ def make_oracle(seed=0, **options):
 def make_twin(oracle):
     kind, config = find_encoder(oracle.config.to_dict(), "oracle")
     bert = kind(config, vocab_size=VOCAB_SIZE).eval()
-    report = load_encoder(bert, published_names(oracle.state_dict()))
+    report = load_tensors(bert.published_tensors(), published_names(oracle.state_dict()))
     assert report.unused == []
     return bert
 
 
 def assert_same_states(oracle, bert, piece_ids, mask, segment_ids):
     theirs = oracle(
-        piece_ids,
-        attention_mask=mask.long(),
-        token_type_ids=segment_ids,
-        output_hidden_states=True,
+        piece_ids, attention_mask=mask.long(), token_type_ids=segment_ids, output_hidden_states=True
     ).hidden_states
     ours = bert(piece_ids, mask, segment_ids, layers=True)
     assert len(ours) == len(theirs) == 1 + bert.config.num_hidden_layers
@@ -76,8 +73,7 @@ def either_attention(request, monkeypatch):
     monkeypatch.setattr(seam, "prefers_fused", lambda query: request.param == "fused")
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 @pytest.mark.parametrize("hidden_act", ["gelu", "gelu_new", "relu"])
 @pytest.mark.parametrize("with_segments", [True, False])
 def test_equals_transformers_in_states_and_gradients(hidden_act, with_segments):
@@ -93,8 +89,7 @@ def test_equals_transformers_in_states_and_gradients(hidden_act, with_segments):
         torch.testing.assert_close(parameter.grad, expected[name])
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_equals_transformers_at_many_lengths():
     oracle = make_oracle(layer_norm_eps=1e-5)
     bert = make_twin(oracle)
@@ -103,9 +98,8 @@ def test_equals_transformers_at_many_lengths():
             assert_same_states(oracle, bert, *make_pieces(n_pieces=n_pieces, seed=n_pieces))
 
 
-@pytest.mark.usefixtures("float64")
 @pytest.mark.slow
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_equals_transformers_at_full_size():
     oracle = make_oracle(
         hidden_size=768,
@@ -124,8 +118,7 @@ def test_names_are_the_published_ones():
     assert set(make_bert().state_dict()) == set(oracle.state_dict()) - counting
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_padding_has_no_power():
     bert = make_bert()
     piece_ids, mask, segment_ids = make_pieces()
@@ -136,8 +129,7 @@ def test_padding_has_no_power():
     assert torch.equal(before[mask], after[mask])
 
 
-@pytest.mark.usefixtures("float64")
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_a_row_alone_equals_a_row_among_others():
     bert = make_bert()
     piece_ids, mask, segment_ids = make_pieces()

@@ -12,9 +12,8 @@ from ner.encoders.lstm import UNUSED, BigramEmbedding, LockedDropout, Lstm, Lstm
 from ner.heads import HEADS
 from ner.layers.bilstm import BiLstmLayer
 from ner.model.directory import load
-from ner.model.model import Model
 from ner.model.saving import save
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.tags import TagSet
 from tests.factories import make_inventories
 

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ner.encoders.bert import Bert, BertConfig
-from ner.encoders.published import find_encoder, load_encoder, published_names, read_config
+from ner.encoders.published import find_encoder, load_tensors, published_names, read_config
 from ner.errors import DataError
 from ner.tensors import read_weights, save_weights
 
@@ -40,7 +40,7 @@ def open_dir(directory):
     kind, config = find_encoder(values, directory / "config.json")
     bert = kind(config, vocab_size=values["vocab_size"])
     weights = published_names(read_weights(directory), use_task_id=values.get("use_task_id", False))
-    return bert.eval(), load_encoder(bert, weights, where=directory)
+    return bert.eval(), load_tensors(bert.published_tensors(), weights, where=directory)
 
 
 def randomise(oracle):
@@ -88,9 +88,7 @@ def test_published_directory_opens_and_agrees(oracle, container, tmp_path):
             write_bin_shards(state, tmp_path)
         else:
             torch.save(
-                state,
-                tmp_path / "pytorch_model.bin",
-                _use_new_zipfile_serialization=container == "bin",
+                state, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=container == "bin"
             )
     bert, report = open_dir(tmp_path)
     assert len(report.loaded) == len(bert.state_dict())
@@ -163,21 +161,18 @@ def test_report_in_plain_words():
         "pooler.dense.bias": torch.zeros(16),
         "classifier.bias": torch.zeros(3),
     }
-    report = load_encoder(make_bert(seed=1), weights)
+    report = load_tensors(make_bert(seed=1).published_tensors(), weights)
     assert report.unused == ["pooler.dense.weight", "pooler.dense.bias", "classifier.bias"]
     n_loaded = len(report.loaded)
-    assert report.sentences() == [
-        f"{n_loaded} tensors loaded",
-        "not used: pooler.dense (2), classifier (1)",
-    ]
-    assert report.sentences("a/b")[0] == f"{n_loaded} tensors loaded from a/b"
+    unused = "not used: pooler.dense (2), classifier (1)"
+    assert report.sentences("a/b") == [f"{n_loaded} tensors loaded from a/b", unused]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_other_float_types_are_converted(dtype, tmp_path):
     source, target = make_bert(), make_bert(seed=1)
     save_weights(tmp_path / "model.safetensors", source.to(dtype).state_dict())
-    load_encoder(target, read_weights(tmp_path))
+    load_tensors(target.published_tensors(), read_weights(tmp_path))
     for name, tensor in target.state_dict().items():
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, source.state_dict()[name].float())
@@ -188,10 +183,10 @@ def test_missing_tensors_are_named_and_nothing_changes():
     before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
     weights = make_bert(seed=1).state_dict()
     del weights["encoder.layer.1.attention.self.key.bias"]
-    line = error_line(load_encoder, target, weights)
+    line = error_line(load_tensors, target.published_tensors(), weights)
     assert "1 of 37 tensors" in line
     assert line.endswith("encoder.layer.1.attention.self.key.bias")
-    assert error_line(load_encoder, target, {}).endswith(", ...")
+    assert error_line(load_tensors, target.published_tensors(), {}).endswith(", ...")
     assert all(torch.equal(before[name], tensor) for name, tensor in target.state_dict().items())
 
 
@@ -207,12 +202,12 @@ def test_missing_tensors_are_named_and_nothing_changes():
     ],
 )
 def test_shape_mismatch_is_named(other, message):
-    assert message in error_line(load_encoder, make_bert(), other.state_dict())
+    assert message in error_line(load_tensors, make_bert().published_tensors(), other.state_dict())
 
 
 def test_whole_numbers_are_no_weights():
     weights = {**make_bert().state_dict(), "embeddings.LayerNorm.bias": torch.zeros(16).long()}
-    line = error_line(load_encoder, make_bert(), weights)
+    line = error_line(load_tensors, make_bert().published_tensors(), weights)
     assert "embeddings.LayerNorm.bias: got torch.int64, expected torch.float32" in line
 
 

@@ -6,16 +6,9 @@ from torch import nn
 
 from ner.config import from_mapping
 from ner.encoders import ENCODERS
-from ner.encoders.albert import AlbertConfig
 from ner.encoders.bert import BertConfig
-from ner.encoders.distilbert import DistilBertConfig
-from ner.encoders.electra import ElectraConfig
-from ner.encoders.published import (
-    COUNTING_BUFFERS,
-    find_encoder,
-    load_encoder,
-    published_names,
-)
+from ner.encoders.published import COUNTING_BUFFERS, find_encoder, load_tensors, published_names
+from ner.encoders.relatives import AlbertConfig, DistilBertConfig, ElectraConfig
 from ner.errors import DataError
 from ner.layers import attention as seam
 from ner.layers.dropout import dropout
@@ -69,7 +62,9 @@ def make_oracle(variant, seed=0, **options):
 def make_twin(oracle):
     kind, config = find_encoder(oracle.config.to_dict(), "oracle")
     twin = kind(config, vocab_size=VOCAB_SIZE)
-    report = load_encoder(twin, published_names(oracle.state_dict(), (f"{twin.file_prefix}.",)))
+    report = load_tensors(
+        twin.published_tensors(), published_names(oracle.state_dict(), (f"{twin.file_prefix}.",))
+    )
     assert all(name.startswith("pooler.") for name in report.unused)
     return twin.eval()
 
@@ -95,9 +90,8 @@ def either_attention(request, monkeypatch):
     monkeypatch.setattr(seam, "prefers_fused", lambda query: request.param == "fused")
 
 
-@pytest.mark.usefixtures("float64")
 @EVERY_VARIANT
-@pytest.mark.usefixtures("either_attention")
+@pytest.mark.usefixtures("float64", "either_attention")
 def test_equals_transformers_in_states_and_gradients(variant):
     oracle = make_oracle(variant)
     twin = make_twin(oracle)
@@ -177,13 +171,15 @@ def test_a_missing_a_misshapen_and_a_superfluous_tensor(variant):
     for name in twin.published_tensors():
         others = {key: tensor + 1 for key, tensor in weights.items() if key != name}
         with pytest.raises(ValueError, match=r"\Adir: 1 of \d+ tensors of the encoder missing: ") as caught:
-            load_encoder(twin, others, where="dir")
+            load_tensors(twin.published_tensors(), others, where="dir")
         assert str(caught.value).endswith(f": {name}")
         with pytest.raises(ValueError, match=r"\Adir: .+ \(7, 9\)") as caught:
-            load_encoder(twin, others | {name: torch.zeros(7, 9)}, where="dir")
+            load_tensors(twin.published_tensors(), others | {name: torch.zeros(7, 9)}, where="dir")
         assert f"{name}: got shape (7, 9), expected {tuple(weights[name].shape)}" in str(caught.value)
     assert all(torch.equal(before[name], tensor) for name, tensor in twin.state_dict().items())
-    report = load_encoder(twin, weights | {"encoder.layer.9.output.dense.bias": torch.zeros(3)})
+    report = load_tensors(
+        twin.published_tensors(), weights | {"encoder.layer.9.output.dense.bias": torch.zeros(3)}
+    )
     assert report.unused == ["encoder.layer.9.output.dense.bias"]
     assert set(report.loaded) == set(twin.published_tensors())
 

@@ -22,9 +22,8 @@ from ner.data.tokenizer import WordPiece
 from ner.errors import DataError
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import load
-from ner.model.model import Model
 from ner.model.saving import save
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.tags import TagSet
 from ner.tensors import read_weights
 from tests.factories import make_inventories

@@ -159,11 +159,7 @@ def test_gold_tags_on_the_device_are_those_of_the_tag_set(scheme, data):
     head = HEADS["softmax"](SMALL["hidden_size"], make_inventories(tag_set))
     seed, n_sentences = data.draw(st.integers(0, 10**6)), data.draw(st.integers(1, 4))
     _, batch, spans = make_scored_batch(
-        head,
-        n_sentences=n_sentences,
-        n_tokens=data.draw(st.integers(1, 9)),
-        seed=seed,
-        apart=scheme == "IO",
+        head, n_sentences=n_sentences, n_tokens=data.draw(st.integers(1, 9)), seed=seed, apart=scheme == "IO"
     )
     found = head.gold_tags(batch)
     for row, mask, sentence in zip(found, batch.mask, spans, strict=True):
@@ -337,13 +333,7 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
     tag_set = TagSet.from_labels(LABELS, "BIOES" if head in FLAT else "BIO")
     tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": 0.0}))
     # the longest sentence needs two windows
-    loader = Batches(
-        examples,
-        windows=Windows(12),
-        batch_tokens=256,
-        targets=tagger.head.targets,
-        seed=0,
-    )
+    loader = Batches(examples, windows=Windows(12), batch_tokens=256, targets=tagger.head.targets, seed=0)
     groups = parameter_groups(tagger, learning_rate=5e-3, head_learning_rate=2e-2, weight_decay=0.0)
     optimizer, progress, device = build_optimizer(groups), Progress(), torch.device("cpu")
     gold, lengths = [s.spans for s in sentences], [len(s.tokens) for s in sentences]

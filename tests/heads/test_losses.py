@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ner.heads.losses import LOSSES, build_loss
+from ner.heads.base import ClassifierOptions
+from ner.heads.losses import LOSSES
 
 
 def by_hand(name, scores, gold, smoothing=0.0):
@@ -27,7 +28,7 @@ def test_the_formula(name, smoothing):
     generator = torch.Generator().manual_seed(3)
     scores = 3 * torch.randn(2, 4, 5, generator=generator, dtype=torch.float64)
     gold = torch.randint(5, (2, 4), generator=generator)
-    losses = build_loss(name, label_smoothing=smoothing)(scores, gold)
+    losses = ClassifierOptions(loss=name, label_smoothing=smoothing).criterion(scores, gold)
     assert losses.shape == (2, 4)
     for i in range(2):
         for t in range(4):

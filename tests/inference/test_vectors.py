@@ -12,19 +12,12 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.errors import DataError
 from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of
 from ner.model.build import build_encoder
-from ner.model.model import Model
 from ner.model.saving import save
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from tests.heads.test_heads import make_head
 from tools import vectors
 
-TEXTS = [
-    "中国队昨天抵达巴黎",
-    "外交部",
-    "",
-    "昨天中国外交部发言人在巴黎说，中国队已经抵达。" * 2,
-    "国",
-]
+TEXTS = ["中国队昨天抵达巴黎", "外交部", "", "昨天中国外交部发言人在巴黎说，中国队已经抵达。" * 2, "国"]
 SIZES = {
     "hidden_size": 12,
     "num_hidden_layers": 5,

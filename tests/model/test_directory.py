@@ -24,9 +24,8 @@ from ner.heads.crf import CrfHead
 from ner.model import directory
 from ner.model.build import build_encoder, build_head, scheme_of
 from ner.model.directory import MAX_SPARE_ROWS, load, open_encoder, resolve_model_dir
-from ner.model.model import Model
 from ner.model.saving import restore_weights, save
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.tags import Span, TagSet
 from ner.tensors import read_weights, save_weights
 from ner.training.epoch import epoch_steps

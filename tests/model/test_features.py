@@ -15,9 +15,8 @@ from ner.errors import DataError
 from ner.heads import HEADS
 from ner.model.directory import load
 from ner.model.features import CONTEXTS, LAYERS, Features, build_features
-from ner.model.model import Model
 from ner.model.saving import restore_weights, save
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from tests.heads.test_heads import VOCAB_SIZE, make_batch, make_encoder, make_head
 
 CHOICES = [choice for choice in product((*LAYERS, 2), CONTEXTS) if choice != ("last", "none")]

@@ -8,10 +8,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from ner.encoders import ENCODERS
-from ner.encoders.albert import AlbertConfig
-from ner.encoders.distilbert import DistilBertConfig
-from ner.encoders.electra import ElectraConfig
 from ner.encoders.lstm import LstmConfig
+from ner.encoders.relatives import AlbertConfig, DistilBertConfig, ElectraConfig
 from ner.errors import DataError
 from ner.model.directory import open_encoder
 from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout

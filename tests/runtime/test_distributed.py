@@ -19,9 +19,8 @@ from ner.data.windows import Windows
 from ner.errors import DataError, TrainingError
 from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
-from ner.model.depth import n_layers_of, train_from
 from ner.model.features import build_features
-from ner.model.tagger import Tagger
+from ner.model.tagger import Tagger, n_layers_of, train_from
 from ner.runtime import distributed
 from ner.tags import Span, TagSet
 from ner.training.epoch import LIKELIHOOD, epoch_steps, n_steps_an_epoch

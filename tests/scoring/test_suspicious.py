@@ -15,9 +15,8 @@ from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.data.windows import Windows
 from ner.model.build import build_encoder, build_head
-from ner.model.model import Model
 from ner.model.saving import save
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.scoring.suspicious import Margins, suspicious
 from ner.tags import Span, TagSet
 from tests.factories import make_inventories

@@ -9,9 +9,8 @@ from ner.data.folder import write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.model.build import build_encoder, build_head
-from ner.model.model import Model
 from ner.model.saving import save
-from ner.model.tagger import Tagger
+from ner.model.tagger import Model, Tagger
 from ner.tags import TagSet
 from tests.factories import make_inventories
 from tools import compare_windows

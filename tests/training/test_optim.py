@@ -9,15 +9,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ner.encoders import ENCODERS
-from ner.encoders.albert import AlbertConfig
 from ner.encoders.bert import BertConfig
-from ner.encoders.distilbert import DistilBertConfig
-from ner.encoders.electra import ElectraConfig
 from ner.encoders.lstm import LstmConfig
+from ner.encoders.relatives import AlbertConfig, DistilBertConfig, ElectraConfig
 from ner.heads import HEADS
 from ner.model.build import build_head
-from ner.model.depth import train_from, unfrozen_depth
-from ner.model.tagger import Tagger
+from ner.model.tagger import Tagger, train_from, unfrozen_depth
 from ner.tags import TagSet
 from ner.training.optim import SCHEDULES, build_optimizer, parameter_groups, rate_factor, set_rates
 from tests.factories import make_inventories

@@ -2,7 +2,7 @@ import pytest
 
 import predict
 from ner.errors import DataError
-from ner.inference.compiling import compile_encoder
+from ner.inference.predict import compile_encoder
 from ner.model.directory import load
 from tests.test_predict import ODD_LINES, check_entities, lines_of, without_scores, write_model
 
