@@ -21,7 +21,7 @@ from ner.model.directory import load
 from ner.model.model import Model
 from ner.model.saving import save
 from ner.model.tagger import Tagger
-from ner.runtime import devices, seeds
+from ner.runtime import devices
 from ner.tags import TagSet
 
 SIZES = {
@@ -94,7 +94,7 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
 
 def start(args: argparse.Namespace) -> torch.device:
     """Sets the seed and torch's threads; returns the device."""
-    seeds.set_seed(args.seed)
+    devices.set_seed(args.seed)
     if args.threads:
         torch.set_num_threads(args.threads)
     return devices.pick_device(args.device)
@@ -142,7 +142,7 @@ def write_model(
     head: str = "softmax",
 ) -> Model:
     """Saves a tagger with random weights.  A softmax head predicts `O` as often as MSRA has it."""
-    seeds.set_seed(args.seed)
+    devices.set_seed(args.seed)
     tokenizer = vocabulary()
     encoder = build_encoder({"name": "bert", **sizes}, vocab_size=len(tokenizer))
     tag_set = TagSet.from_labels(read_labels(args.data_dir), "BIO")

@@ -1,8 +1,7 @@
 """Training in several processes under torchrun.  In a single process every function here does nothing.
 
-Each process runs the same program over its share of the batches.  Besides gradients, processes exchange only
-sums of a few numbers a step and Python objects at a barrier, both through the CPU.  Only the first process
-writes files, locks a directory, and logs.
+Besides gradients, processes exchange only sums of a few numbers a step and Python objects at a barrier, both
+through the CPU.  Only the first process writes files, locks a directory, and logs.
 
 A collective function waits until every process calls it, so every process must call it, in the same order,
 and none inside `if is_first()`.  Collective are `wrap` and its gradients, `all_sum`, `all_max`, `all_gather`,
@@ -48,8 +47,7 @@ def process_group() -> Iterator[None]:
         if not has_gpu:  # otherwise gloo's threads sometimes abort a process that exits with 2
             dist.destroy_process_group()
         raise
-    # Skipped after other errors: other processes may be blocked in a collective function, and only the end of
-    # this process releases them.
+    # not after other errors: only the end of this process releases those blocked in a collective function
     dist.destroy_process_group()
 
 
@@ -164,10 +162,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def first_then_others(make: Callable[[], T]) -> T:
-    """Calls `make` in the first process, then, once its files are written, in the others.
-
-    Returns each process's own result.  Collective, as `all_gather`.
-    """
+    """Calls `make` in the first process, then in the others; each gets its own result.  Collective."""
     if not is_first():
         barrier()
     made = make()
@@ -187,22 +182,16 @@ def synchronised() -> Iterator[None]:
         yield
     except Exception as error:
         if world_size() > 1:
-            _exit_unless_reporter(error)
+            code = 2 if isinstance(error, DataError | OSError) else 1
+            exit_codes, _ = _exchange(code, None)
+            if any(exit_codes[: rank()]):  # a process before this one reports its error
+                raise SystemExit(code) from None
         raise
     barrier()
-
-
-def _exit_unless_reporter(error: Exception) -> None:
-    """Returns in the first process that failed, which reports its error.  SystemExit in the others."""
-    code = 2 if isinstance(error, DataError | OSError) else 1
-    exit_codes, _ = _exchange(code, None)
-    if rank() != next(number for number, one in enumerate(exit_codes) if one):
-        raise SystemExit(code)
 
 
 def _exchange(code: int, value: Any) -> tuple[list[int], list]:
     """Exit codes (0: did not fail) and values of all processes, by rank."""
     received: list = [None] * world_size()
     dist.all_gather_object(received, (code, value))
-    codes, values = zip(*received, strict=True)
-    return list(codes), list(values)
+    return [code for code, _ in received], [value for _, value in received]

@@ -97,33 +97,25 @@ class ProgressBar:
     """Shows tqdm with the latest loss on a terminal; elsewhere logs a line after each tenth of an epoch."""
 
     def __init__(self, n_steps: int, title: str, on_terminal: bool):
-        self.n_steps, self.title, self.on_terminal = n_steps, title, on_terminal
-        self.n_done = 0
-        self.bar: tqdm | None = None
+        self.n_steps, self.title, self.n_done = n_steps, title, 0
+        self.bar = tqdm(total=n_steps, desc=title, leave=False, disable=not on_terminal)
 
     def __enter__(self) -> "ProgressBar":
-        if self.on_terminal:
-            self.bar = tqdm(total=self.n_steps, desc=self.title, leave=False)
         return self
 
     def __exit__(self, *exception) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        self.bar.close()
 
     def start(self, n_done: int) -> None:
         """Counts the steps that an earlier run took."""
         self.n_done = n_done
-        if self.bar is not None:
-            self.bar.update(n_done)
+        self.bar.update(n_done)
 
     def step(self, loss: float) -> None:
         """Counts a step and shows its loss."""
         self.n_done += 1
-        if self.bar is not None:
-            self.bar.update()
-            self.bar.set_postfix(loss=f"{loss:.4f}")
-        elif (
-            self.n_steps >= MIN_STEPS_TO_REPORT
-            and self.n_done % math.ceil(self.n_steps / REPORTS_AN_EPOCH) == 0
-        ):
+        self.bar.update()
+        self.bar.set_postfix(loss=f"{loss:.4f}")
+        is_due = self.n_done % math.ceil(self.n_steps / REPORTS_AN_EPOCH) == 0
+        if self.bar.disable and is_due and self.n_steps >= MIN_STEPS_TO_REPORT:
             log.info(f"{self.title}  step {self.n_done}/{self.n_steps}  loss {loss:.4f}")

@@ -15,9 +15,8 @@ from ner.runtime.logs import log
 
 def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that say where texts come from and where answers go."""
-    parser.add_argument(
-        "input", nargs="?", type=Path, help="a UTF-8 file, one text a line (default: standard input)"
-    )
+    file = "a UTF-8 file, one text a line (default: standard input)"
+    parser.add_argument("input", nargs="?", type=Path, help=file)
     parser.add_argument("--text", action="append", help="read this text instead; may be given again")
     parser.add_argument("--output", type=Path, help="write here (default: standard output)")
 
@@ -31,16 +30,14 @@ def check_texts(path: Path | None, texts: Iterable[str] | None) -> None:
             raise DataError(f"--text: not utf-8, got {text!a}")
 
 
-def read_texts(path: Path | None, texts: Iterable[str] | None) -> Iterable[str]:
-    """The texts of the command line, or else the lines of a file or of standard input."""
-    return read_input(path) if texts is None else texts
+def read_texts(path: Path | None, texts: Iterable[str] | None) -> Iterator[str]:
+    """The texts of the command line, or else the lines of a file or of standard input.
 
-
-def read_input(path: Path | None) -> Iterator[str]:
-    """Lines of a file or of standard input.  LF or CRLF ends a line; spaces are kept.
-
-    On a terminal a progress bar shows how much of the file has been read.
+    LF or CRLF ends a line; spaces are kept.  On a terminal a progress bar shows how much has been read.
     """
+    if texts is not None:
+        yield from texts
+        return
     file = sys.stdin.buffer if path is None else path.open("rb")
     size = 0 if path is None else path.stat().st_size
     hidden = path is None or not sys.stderr.isatty()

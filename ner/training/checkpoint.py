@@ -17,7 +17,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -25,8 +24,8 @@ from ner.errors import DataError, TrainingError
 from ner.files import read_json
 from ner.model.manifest import STATE, check_manifest, check_sizes, write_manifest
 from ner.runtime import distributed
+from ner.runtime.devices import random_state, set_random_state
 from ner.runtime.logs import log
-from ner.runtime.seeds import random_state, set_random_state
 from ner.tensors import save_weights
 from ner.training.step import Progress, Update
 
@@ -42,7 +41,7 @@ def save_checkpoint(
     record: dict,
     is_best: bool,
 ) -> Path:
-    """Writes `checkpoints/step-N` under another name, flushes, renames, then moves `last` (and `best`) to it.
+    """Writes `checkpoints/step-N` under another name, renames it, then moves `last` (and `best`) to it.
 
     `write_model` fills a folder with the model directory.  `record` is JSON that the caller gets back on
     resuming.  DataError if the disk is full or cannot be written, TrainingError if a weight is not finite;
@@ -51,7 +50,11 @@ def save_checkpoint(
     target = experiment_dir / "checkpoints" / f"step-{progress.step}"
     draft = _hidden(target, "unfinished")
     best = progress.step if is_best else _best_step(experiment_dir)
-    _check_finite(update.optimizer, progress.step)
+    weights = (p for group in update.optimizer.param_groups for p in group["params"])
+    if not all(bool(weight.isfinite().all()) for weight in weights):
+        raise TrainingError(
+            f"weights are not finite after step {progress.step}; a lower learning_rate may help"
+        )
     try:
         with saving(target):
             target.parent.mkdir(exist_ok=True)
@@ -84,12 +87,6 @@ def saving(target: Path) -> Iterator[None]:
         raise DataError(f"{target}: cannot be saved, {reason}; checkpoints before it are whole") from None
 
 
-def _check_finite(optimizer: torch.optim.Optimizer, step: int) -> None:
-    weights = (p for group in optimizer.param_groups for p in group["params"])
-    if not all(bool(weight.isfinite().all()) for weight in weights):
-        raise TrainingError(f"weights are not finite after step {step}; a lower learning_rate may help")
-
-
 def _save_state(folder: Path, update: Update, values: dict) -> None:
     state = update.optimizer.state_dict()["state"]
     tensors = {f"optimizer.{i}.{name}": t for i, moments in state.items() for name, t in moments.items()}
@@ -106,13 +103,11 @@ def find_checkpoint(experiment_dir: Path, name: str) -> Path:
     complete.
     """
     _clean_up(experiment_dir)
-    link = experiment_dir / name
+    link, candidates = experiment_dir / name, []
     if name == "last":
         candidates = _up_to(experiment_dir, link)
-    else:
-        is_known = name == "best" or name.startswith("checkpoints/step-")
-        exists = is_known and link.is_dir()
-        candidates = [experiment_dir / "checkpoints" / link.resolve().name] if exists else []
+    elif (name == "best" or name.startswith("checkpoints/step-")) and link.is_dir():
+        candidates = [experiment_dir / "checkpoints" / link.resolve().name]
     if not candidates:
         raise DataError(f"{link}: no such checkpoint, expected last, best or checkpoints/step-N")
     damages: list[str] = []
@@ -134,8 +129,8 @@ def _up_to(experiment_dir: Path, last: Path) -> list[Path]:
     found = _checkpoints(experiment_dir)[::-1]
     if not last.is_symlink():
         return found
-    name = Path(os.readlink(last)).name
-    return [path for path in found if name[5:].isdecimal() and _step(path) <= _step(Path(name))]
+    newest = Path(os.readlink(last))
+    return [path for path in found if newest.name[5:].isdecimal() and _step(path) <= _step(newest)]
 
 
 def restore_checkpoint(
@@ -157,14 +152,19 @@ def restore_checkpoint(
     values = read_json(path)
     try:
         read_model(folder)
-        tensors = load_file(folder / f"{STATE}.safetensors")
+        state, random_states = {}, {}
+        for name, tensor in load_file(folder / f"{STATE}.safetensors").items():
+            part, key = name.split(".", 1)
+            if part == "random":
+                random_states[key] = tensor
+            else:
+                number, key = key.split(".")
+                state.setdefault(int(number), {})[key] = tensor
         groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": _optimizer_state(tensors), "param_groups": groups})
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
         update.scaler.load_state_dict(values["scaler"])
         progress, best, record = Progress(**values["progress"]), values["best"], values["record"]
-        set_random_state(
-            {n.removeprefix("random."): t for n, t in tensors.items() if n.startswith("random.")}
-        )
+        set_random_state(random_states)
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: not a checkpoint of this run, {str(error).splitlines()[0]}") from None
     try:
@@ -174,15 +174,6 @@ def restore_checkpoint(
     if distributed.is_first():
         discard_after(experiment_dir, progress.step, best)
     return progress, record
-
-
-def _optimizer_state(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, key = name.split(".")
-            state.setdefault(int(number), {})[key] = tensor
-    return state
 
 
 def discard_after(experiment_dir: Path, step: int, best: int | None) -> None:
@@ -225,10 +216,7 @@ def _hidden(target: Path, state: str) -> Path:
 
 
 def _publish(draft: Path, target: Path) -> None:
-    """Renames the draft to its final name.
-
-    An older folder of that name is kept until then; `_clean_up` restores it after a crash.
-    """
+    """Renames the draft to its final name; `_clean_up` restores an older folder after a crash."""
     replaced = _hidden(target, "replaced")
     if target.exists():
         shutil.rmtree(replaced, ignore_errors=True)

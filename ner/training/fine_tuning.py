@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ner.annotations import ANNOTATIONS
 from ner.data.batches import Batches
-from ner.model.depth import n_layers_of, train_from, unfrozen_depth
+from ner.model.depth import train_from
 from ner.model.model import Model
 from ner.model.saving import restore_weights, save
 from ner.runtime import distributed
@@ -16,13 +16,12 @@ from ner.runtime.devices import peak_memory
 from ner.runtime.logs import ProgressBar, log
 from ner.scoring.evaluate import Evaluation, evaluate
 from ner.scoring.tables import duration, table
-from ner.training.averaging import WeightAverage
-from ner.training.epoch import epoch_steps, n_steps_an_epoch
+from ner.training.new_model import depth_to_learn
 from ner.training.objectives import Objective
-from ner.training.optim import rate_factor
+from ner.training.optim import WeightAverage, rate_factor
 from ner.training.params import Config
 from ner.training.run import Task
-from ner.training.step import check_finite, describe_skipped
+from ner.training.step import check_finite, describe_skipped, epoch_steps, n_steps_an_epoch
 
 
 @dataclass
@@ -78,8 +77,7 @@ class FineTuning(Task):
 
     def rate(self, step: int) -> float:
         """Factor of every peak learning rate at an optimiser step."""
-        config = self.config
-        n_steps = self.steps_an_epoch * config.epoch_num
+        config, n_steps = self.config, self.steps_an_epoch * self.config.epoch_num
         return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
 
     def running(self) -> contextlib.AbstractContextManager:
@@ -87,32 +85,25 @@ class FineTuning(Task):
 
     def is_over(self) -> bool:
         """True after the last epoch, or if patience has run out."""
-        return self.progress.epoch >= self.config.epoch_num or self._is_out_of_patience()
-
-    def _is_out_of_patience(self) -> bool:
-        config = self.config
-        return (
-            self.record.n_without_gain >= config.patience_num and self.progress.epoch > config.min_epoch_num
-        )
+        config, epoch = self.config, self.progress.epoch
+        is_impatient = self.record.n_without_gain >= config.patience_num
+        return epoch >= config.epoch_num or (is_impatient and epoch > config.min_epoch_num)
 
     def take_step(self) -> None:
-        progress = self.progress
         if self._steps is None:
             self._begin_epoch()
         self._epoch_is_done = not next(self._steps, False)
         if self._epoch_is_done:
             return
-        self._bar.step(progress.loss)
-        progress.seconds = time.perf_counter() - self._began
+        self._bar.step(self.progress.loss)
+        self.progress.seconds = time.perf_counter() - self._began
         if self.average:
-            self.average.update(progress.step)
+            self.average.update(self.progress.step)
 
     def _begin_epoch(self) -> None:
         config, progress = self.config, self.progress
         if config.unfreeze_every:
-            tagger, epoch = self.model.tagger, progress.epoch
-            n_layers, every = n_layers_of(tagger), config.unfreeze_every
-            train_from(tagger, unfrozen_depth(epoch, n_layers=n_layers, every=every, frozen=config.n_frozen))
+            train_from(self.model.tagger, depth_to_learn(self.model.tagger, config, progress.epoch))
         self._began = time.perf_counter() - progress.seconds
         title = f"epoch {progress.epoch + 1}/{config.epoch_num}"
         self._bar = self._bars.enter_context(ProgressBar(self.steps_an_epoch, title, self.show_progress))

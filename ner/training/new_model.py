@@ -1,9 +1,7 @@
 """Builds a model that is ready to be trained, from params.json and a built data set."""
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from ner.annotations import ANNOTATIONS
 from ner.data.examples import Examples, encode
@@ -41,8 +39,10 @@ def new_model(
     DataError, beginning with `where`, if params.json asks for what is not possible.
     """
     name = config.head_name
-    scheme = config.scheme or scheme_of(name)
-    inventories = read_inventories(HEADS[name].annotations, train, data_dir, scheme)
+    scheme, inventories = config.scheme or scheme_of(name), {}
+    for kind in HEADS[name].annotations:
+        values = [sentence.gold[kind] for sentence in train.sentences]
+        inventories[kind] = ANNOTATIONS[kind].read_inventory(data_dir, values, scheme=scheme)
     if bert_model_dir:
         encoder, tokenizer = published_encoder(config, bert_model_dir)
     else:
@@ -63,7 +63,10 @@ def new_model(
     if features:
         log.info(f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}")
     freeze(tagger, config)
-    log_never_unfrozen(tagger, config)
+    lowest = depth_to_learn(tagger, config, config.epoch_num - 1)
+    if lowest > config.n_frozen:
+        unlearned = _below(lowest, tagger)
+        log.info(f"in {config.epoch_num} epochs {unlearned} never get to learn (unfreeze_every)")
     unit = read_unit(data_dir, train.sentences)
     return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples
 
@@ -95,44 +98,27 @@ def fresh_encoder(
     return build_encoder(config.encoder, vocab_size=len(tokenizer), where=where), tokenizer
 
 
-def read_inventories(annotations: Sequence[str], train: Split, data_dir: Path, scheme: str) -> dict[str, Any]:
-    """What a head must know of each of its annotations, from the built data set."""
-    inventories = {}
-    for name in annotations:
-        values = [sentence.gold[name] for sentence in train.sentences]
-        inventories[name] = ANNOTATIONS[name].read_inventory(data_dir, values, scheme=scheme)
-    return inventories
-
-
 def check(tagger: Tagger, config: Config, where: str) -> None:
     """DataError at the first key of params.json that the tagger's parts do not allow."""
-    encoder, n_layers = tagger.encoder, n_layers_of(tagger)
-    limit = encoder.max_positions
+    n_layers, limit = n_layers_of(tagger), tagger.encoder.max_positions
     rate = config.transition_learning_rate
-    has_transitions = bool(tagger.head.transition_parameters())
-    has_dropout = config.head_dropout > 0 or (config.full_finetuning and encoder.has_dropout)
-    for is_wrong, line in (
-        (
-            limit and config.max_len > limit,
-            f"max_len: got {config.max_len}, expected at most {limit} as the encoder has positions",
-        ),
-        (
-            config.rdrop and not has_dropout,  # its two passes would be the same
-            f"rdrop: got {config.rdrop}, expected 0 where there is no dropout",
-        ),
-        (
-            rate and not has_transitions,
-            f"transition_learning_rate: got {rate}, expected 0 with head {config.head_name!r}, "
-            "which has no transitions",
-        ),
-        (
-            config.full_finetuning and config.n_frozen > n_layers,
-            f"freeze_layers: got {config.freeze_layers}, expected at most {n_layers - 1} of {n_layers} "
-            "layers; full_finetuning false freezes the whole encoder",
-        ),
-    ):
-        if is_wrong:
-            raise DataError(f"{where}: {line}")
+    has_dropout = config.head_dropout > 0 or (config.full_finetuning and tagger.encoder.has_dropout)
+    line = ""
+    if limit and config.max_len > limit:
+        line = f"max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
+    elif config.rdrop and not has_dropout:  # its two passes would be the same
+        line = f"rdrop: got {config.rdrop}, expected 0 where there is no dropout"
+    elif rate and not tagger.head.transition_parameters():
+        expected = f"0 with head {config.head_name!r}, which has no transitions"
+        line = f"transition_learning_rate: got {rate}, expected {expected}"
+    elif config.full_finetuning and config.n_frozen > n_layers:
+        expected = f"at most {n_layers - 1} of {n_layers} layers"
+        line = (
+            f"freeze_layers: got {config.freeze_layers}, expected {expected}; "
+            "full_finetuning false freezes the whole encoder"
+        )
+    if line:
+        raise DataError(f"{where}: {line}")
 
 
 def check_learnable(head: Head, train: Split, folder: Path, name: str) -> None:
@@ -154,22 +140,18 @@ def freeze(tagger: Tagger, config: Config) -> None:
         return
     train_from(tagger, config.n_frozen)
     if config.n_frozen:
-        log.info(f"frozen: {below(config.n_frozen, n_layers_of(tagger))} (freeze_layers)")
+        log.info(f"frozen: {_below(config.n_frozen, tagger)} (freeze_layers)")
     if isinstance(config.layers, int) and config.layers < tagger.encoder.n_layers:
         log.info(f"layers above number {config.layers} do not learn, the head does not see them")
 
 
-def log_never_unfrozen(tagger: Tagger, config: Config) -> None:
-    """Logs the layers that gradual unfreezing would reach only after the last epoch, if any."""
-    n_layers, every, frozen = n_layers_of(tagger), config.unfreeze_every, config.n_frozen
-    lowest = unfrozen_depth(config.epoch_num - 1, n_layers=n_layers, every=every, frozen=frozen)
-    if lowest > frozen:
-        unlearned = below(lowest, n_layers)
-        log.info(f"in {config.epoch_num} epochs {unlearned} never get to learn (unfreeze_every)")
+def depth_to_learn(tagger: Tagger, config: Config, epoch: int) -> int:
+    """The depth from which the encoder learns in an epoch, from 0; see `unfrozen_depth`."""
+    n_layers, every = n_layers_of(tagger), config.unfreeze_every
+    return unfrozen_depth(epoch, n_layers=n_layers, every=every, frozen=config.n_frozen)
 
 
-def below(depth: int, n_layers: int) -> str:
+def _below(depth: int, tagger: Tagger) -> str:
     """Names the parts of the encoder below a depth, from 1."""
-    if depth == 1:
-        return "the embeddings"
-    return f"the embeddings and the first {depth - 1} of {n_layers} layers"
+    layers = f" and the first {depth - 1} of {n_layers_of(tagger)} layers" if depth > 1 else ""
+    return f"the embeddings{layers}"

@@ -1,11 +1,13 @@
-"""The loop over optimiser steps that fine-tuning and pretraining share.
+"""A run of fine-tuning or pretraining: its settings, its start, and the loop over optimiser steps.
 
 A `Task` is a model in training.  Its methods say when to evaluate, when to save and what to measure; the loop
 handles signals, checkpoints and metrics.jsonl.
 """
 
 import contextlib
-from collections.abc import Callable
+import shutil
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,13 +15,34 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from ner.config import to_json
 from ner.errors import Stopped
+from ner.files import add_file_name, whole_file
 from ner.runtime import distributed
-from ner.runtime.logs import log
+from ner.runtime.logs import log, log_to
 from ner.runtime.program import StopRequest
-from ner.training.checkpoint import restore_checkpoint, save_checkpoint
-from ner.training.run_dir import add_metrics, clear_scores, truncate_metrics
+from ner.training import run_dir
+from ner.training.checkpoint import find_checkpoint, restore_checkpoint, save_checkpoint
 from ner.training.step import Progress, Update
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Where and how a run is carried out.  params.json says what is trained."""
+
+    directory: Path
+    "gets the results"
+    command: str = ""
+    "the command line, for the log and resolved.json"
+    overrides: Sequence[str] = ()
+    "`key=value` each, for keys of params.json"
+    seed: int = 2019
+    restore: str | None = None
+    "checkpoint to go on from: last, best or checkpoints/step-N"
+    overwrite: bool = False
+    "remove the results of an earlier run first"
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    precision: str = "fp32"
 
 
 @dataclass(kw_only=True)
@@ -34,7 +57,7 @@ class Task:
     device: torch.device
     replicas: nn.Module | None = None
     "the model wrapped for several devices or processes"
-    show_progress: bool = False
+    show_progress: bool = field(default_factory=lambda: sys.stderr.isatty() and distributed.is_first())
     "show a progress bar on the terminal"
     progress: Progress = field(default_factory=Progress)
     record: Any
@@ -87,18 +110,68 @@ class Task:
         """What follows the last step."""
 
 
+def lock_directory(settings: RunSettings, locks: contextlib.ExitStack) -> None:
+    """Locks the run's directory until `locks` closes; DataError if the run may not start there."""
+    if distributed.is_first():
+        locks.enter_context(run_dir.only_trainer(settings.directory))
+    run_dir.check_directory(settings.directory, overwrite=settings.overwrite, restore=settings.restore)
+
+
+def checkpoint_of(settings: RunSettings) -> Path | None:
+    """The verified folder of the checkpoint to go on from, or None; all processes call it."""
+    name = settings.restore
+    return distributed.from_first(lambda: find_checkpoint(settings.directory, name)) if name else None
+
+
+def begin(
+    task: Task,
+    resolved: dict,
+    *,
+    checkpoint: Path | None,
+    params: Path | None = None,
+    old_files: Sequence[str] = (),
+) -> None:
+    """Restores the checkpoint, or clears the directory for a new run; then opens train.log.
+
+    Called after every other check of the user's input, because only from here on files are removed or
+    written.  A new run copies `params` into its directory and removes `old_files` there.  `resolved`, which
+    goes into resolved.json, holds the options of the run and what was derived from them.
+    """
+    directory = task.directory
+    if checkpoint:
+        run_dir.check_unchanged(directory, resolved)
+    distributed.barrier()
+    if checkpoint:
+        restore(task, checkpoint)
+    elif distributed.is_first():
+        run_dir.clear_directory(directory)
+        for name in old_files:
+            (directory / name).unlink(missing_ok=True)
+        if params and params.parent != directory:
+            shutil.copyfile(params, directory / "params.json")
+        path = directory / "resolved.json"
+        with add_file_name(path), whole_file(path) as file:
+            file.write(to_json(resolved))
+    if distributed.is_first():
+        log_to(directory / "train.log")
+
+
+def share_model(task: Task, model: nn.Module, *, seed: int, some_unused: bool) -> None:
+    """Under torchrun, wraps the model (`distributed.wrap`) and gives each process its own dropout."""
+    if distributed.world_size() > 1:
+        task.replicas = distributed.wrap(model, some_unused=some_unused)
+        distributed.seed_others(seed, task.progress.step)
+
+
 def restore(task: Task, folder: Path) -> None:
     """Goes back to a checkpoint that `find_checkpoint` found; all processes call it."""
+    record_type, read_model = type(task.record), task.read_model
     task.progress, task.record = restore_checkpoint(
-        task.directory,
-        folder,
-        record_type=type(task.record),
-        read_model=task.read_model,
-        update=task.update,
+        task.directory, folder, record_type=record_type, read_model=read_model, update=task.update
     )
     if distributed.is_first():
         n_done = getattr(task.progress, task.counter)
-        truncate_metrics(task.directory, lambda line: line[task.counter] <= n_done)
+        run_dir.truncate_metrics(task.directory, lambda line: line[task.counter] <= n_done)
     log.info(f"restored {folder}: {task.describe_position()}")
 
 
@@ -112,7 +185,8 @@ def run(task: Task, after_evaluation: Callable[[], None] = lambda: None) -> None
     saved_step = progress.step
     with task.stop, task.running():
         while not task.is_over():
-            if number := stop_signal(task):
+            number = int(distributed.all_max([task.stop.number])[0])  # of a signal to any process
+            if number:
                 if saved_step < progress.step:
                     save(task, is_best=False)
                 raise Stopped(number, f"saved after step {progress.step}")
@@ -121,7 +195,7 @@ def run(task: Task, after_evaluation: Callable[[], None] = lambda: None) -> None
             if is_evaluated:
                 line = task.evaluate()
                 if distributed.is_first():
-                    add_metrics(task.directory, line)
+                    run_dir.add_metrics(task.directory, line)
                 task.report(line)
             if task.must_save():
                 save(task, is_best=is_evaluated and task.note_best())
@@ -131,27 +205,19 @@ def run(task: Task, after_evaluation: Callable[[], None] = lambda: None) -> None
     task.finish()
 
 
-def stop_signal(task: Task) -> int:
-    """Number of the signal that any process received, or 0."""
-    return int(distributed.all_max([task.stop.number])[0])
-
-
 def save(task: Task, *, is_best: bool) -> None:
     """Saves a checkpoint: the first process writes, all wait for it."""
     task.before_save()
     with distributed.synchronised():
-        if distributed.is_first():
-            _write(task, is_best)
-
-
-def _write(task: Task, is_best: bool) -> None:
-    if is_best and (names := clear_scores(task.directory)):
-        log.info(f"removed, scores of an earlier best: {', '.join(names)}")
-    save_checkpoint(
-        task.directory,
-        write_model=task.write_model,
-        update=task.update,
-        progress=task.progress,
-        record=asdict(task.record),
-        is_best=is_best,
-    )
+        if not distributed.is_first():
+            return
+        if is_best and (names := run_dir.clear_scores(task.directory)):
+            log.info(f"removed, scores of an earlier best: {', '.join(names)}")
+        save_checkpoint(
+            task.directory,
+            write_model=task.write_model,
+            update=task.update,
+            progress=task.progress,
+            record=asdict(task.record),
+            is_best=is_best,
+        )

@@ -1,17 +1,22 @@
-"""One optimiser step, as fine-tuning and pretraining take it."""
+"""One optimiser step, as fine-tuning and pretraining take it, and the steps of an epoch of fine-tuning."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ner.data.batches import Batches
 from ner.errors import TrainingError
 from ner.runtime import distributed
+from ner.training.objectives import Likelihood, Objective
+from ner.training.optim import set_rates
 
 T = TypeVar("T")
+LIKELIHOOD = Likelihood()
 MAX_SKIPPED = 20  # fp16 may overflow in this many steps in a row; the scale then falls from 2^16 to 2^-4
 
 
@@ -80,26 +85,16 @@ def optimiser_step(
     multiplied by 0.
     """
     optimizer, scaler = update.optimizer, update.scaler
-
-    # forward and backward
     optimizer.zero_grad(set_to_none=True)
     for batch in distributed.accumulate(model, batches):
         loss = loss_of(batch) * distributed.world_size()  # gradients are averaged over the processes
         scaler.scale(loss).backward()
-
-    # check
     check()
-
-    # clip
     if update.clip_grad:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), update.clip_grad)
-
-    # step
     scaler.step(optimizer)
     scaler.update(update.fixed_scale or None)
-
-    # account
     progress.batch += n_batches
     progress.step += 1
 
@@ -117,11 +112,9 @@ def count_skipped(progress: Progress, update: Update) -> None:
     Adam's count is read at the last parameter: it is the head's, which learns in every step, while others
     may be frozen for a time.
     """
-    if not update.scaler.is_enabled():
-        return
     optimizer = update.optimizer
     state = optimizer.state.get(optimizer.param_groups[-1]["params"][-1], {})
-    if "step" not in state:  # no step was taken yet, or the optimiser does not count
+    if not update.scaler.is_enabled() or "step" not in state:  # "step": how many Adam has taken
         return
     n_taken = int(state["step"])
     if n_taken > progress.n_taken:
@@ -138,3 +131,68 @@ def describe_skipped(progress: Progress, update: Update) -> str:
     """End of a log line: how many steps were skipped, empty for 0."""
     n_skipped = progress.step - progress.n_taken if update.scaler.is_enabled() else 0
     return f"  {n_skipped} steps skipped as fp16 overflowed" if n_skipped else ""
+
+
+def n_steps_an_epoch(loader: Batches, accumulation: int) -> int:
+    """Optimiser steps of one epoch; the last may hold fewer batches."""
+    return math.ceil(len(loader) / (accumulation * distributed.world_size()))
+
+
+def epoch_steps(
+    model: nn.Module,
+    loader: Batches,
+    update: Update,
+    progress: Progress,
+    *,
+    rate: Callable[[int], float],
+    accumulation: int = 1,
+    objective: Objective = LIKELIHOOD,
+) -> Iterator[bool]:
+    """Takes the optimiser steps of epoch `progress.epoch` from `progress.batch` on, and yields after each.
+
+    model         the tagger, or its replicas
+    rate          `rate(step)` is the factor of every group's peak rate
+    accumulation  batches of each process in one step
+
+    TrainingError if a loss is not finite, or if fp16 overflows in step after step.
+    """
+    model.train()
+    batches, n_batches = loader.batch_indices(progress.epoch), accumulation * distributed.world_size()
+    for first in range(progress.batch, len(batches), n_batches):
+        set_rates(update.optimizer, rate(progress.step))
+        group = batches[first : first + n_batches]
+        _tagging_step(model, loader, group, update, progress, objective)
+        yield True
+    count_skipped(progress, update)
+
+
+def _tagging_step(
+    model: nn.Module,
+    loader: Batches,
+    batches: Sequence[np.ndarray],
+    update: Update,
+    progress: Progress,
+    objective: Objective,
+) -> None:
+    """Takes one optimiser step on the mean loss a token of the batches of all processes."""
+    device = next(model.parameters()).device
+    n_tokens = sum(map(loader.n_tokens, batches))
+    own = range(distributed.rank(), len(batches), distributed.world_size())
+    losses: dict[int, Tensor] = {}
+
+    def loss_of(number: int) -> Tensor:
+        loss = objective(model, loader.collate(batches[number]).to(device))
+        losses[number] = loss.detach()
+        return loss * float(number in own) / n_tokens
+
+    def check() -> None:
+        values = [losses[number].item() if number in own else 0.0 for number in range(len(batches))]
+        values = distributed.all_sum(values)
+        for number, value in enumerate(values, start=progress.batch + 1):
+            check_finite(value, f"epoch {progress.epoch + 1}, batch {number}, step {progress.step + 1}")
+        count_skipped(progress, update)  # of the steps before: the device has completed them
+        progress.loss_sum += sum(values)
+        progress.n_tokens += n_tokens
+
+    given = own or [0]  # a process without a batch takes the first, whose loss it multiplies by 0
+    optimiser_step(model, given, loss_of, update, progress, n_batches=len(batches), check=check)

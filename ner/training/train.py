@@ -12,32 +12,24 @@ from torch import nn
 from ner import files, tensors
 from ner.annotations import ANNOTATIONS
 from ner.config import to_json
-from ner.data import folder, sentence
+from ner.data import folder
 from ner.data.batches import Batches, token_budget
-from ner.data.examples import Examples, encode
-from ner.data.windows import Windows
+from ner.data.examples import Examples
+from ner.data.sentence import Split
 from ner.errors import DataError
 from ner.model.directory import load, resolve_model_dir
 from ner.model.model import Model
 from ner.model.tagger import Tagger
-from ner.runtime import devices, distributed, logs, seeds
+from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
-from ner.scoring.evaluate import log_missed_gold, log_unread_gold
+from ner.scoring.evaluate import annotated_batches, log_missed_gold, log_unread_gold
 from ner.training.distillation import SoftLabels, check_pair, comparison, comparison_table, prepare
 from ner.training.fine_tuning import FineTuning
 from ner.training.new_model import new_model
 from ner.training.objectives import Objective, build_objective
 from ner.training.optim import build_optimizer, parameter_groups
 from ner.training.params import Config, load_config
-from ner.training.run import run
-from ner.training.start import (
-    RunSettings,
-    begin,
-    checkpoint_of,
-    lock_directory,
-    share_model,
-    shows_progress,
-)
+from ner.training.run import RunSettings, begin, checkpoint_of, lock_directory, run, share_model
 from ner.training.step import Update
 
 
@@ -92,7 +84,7 @@ def build_task(
     """Builds the run and its directory, new or from a checkpoint, and asks the teacher if there is one."""
     checkpoint = checkpoint_of(settings)
     train_split, val_split = (read_annotated(settings.data_dir, name) for name in ("train", "val"))
-    seeds.set_seed(settings.seed)
+    devices.set_seed(settings.seed)
     model, examples = new_model(
         config,
         train_split,
@@ -101,54 +93,35 @@ def build_task(
         checkpoint=checkpoint,
         where=str(settings.params),
     )
-    model.tagger.place(settings.device, precision=settings.precision)
-    soft_labels = None
+    tagger, soft_labels = model.tagger, None
+    tagger.place(settings.device, precision=settings.precision)
     if settings.teacher:
         soft_labels = distributed.first_then_others(lambda: ask_teacher(settings, config, model, examples))
         examples = soft_labels.examples
-    train_loader, val_loader = build_loaders(
-        config, model, examples, val_split, seed=settings.seed, soft_labels=soft_labels
-    )
+    budget = config.batch_tokens or token_budget(examples, model.windows, config.batch_size)
+    tagger.max_cells = max(budget, config.max_len)
     task = FineTuning(
         directory=settings.directory,
         config=config,
         model=model,
         objective=objective,
-        update=build_update(settings, config, model.tagger),
-        train=train_loader,
-        val=val_loader,
+        update=build_update(settings, config, tagger),
+        train=Batches(
+            examples,
+            windows=model.windows,
+            batch_tokens=budget,
+            targets=tagger.head.targets,
+            seed=settings.seed,
+            soft_tags=soft_labels and soft_labels.soft,
+        ),
+        val=annotated_batches(model, val_split.sentences, batch_tokens=budget),
         device=settings.device,
-        replicas=replicate(model.tagger) if settings.multi_gpu else None,
-        show_progress=shows_progress(),
+        replicas=replicate(tagger) if settings.multi_gpu else None,
     )
     resolved = resolve(settings, task, soft_labels)
     begin(task, resolved, checkpoint=checkpoint, params=settings.params)
     log_facts(task, train_split, val_split, resolved)
     return task, soft_labels
-
-
-def build_loaders(
-    config: Config,
-    model: Model,
-    examples: Examples,
-    val: sentence.Split,
-    *,
-    seed: int,
-    soft_labels: SoftLabels | None,
-) -> tuple[Batches, Batches]:
-    """Batches of train, shuffled anew each epoch, and of val."""
-    windows = Windows(config.max_len, long_text=config.long_text)
-    budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
-    model.tagger.max_cells = max(budget, config.max_len)
-    options = {
-        "windows": windows,
-        "batch_tokens": budget,
-        "targets": model.tagger.head.targets,
-    }
-    return (
-        Batches(examples, seed=seed, soft_tags=soft_labels and soft_labels.soft, **options),
-        Batches(encode(val.sentences, model.tokenizer), **options),
-    )
 
 
 def build_update(settings: Settings, config: Config, tagger: Tagger) -> Update:
@@ -197,13 +170,12 @@ def ways_of_running(settings: Settings) -> list[str]:
     return [way for way, is_asked in asked.items() if is_asked]
 
 
-def read_annotated(data_dir: Path, name: str) -> sentence.Split:
+def read_annotated(data_dir: Path, name: str) -> Split:
     """Reads a split to train or score on; logs tags that illegally begin an entity."""
     split = folder.read_split(data_dir, name)
     if not split.annotated:
-        raise DataError(
-            f"{data_dir / name}: no {' or '.join(folder.GOLD_FILES)}, expected an annotated split"
-        )
+        names = " or ".join(folder.GOLD_FILES)
+        raise DataError(f"{data_dir / name}: no {names}, expected an annotated split")
     if split.illegal:
         line, token = split.illegal[0]
         log.info(
@@ -213,7 +185,7 @@ def read_annotated(data_dir: Path, name: str) -> sentence.Split:
     return split
 
 
-def log_facts(task: FineTuning, train: sentence.Split, val: sentence.Split, resolved: dict) -> None:
+def log_facts(task: FineTuning, train: Split, val: Split, resolved: dict) -> None:
     """Logs gold that the model cannot find, and the size of the run."""
     log_missed_gold(task.model.tagger.head, val.sentences)
     log_unread_gold(task.train, "train")
@@ -252,16 +224,12 @@ def compare(settings: Settings, teacher: Model) -> None:
 
 def resolve(settings: Settings, task: FineTuning, soft_labels: SoftLabels | None) -> dict:
     """The content of resolved.json; `weights` is the hash of the encoder's published weights."""
-    model = task.model
-    published = settings.bert_model_dir is not None
-    weights = tensors.sha256_of_tensors(model.tagger.encoder.state_dict()) if published else None
+    model, weights, hashes = task.model, None, data_hashes(settings.data_dir)
+    if settings.bert_model_dir:
+        weights = tensors.sha256_of_tensors(model.tagger.encoder.state_dict())
     return {
         "params": asdict(task.config),
-        "data": {
-            "labels": list(model.tag_set.labels),
-            "unit": model.unit,
-            **data_hashes(settings.data_dir),
-        },
+        "data": {"labels": list(model.tag_set.labels), "unit": model.unit, **hashes},
         "seed": settings.seed,
         "precision": settings.precision,
         "loss_scale": settings.loss_scale,
@@ -281,7 +249,6 @@ def resolve(settings: Settings, task: FineTuning, soft_labels: SoftLabels | None
 
 def data_hashes(data_dir: Path) -> dict[str, str]:
     """SHA-256 of every file that a run is trained and chosen on."""
-    names = [
-        f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", *folder.GOLD_FILES)
-    ]
-    return {name: files.sha256(data_dir / name) for name in names if (data_dir / name).exists()}
+    names = ("sentences.txt", *folder.GOLD_FILES)
+    paths = [data_dir / split / name for split in ("train", "val") for name in names]
+    return {f"{path.parent.name}/{path.name}": files.sha256(path) for path in paths if path.exists()}

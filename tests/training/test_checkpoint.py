@@ -32,9 +32,8 @@ from ner.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, Update
+from ner.training.step import Progress, Update, epoch_steps
 from tests.factories import make_inventories
 
 SENTENCES = [
