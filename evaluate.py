@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
             raise DataError(f"{scores.n_gold} of {n_gold} gold items were scored, expected all of the file")
     strict = seqeval_strict(split, result)
     summary = result.summary() | ({"seqeval_strict": strict} if strict else {})
-    log_scores(args.split, split, result, labels=head.tag_set.labels, strict=strict)
+    log_scores(args.split, split, result, inventories=head.inventories, strict=strict)
     path = out_dir / f"metrics_{args.split}.json"
     with whole_file(path) as file:
         file.write(to_json(summary))

@@ -1,6 +1,7 @@
 """Fixtures that several test files share."""
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 import train
 from ner.data.folder import read_split
+from ner.runtime.logs import log
 from ner.runtime.program import run
 from tests.experiments import build_short, make_experiment, run_program
 
@@ -43,6 +45,19 @@ def float64(monkeypatch):
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def messages():
+    """The texts of all that is logged during the test, as a list that grows."""
+    texts, handler = [], logging.Handler()
+    handler.emit = lambda record: texts.append(record.getMessage())
+    log.addHandler(handler)
+    level = log.level
+    log.setLevel(logging.INFO)
+    yield texts
+    log.setLevel(level)
+    log.removeHandler(handler)
 
 
 @pytest.fixture

@@ -174,7 +174,11 @@ ERRORS = [
         "train.txt:1: 2 columns expected, got 4 in every row; --format conll",
     ),
     (_text("a\tO\nb\tB_PER\n"), TRAIN, "train.txt:2: tag 'B_PER', expected O or B-"),
-    (_text("a\tO\nb\tE-X\nc\tI-X\nd\tM-X\n"), TRAIN, "train.txt:4: tag prefixes E, I, M, expected those"),
+    (
+        _text("a\tO\nb\tE-X\nc\tI-X\nd\tM-X\n"),
+        TRAIN,
+        "train.txt:4: tag prefixes E, I, M, expected",
+    ),
     (_text(b"a\tO\n\xff\xfeb\tO\n"), TRAIN, "train.txt:2: not utf-8, got bytes ff fe 62 09"),
     (_text("a\n\nb\n"), TRAIN, "train.txt:1: 2 columns expected in train, got 1: no tags"),
     (_text("{\n"), TRAIN, "train.txt:2: not JSON at column 1, Expecting property name"),

@@ -119,12 +119,12 @@ def give_stdin(monkeypatch, data: bytes):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="ascii"))
 
 
-def test_text_that_is_cut_short_is_said(models, tmp_path, run_main):
+def test_truncated_text_is_reported(models, tmp_path, run_main):
     short = write_model(tmp_path / "short", long_text="head")
     text = "王小明在北京访问中国银行上海市长" * 3
-    said = "long_text head: of a text of more than 22 pieces the others are not read; "
+    warning = "long_text head: texts of more than 22 pieces are truncated; "
     ended = run_main(predict, "--model_dir", short, "--text", text)
-    assert (ended.code, ended.err) == (0, said + "--long_text windows reads all\n")
+    assert (ended.code, ended.err) == (0, warning + "--long_text windows reads all\n")
     assert max(entity["end"] for entity in json.loads(ended.out)["entities"]) <= 22
     whole = lines_of(run_main(predict, "--model_dir", models["char"], "--text", text))
     options = ("--text", text, "--long_text", "windows")

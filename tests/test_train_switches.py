@@ -236,7 +236,7 @@ def test_a_student_learns_from_a_teacher(trained, start, data, tmp_path, run_mai
     options = ["--teacher", trained, "--unlabelled", text]
     params = {"encoder": LSTM, "head": head, "epoch_num": 2, "distillation_weight": 0.7}
     folder, ended = start(*options, **params)
-    assert "10 of the sentences have no labels but its own" in ended.err
+    assert "10 of the sentences have only its labels" in ended.err
     assert ended.err.splitlines()[0].startswith("train.py")
     rows = json.loads((folder / "distillation.json").read_text())
     assert rows["student"]["parameters"] < rows["teacher"]["parameters"]

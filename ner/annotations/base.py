@@ -85,6 +85,25 @@ class Annotation(ABC):
         """
 
     @abstractmethod
+    def to_config(self, inventory: Any, facts: Sequence[str]) -> dict:
+        """The keys of a model's config.json that hold an inventory; those of the key `ner` are ours alone.
+
+        `facts` are the fields of the inventory that the head asks for (`Head.facts`).
+        """
+
+    @abstractmethod
+    def from_config(self, config: Mapping, *, where: str | Path) -> Any:
+        """The inventory that a config.json holds.  DataError, beginning with `where`, if it holds none."""
+
+    @abstractmethod
+    def labels(self, inventory: Any) -> tuple[str, ...]:
+        """The labels that a model can predict."""
+
+    @abstractmethod
+    def labels_of(self, values: Sequence[Any]) -> set[str]:
+        """The labels that occur in gold."""
+
+    @abstractmethod
     def collate(self, values: Sequence[Any], inventory: Any) -> np.ndarray:
         """The values of a batch as one padded array, sentence first."""
 

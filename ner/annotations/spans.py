@@ -1,7 +1,7 @@
 """Entities as gold: spans of tokens, read from and written as tags, or as JSON if they overlap."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
+from ner.annotations.published_tags import read_tag_set
 from ner.annotations.span_scores import SpanScores, score, tag_counts
 from ner.errors import DataError
 from ner.files import escape, read_text_lines, whole_file, write_lines
@@ -65,7 +66,7 @@ class Spans(Annotation):
         if path.name == "entities.jsonl":
             write_lines(path, (json.dumps(sorted(spans), ensure_ascii=False) for spans in values))
             return
-        tag_set = TagSet.from_labels({span.label for spans in values for span in spans})
+        tag_set = TagSet.from_labels(self.labels_of(values))
         rows = (tag_set.tag_ids(spans, len(row)) for spans, row in zip(values, tokens, strict=True))
         write_lines(path, (" ".join(tag_set.tags[k] for k in row) for row in rows))
 
@@ -74,10 +75,33 @@ class Spans(Annotation):
     ) -> SpanInventory:
         """The labels of `<data_dir>/tags.txt`; DataError if train has a label that is not listed there."""
         labels = read_labels(data_dir)
-        used = {span.label for spans in values for span in spans}
-        if unlisted := sorted(used - set(labels)):
+        if unlisted := sorted(self.labels_of(values) - set(labels)):
             raise DataError(f"{data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
         return SpanInventory(TagSet.from_labels(labels, scheme), **span_facts(values))
+
+    def to_config(self, inventory: SpanInventory, facts: Sequence[str]) -> dict:
+        tag_set = inventory.tag_set
+        return {
+            "id2label": {str(i): tag for i, tag in enumerate(tag_set.tags)},
+            "label2id": dict(tag_set.index),
+            "ner": {**{fact: getattr(inventory, fact) for fact in facts}, "scheme": tag_set.scheme},
+        }
+
+    def from_config(self, config: Mapping, *, where: str | Path) -> SpanInventory:
+        own = config.get("ner", {})
+        facts = {name: own[name] for name in ("max_span_len", "nested") if name in own}
+        length, nested = facts.get("max_span_len", 1), facts.get("nested", False)
+        if type(length) is not int or length < 1:
+            raise DataError(f"{where}: max_span_len: got {length!r}, expected a whole number above 0")
+        if not isinstance(nested, bool):
+            raise DataError(f"{where}: nested: got {nested!r}, expected true or false")
+        return SpanInventory(read_tag_set(config, scheme=own.get("scheme"), where=where), **facts)
+
+    def labels(self, inventory: SpanInventory) -> tuple[str, ...]:
+        return tuple(inventory.tag_set.labels)
+
+    def labels_of(self, values: Sequence[Sequence[Span]]) -> set[str]:
+        return {span.label for spans in values for span in spans}
 
     def collate(self, values: Sequence[Sequence[Span]], inventory: SpanInventory) -> np.ndarray:
         """(B, S, 3) int64: start, end and label number of each span, padded by the empty span (0, 0, 0).

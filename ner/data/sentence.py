@@ -47,7 +47,3 @@ class Split(NamedTuple):
     @property
     def n_entities(self) -> int:
         return sum(len(sentence.spans or ()) for sentence in self.sentences)
-
-    @property
-    def labels(self) -> set[str]:
-        return {span.label for sentence in self.sentences for span in sentence.spans or ()}

@@ -1,6 +1,7 @@
 """A bidirectional LSTM layer, and the order in which it reads rows backwards."""
 
 import contextlib
+import functools
 
 import torch
 from torch import Tensor, nn
@@ -37,11 +38,25 @@ def reversal(mask: Tensor) -> Tensor:
 
 
 def _lstm_precision(device_type: str) -> contextlib.AbstractContextManager:
-    """Float32 in place of float16 autocast on a CPU, where torch has no float16 LSTM; else no change."""
-    half = torch.is_autocast_enabled(device_type) and torch.get_autocast_dtype(device_type) == torch.float16
-    if device_type == "cpu" and half:
-        return torch.autocast(device_type, enabled=False)
+    """Float32 in place of autocast on a CPU whose LSTM cannot compute in the dtype of autocast."""
+    if device_type == "cpu" and torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        if dtype == torch.float16 or not _has_cpu_lstm(dtype):  # float16: never, so that machines agree
+            return torch.autocast(device_type, enabled=False)
     return contextlib.nullcontext()
+
+
+@functools.cache
+def _has_cpu_lstm(dtype: torch.dtype) -> bool:
+    """False if this CPU's LSTM refuses a dtype, as oneDNN limited to AVX2 refuses bfloat16."""
+    x, state = torch.zeros(1, 1, 1), [torch.zeros(1, 1, 1)] * 2
+    weights = [torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4), torch.zeros(4)]
+    try:
+        with torch.no_grad(), torch.autocast("cpu", dtype):
+            torch.lstm(x, state, weights, True, 1, 0.0, False, False, True)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _reorder(x: Tensor, order: Tensor) -> Tensor:

@@ -13,6 +13,13 @@ from ner.heads import HEADS
 from ner.heads.base import Head, HeadOptions
 
 
+def head_kind(name: str, *, where: str = "params") -> type[Head]:
+    """The class of a head in `HEADS`; DataError, beginning with `where`, if there is none of this name."""
+    if name not in list(HEADS):
+        raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
+    return HEADS[name]
+
+
 def build_head(
     name: str,
     width: int,
@@ -26,9 +33,7 @@ def build_head(
     `options` are the head's own, as an object of its dataclass or as keys of it.  DataError, beginning with
     `where`: an unknown head, a wrong option, a tag scheme that the head cannot work in.
     """
-    if name not in list(HEADS):
-        raise DataError(f"{where}: head: got {name!r}, expected one of {', '.join(HEADS)}")
-    kind = HEADS[name]
+    kind = head_kind(name, where=where)
     if "spans" in inventories and inventories["spans"].tag_set.scheme not in kind.schemes:
         got = inventories["spans"].tag_set.scheme
         raise DataError(

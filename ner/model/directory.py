@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ner.annotations.spans import SpanInventory
+from ner.annotations import ANNOTATIONS
 from ner.data.sentence import UNITS
 from ner.data.tokenizer import WordPiece, load_tokenizer
 from ner.data.windows import LONG_TEXT
@@ -23,11 +23,10 @@ from ner.encoders.published import (
     read_config,
 )
 from ner.errors import DataError
-from ner.model.build import build_head
+from ner.model.build import build_head, head_kind
 from ner.model.features import build_features
 from ner.model.manifest import check_model, check_sizes
 from ner.model.model import Model
-from ner.model.published_tags import read_tag_set
 from ner.model.saving import upper_tensors
 from ner.model.tagger import Tagger
 from ner.tensors import read_weights
@@ -99,17 +98,6 @@ class ModelDirectory:
     def head_name(self) -> str:
         """The head that the config names, else a CRF if there are pytorch-crf's tensors, else softmax."""
         return self.own.get("head", "crf" if self.weights.keys() >= PYTORCH_CRF else "softmax")
-
-    @property
-    def head_facts(self) -> dict[str, Any]:
-        """What the head knows about the training data (`ner.tags.span_facts`), as `save` wrote it."""
-        facts = {name: self.own[name] for name in ("max_span_len", "nested") if name in self.own}
-        length, nested = facts.get("max_span_len", 1), facts.get("nested", False)
-        if type(length) is not int or length < 1:
-            raise DataError(f"{self.where}: max_span_len: got {length!r}, expected a whole number above 0")
-        if not isinstance(nested, bool):
-            raise DataError(f"{self.where}: nested: got {nested!r}, expected true or false")
-        return facts
 
     @property
     def dropout(self) -> float:
@@ -191,11 +179,13 @@ def load(
     """
     directory = ModelDirectory(model_dir)
     own, where, encoder = directory.own, directory.where, directory.encoder
-    tag_set = read_tag_set(directory.config, scheme=own.get("scheme"), where=where)
+    kind = head_kind(directory.head_name, where=where)
+    inventories = {
+        name: ANNOTATIONS[name].from_config(directory.config, where=where) for name in kind.annotations
+    }
     layers, context = own.get("layers", "last"), own.get("context", "none")
     features = build_features(encoder, layers, context, where=where)
     width = features.width if features else encoder.width
-    inventories = {"spans": SpanInventory(tag_set, **directory.head_facts)}
     options = {"dropout": directory.dropout}
     head = build_head(directory.head_name, width, inventories, options, where=where)
     tagger = Tagger(encoder, head, features).eval()

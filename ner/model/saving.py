@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ner.annotations import ANNOTATIONS
 from ner.config import to_json
 from ner.heads import HEADS
 from ner.model.model import Model
@@ -51,14 +52,22 @@ def upper_tensors(tagger: Tagger) -> dict[str, Tensor]:
 
 def config_of(model: Model) -> dict:
     """The values of `config.json`: everything about a model except weights and vocabulary."""
-    encoder, head, tag_set = model.tagger.encoder, model.tagger.head, model.tag_set
-    features = model.tagger.features
+    encoder, head, features = model.tagger.encoder, model.tagger.head, model.tagger.features
     head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
     parts = [type(encoder).__name__]
     if features:
         parts.append("Features")
     if head_name != "softmax":
         parts.append(head_name.title().replace("_", ""))
+    own = {"head": head_name}
+    if features:
+        own |= {"layers": features.layers, "context": features.kind}
+    labels: dict = {}
+    for name, inventory in head.inventories.items():
+        keys = ANNOTATIONS[name].to_config(inventory, head.facts)
+        own |= keys.pop("ner", {})
+        labels |= keys
+    own |= {"unit": model.unit, "max_len": model.max_len, "long_text": model.long_text}
     return {
         "architectures": [f"{''.join(parts)}ForTokenClassification"],
         "model_type": encoder.file_prefix,
@@ -66,15 +75,6 @@ def config_of(model: Model) -> dict:
         "vocab_size": encoder.vocab_size,
         "pad_token_id": model.tokenizer.pad_id,
         encoder.classifier_dropout_key: head.dropout.p,
-        "id2label": {str(i): tag for i, tag in enumerate(tag_set.tags)},
-        "label2id": dict(tag_set.index),
-        "ner": {
-            "head": head_name,
-            **{fact: getattr(head, fact) for fact in head.facts},
-            **({"layers": features.layers, "context": features.kind} if features else {}),
-            "scheme": tag_set.scheme,
-            "unit": model.unit,
-            "max_len": model.max_len,
-            "long_text": model.long_text,
-        },
+        **labels,
+        "ner": own,
     }

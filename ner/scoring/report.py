@@ -1,7 +1,9 @@
 """What evaluate.py tells a person about the scores."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
+from ner.annotations import ANNOTATIONS
 from ner.annotations.span_scores import score
 from ner.data.sentence import Split
 from ner.runtime.logs import log
@@ -23,19 +25,23 @@ def seqeval_strict(split: Split, result: Evaluation) -> dict:
     return {name: getattr(strict, name) for name in ("f1", "precision", "recall", "n_gold")}
 
 
-def log_scores(name: str, split: Split, result: Evaluation, *, labels: Iterable[str], strict: dict) -> None:
+def log_scores(
+    split_name: str, split: Split, result: Evaluation, *, inventories: Mapping[str, Any], strict: dict
+) -> None:
     """Logs the scores of each annotation, then labels and illegal tags that figures may hide.
 
-    `labels` are those that the model knows; `strict` comes from `seqeval_strict`.
+    `inventories` are the head's; `strict` comes from `seqeval_strict`.
     """
-    for scores in result.scores.values():
+    for name, scores in result.scores.items():
         log.info(f"\n{table(scores.table())}\n")
         log.info(
-            f"{name}: {len(split.sentences)} sentences, {scores.n_gold} gold entities, all scored: "
+            f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold entities, all scored: "
             f"{scores.describe()}  loss {result.loss:.4f}"
         )
-    if unknown := sorted(split.labels - set(labels)):
-        log.info(f"labels that the model does not know, all counted as missed: {', '.join(unknown)}")
+        known = ANNOTATIONS[name].labels(inventories[name])
+        used = ANNOTATIONS[name].labels_of([sentence.gold[name] for sentence in split.sentences])
+        if unknown := sorted(used - set(known)):
+            log.info(f"labels that the model does not know, all counted as missed: {', '.join(unknown)}")
     if strict:
         log.info(
             f"{len(split.illegal)} gold tags are illegal; their entities count above as they read, "

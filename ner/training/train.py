@@ -224,12 +224,14 @@ def compare(settings: Settings, teacher: Model) -> None:
 
 def resolve(settings: Settings, task: FineTuning, soft_labels: SoftLabels | None) -> dict:
     """The content of resolved.json; `weights` is the hash of the encoder's published weights."""
-    model, weights, hashes = task.model, None, data_hashes(settings.data_dir)
+    model, head, hashes = task.model, task.model.tagger.head, data_hashes(settings.data_dir)
+    kind, weights = ANNOTATIONS[head.annotations[0]], None
     if settings.bert_model_dir:
         weights = tensors.sha256_of_tensors(model.tagger.encoder.state_dict())
+    labels = list(kind.labels(head.inventories[kind.name]))
     return {
         "params": asdict(task.config),
-        "data": {"labels": list(model.tag_set.labels), "unit": model.unit, **hashes},
+        "data": {"labels": labels, "unit": model.unit, **hashes},
         "seed": settings.seed,
         "precision": settings.precision,
         "loss_scale": settings.loss_scale,
@@ -237,7 +239,7 @@ def resolve(settings: Settings, task: FineTuning, soft_labels: SoftLabels | None
         "encoder": asdict(model.tagger.encoder.config) | {"vocab_size": len(model.tokenizer)},
         "weights": weights,
         "tokenizer": model.tokenizer.sha256,
-        "headline": f"val_{ANNOTATIONS[model.tagger.head.annotations[0]].headline}",
+        "headline": f"val_{kind.headline}",
         "n_parameters": sum(p.numel() for p in model.tagger.parameters() if p.requires_grad),
         "batch_tokens": task.train.batch_tokens,
         "steps_an_epoch": task.steps_an_epoch,

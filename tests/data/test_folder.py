@@ -64,7 +64,6 @@ def test_a_split_survives_the_disk(tmp_path_factory, sentences):
     assert split.illegal == []
     assert split.annotated
     assert split.n_entities == sum(len(sentence.spans) for sentence in sentences)
-    assert split.labels == {span.label for sentence in sentences for span in sentence.spans}
 
 
 def test_a_split_without_annotation(tmp_path):

@@ -222,7 +222,7 @@ def test_two_processes_score_each_entity_once(both, case):
     whole, loss = predict(tagger, make_loader(seed=None), device=CPU)
     assert found[0] == whole
     assert both[0][case]["losses"][-1] == pytest.approx(loss, rel=1e-6)
-    scores = score(gold, [[one.span for one in spans] for spans in found[0]], lengths)
+    scores = score(gold, [[one.span for one in answer["spans"]] for answer in found[0]], lengths)
     assert scores.total.n_gold == sum(map(len, gold))
 
 

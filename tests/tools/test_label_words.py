@@ -2,6 +2,8 @@
 
 import multiprocessing
 import sys
+from multiprocessing.pool import ThreadPool
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -33,8 +35,16 @@ def read(path):
         return file.read()
 
 
+@pytest.fixture
+def threads(monkeypatch):
+    """Labels in threads: each new process loads the dictionary of jieba again, which takes seconds."""
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: SimpleNamespace(Pool=ThreadPool))
+
+
 @pytest.mark.parametrize("ending", [".txt", ".gz", ".xz"])
-def test_words_and_flags_of_every_line(run_main, text, tmp_path, ending):
+def test_words_and_flags_of_every_line(run_main, text, tmp_path, ending, request):
+    if ending != ".txt":
+        request.getfixturevalue("threads")
     posseg = pytest.importorskip("jieba.posseg")
     out = tmp_path / f"words{ending}"
     ended = run_main(label_words, "--text", text, "--out_file", out)
@@ -49,6 +59,7 @@ def test_words_and_flags_of_every_line(run_main, text, tmp_path, ending):
     assert not list(tmp_path.glob("*.unfinished"))
 
 
+@pytest.mark.usefixtures("threads")
 def test_the_files_keep_their_order(run_main, text, tmp_path, monkeypatch):
     pytest.importorskip("jieba")
     monkeypatch.setattr(label_words, "LINES_PER_TASK", 2)

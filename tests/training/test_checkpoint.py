@@ -1,7 +1,6 @@
 """Checkpoints: the same run goes on, bit for bit; whole or not there; never more than are wanted."""
 
 import json
-import logging
 import os
 import random
 import shutil
@@ -23,7 +22,6 @@ from ner.model.directory import load
 from ner.model.model import Model
 from ner.model.saving import restore_weights, save
 from ner.model.tagger import Tagger
-from ner.runtime.logs import log
 from ner.tags import Span, TagSet
 from ner.training.checkpoint import (
     N_KEPT,
@@ -311,19 +309,6 @@ def test_a_damaged_or_foreign_checkpoint_is_one_line(run, spoil, expected):
         run.restore(folder)
     assert "\n" not in str(caught.value)
     assert str(folder) in str(caught.value)
-
-
-@pytest.fixture
-def messages():
-    """The texts of all that is logged during the test."""
-    texts, handler = [], logging.Handler()
-    handler.emit = lambda record: texts.append(record.getMessage())
-    log.addHandler(handler)
-    level = log.level
-    log.setLevel(logging.INFO)
-    yield texts
-    log.setLevel(level)
-    log.removeHandler(handler)
 
 
 def files_of(folder):
