@@ -15,7 +15,7 @@ from ner.inference.compiling import compile_encoder
 from ner.inference.texts import CHUNK_TEXTS, tag_sentences, tag_texts
 from ner.inference.writers import WRITERS
 from ner.model.directory import load, resolve_model_dir
-from ner.runtime import devices, logs, program, texts
+from ner.runtime import devices, logs, program
 from ner.runtime.logs import log
 
 # options that are programs of their own now
@@ -24,7 +24,7 @@ MOVED = {"--vectors": "tools/vectors.py", "--layers": "tools/vectors.py", "--fil
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    texts.add_text_arguments(parser)
+    program.add_text_arguments(parser)
     parser.add_argument("--data_dir", type=Path, help="with --split: tag a built split instead")
     parser.add_argument("--split", help="train, val or test of --data_dir")
     parser.add_argument("--model_dir", type=Path, default=Path("experiments/base_model"))
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
     logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
-    texts.check_texts(args.input, args.text)
+    program.check_texts(args.input, args.text)
     sentences = read_split(args.data_dir, args.split).sentences if args.data_dir else None
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = load(model_dir, unit=args.unit, max_len=args.max_len, long_text=args.long_text)
@@ -79,11 +79,11 @@ def main(args: argparse.Namespace) -> None:
         compile_encoder(model.tagger)
     options = {"device": machine.device, "batch_tokens": machine.batch_tokens}
     if sentences is None:
-        lines = texts.read_texts(args.input, args.text)
+        lines = program.read_texts(args.input, args.text)
         answers = tag_texts(model, lines, chunk_texts=args.chunk, **options)
     else:
         answers = tag_sentences(model, sentences, **options)
-    texts.write_output(args.output, lambda file: WRITERS["jsonl"](answers, file))
+    program.write_output(args.output, lambda file: WRITERS["jsonl"](answers, file))
 
 
 if __name__ == "__main__":

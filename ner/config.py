@@ -28,19 +28,15 @@ LARGEST = sys.float_info.max  # JSON allows larger whole numbers
 
 @dataclass(frozen=True)
 class Bounds:
-    """The values that an option may have.  A bound that is None does not count.
+    """low <= value <= high, above < value < below.  A bound that is None does not count.
 
     `expected` describes the bounds in an error; empty: a description is made from the bounds.
     """
 
     low: float | None = None
-    "smallest value"
     above: float | None = None
-    "the value is larger than this"
     high: float | None = None
-    "largest value"
     below: float | None = None
-    "the value is smaller than this"
     choices: Iterable[str] | None = None
     "legal names, such as the keys of a registry"
     expected: str = ""

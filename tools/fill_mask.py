@@ -14,12 +14,12 @@ from ner.inference.writers import WRITERS
 from ner.model.directory import resolve_model_dir
 from ner.pretraining.fill_mask import fill_texts
 from ner.pretraining.mlm import load_mlm
-from ner.runtime import devices, logs, program, texts
+from ner.runtime import devices, logs, program
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    texts.add_text_arguments(parser)
+    program.add_text_arguments(parser)
     parser.add_argument("--model_dir", type=Path, default=Path("pretrained/zh-small"))
     parser.add_argument(
         "--restore_file", default="best", metavar="NAME", help="checkpoint of a run: best or last"
@@ -36,11 +36,11 @@ def main(args: argparse.Namespace) -> None:
     devices.bound_kernels()
     machine = devices.choose_machine(args)
     logs.start_log()
-    texts.check_texts(args.input, args.text)
+    program.check_texts(args.input, args.text)
     model = load_mlm(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit or "")
     model.lm.to(machine.device).precision = machine.precision
-    answers = fill_texts(model, texts.read_texts(args.input, args.text))
-    texts.write_output(args.output, lambda file: WRITERS["jsonl"](answers, file))
+    answers = fill_texts(model, program.read_texts(args.input, args.text))
+    program.write_output(args.output, lambda file: WRITERS["jsonl"](answers, file))
 
 
 if __name__ == "__main__":

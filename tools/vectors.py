@@ -19,13 +19,13 @@ from ner.inference.texts import CHUNK_TEXTS
 from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of, write_npy
 from ner.inference.writers import WRITERS
 from ner.model.directory import resolve_model_dir
-from ner.runtime import devices, logs, program, texts
+from ner.runtime import devices, logs, program
 from ner.runtime.logs import log
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    texts.add_text_arguments(parser)
+    program.add_text_arguments(parser)
     parser.add_argument("--model_dir", type=Path, default=Path("experiments/base_model"))
     parser.add_argument(
         "--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last"
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
-    texts.check_texts(args.input, args.text)
+    program.check_texts(args.input, args.text)
     layers = int(args.layers) if args.layers.isdecimal() else args.layers
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = open_for_vectors(model_dir, layers=layers, unit=args.unit, max_len=args.max_len)
@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> None:
         compile_encoder(model.tagger)
     found = vectors_of(
         model,
-        texts.read_texts(args.input, args.text),
+        program.read_texts(args.input, args.text),
         pooling=args.pooling,
         device=machine.device,
         batch_tokens=machine.batch_tokens,
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> None:
         n_texts = write_npy(args.output, found, model.tagger.width, tokens=args.pooling == "tokens")
         log.info(f"{n_texts} texts written to {args.output}")
     else:
-        texts.write_output(args.output, lambda file: WRITERS["jsonl"](map(as_json, found), file))
+        program.write_output(args.output, lambda file: WRITERS["jsonl"](map(as_json, found), file))
 
 
 if __name__ == "__main__":

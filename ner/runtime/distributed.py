@@ -3,9 +3,9 @@
 Besides gradients, processes exchange only sums of a few numbers a step and Python objects at a barrier, both
 through the CPU.  Only the first process writes files, locks a directory, and logs.
 
-A collective function waits until every process calls it, so every process must call it, in the same order,
-and none inside `if is_first()`.  Collective are `wrap` and its gradients, `all_sum`, `all_max`, `all_gather`,
-`barrier`, `from_first`, `first_then_others`, and the end of `synchronised`.
+A collective function waits until every process calls it, so all must call it, in the same order, and none
+inside `if is_first()`.  Collective are, besides those that say so, `wrap`, its gradients and the end of
+`synchronised`.
 """
 
 import contextlib
@@ -78,10 +78,7 @@ def refuse_torchrun(what: str) -> None:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Returns the GPU whose number is the process's rank on its node.  A CPU is shared.
-
-    DataError if the node has fewer GPUs than processes, or if `device` names one GPU for all.
-    """
+    """Returns the GPU whose number is the process's rank on its node; DataError if there is none for it."""
     if world_size() == 1 or device.type != "cuda":
         return device
     number, n_gpus = dist.get_node_local_rank(), torch.cuda.device_count()
@@ -139,10 +136,7 @@ def _all_reduce(values: Sequence[float], operation: dist.ReduceOp) -> list[float
 
 
 def all_gather(value: Any) -> list:
-    """The values of all processes, by rank.  Collective.
-
-    SystemExit if another process failed inside `synchronised` meanwhile.
-    """
+    """The values of all processes, by rank; SystemExit if one failed in `synchronised`.  Collective."""
     if world_size() == 1:
         return [value]
     exit_codes, values = _exchange(0, value)
@@ -152,7 +146,7 @@ def all_gather(value: Any) -> list:
 
 
 def barrier() -> None:
-    """Waits until all processes are here.  Collective; SystemExit as `all_gather`."""
+    """Waits until all processes are here, as `all_gather`.  Collective."""
     all_gather(None)
 
 
@@ -175,8 +169,7 @@ def first_then_others(make: Callable[[], T]) -> T:
 def synchronised() -> Iterator[None]:
     """A barrier at the end of the block.  If any process raised an error inside, all exit.
 
-    The first process that failed raises its error.  The others raise SystemExit.
-    Inside the block, a process may call collective functions only if all do.
+    The first process that failed raises its error, the others SystemExit.
     """
     try:
         yield

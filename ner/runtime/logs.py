@@ -39,10 +39,6 @@ class RecordBuffer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
 
-    def close(self) -> None:
-        self.records.clear()
-        super().close()
-
 
 buffer = RecordBuffer()
 
@@ -50,9 +46,8 @@ buffer = RecordBuffer()
 def start_log(path: Path | None = None, *, quiet: bool = False) -> logging.Logger:
     """Sends messages to standard error, and into `path` if it is given.
 
-    Without a path, messages are also kept in memory: `log_to` writes them to a file later.  So a program
-    can log while it still checks its arguments, and create its log file only after the last check.
-    `quiet`: until then standard error gets warnings and errors alone, so a refused run prints its error only.
+    Without a path, messages are also kept in memory, and `log_to` writes them to a file later, after the last
+    check of the arguments.  `quiet`: until then standard error gets warnings and errors alone.
     """
     stop_log()
     log.setLevel(logging.INFO)
@@ -86,36 +81,30 @@ def log_to(path: Path) -> None:
 
 def stop_log() -> None:
     """Closes what `start_log` and `log_to` opened, and forgets what no file has taken."""
-    buffer.close()
+    buffer.records.clear()
     for handler in list(log.handlers):
         log.removeHandler(handler)
         with contextlib.suppress(OSError):  # every line was flushed, or its error was reported
             handler.close()
 
 
-class ProgressBar:
-    """Shows tqdm with the latest loss on a terminal; elsewhere logs a line after each tenth of an epoch."""
+class ProgressBar(tqdm):
+    """Shows the latest loss on a terminal; elsewhere logs a line after each tenth of an epoch."""
 
     def __init__(self, n_steps: int, title: str, on_terminal: bool):
+        super().__init__(total=n_steps, desc=title, leave=False, disable=not on_terminal)
         self.n_steps, self.title, self.n_done = n_steps, title, 0
-        self.bar = tqdm(total=n_steps, desc=title, leave=False, disable=not on_terminal)
-
-    def __enter__(self) -> "ProgressBar":
-        return self
-
-    def __exit__(self, *exception) -> None:
-        self.bar.close()
 
     def start(self, n_done: int) -> None:
         """Counts the steps that an earlier run took."""
         self.n_done = n_done
-        self.bar.update(n_done)
+        self.update(n_done)
 
     def step(self, loss: float) -> None:
         """Counts a step and shows its loss."""
         self.n_done += 1
-        self.bar.update()
-        self.bar.set_postfix(loss=f"{loss:.4f}")
+        self.update()
+        self.set_postfix(loss=f"{loss:.4f}")
         is_due = self.n_done % math.ceil(self.n_steps / REPORTS_AN_EPOCH) == 0
-        if self.bar.disable and is_due and self.n_steps >= MIN_STEPS_TO_REPORT:
+        if self.disable and is_due and self.n_steps >= MIN_STEPS_TO_REPORT:
             log.info(f"{self.title}  step {self.n_done}/{self.n_steps}  loss {loss:.4f}")

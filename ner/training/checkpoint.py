@@ -5,7 +5,7 @@ experiments/<name>/checkpoints/step-120/   config.json, model.safetensors, vocab
 experiments/<name>/last, best              relative links to complete checkpoints
 
 In `checkpoints`, folders whose names begin with a dot are drafts, or old folders that are being removed.  A
-program that is killed at any moment leaves at most such folders; the next program that resumes removes them.
+killed program leaves at most such folders; the next program that resumes removes them.
 """
 
 import contextlib
@@ -99,13 +99,16 @@ def _save_state(folder: Path, update: Update, values: dict) -> None:
 def find_checkpoint(experiment_dir: Path, name: str) -> Path:
     """The folder of checkpoint `name` (last, best or checkpoints/step-N), with every byte verified.
 
-    If `last` is damaged, the one before it takes over, and the log says so.  DataError if no checkpoint is
-    complete.
+    If `last` is damaged, the one before it takes over, and the log says so; if that link is missing, the
+    newest does.  DataError if no checkpoint is complete.
     """
     _clean_up(experiment_dir)
     link, candidates = experiment_dir / name, []
     if name == "last":
-        candidates = _up_to(experiment_dir, link)
+        candidates = _checkpoints(experiment_dir)[::-1]
+        if link.is_symlink():
+            newest = Path(os.readlink(link)).name.removeprefix("step-")
+            candidates = [path for path in candidates if newest.isdecimal() and _step(path) <= int(newest)]
     elif (name == "best" or name.startswith("checkpoints/step-")) and link.is_dir():
         candidates = [experiment_dir / "checkpoints" / link.resolve().name]
     if not candidates:
@@ -122,15 +125,6 @@ def find_checkpoint(experiment_dir: Path, name: str) -> Path:
             log.info(f"{damage}; the checkpoint before it takes over")
         return folder
     raise DataError(damages[0])
-
-
-def _up_to(experiment_dir: Path, last: Path) -> list[Path]:
-    """Checkpoints from `last` backwards; from the newest if that link is missing."""
-    found = _checkpoints(experiment_dir)[::-1]
-    if not last.is_symlink():
-        return found
-    newest = Path(os.readlink(last))
-    return [path for path in found if newest.name[5:].isdecimal() and _step(path) <= _step(newest)]
 
 
 def restore_checkpoint(
@@ -205,9 +199,8 @@ def _best_step(experiment_dir: Path) -> int | None:
 
 
 def _prune(experiment_dir: Path) -> None:
-    best = _best_step(experiment_dir)
     for path in _checkpoints(experiment_dir)[:-N_KEPT]:
-        if _step(path) != best:
+        if _step(path) != _best_step(experiment_dir):
             _remove(path)
 
 

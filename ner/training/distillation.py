@@ -25,7 +25,6 @@ from ner.model.saving import config_of
 from ner.runtime.devices import casts_kept, choose_batch_tokens
 from ner.runtime.logs import log
 from ner.scoring.evaluate import annotated_batches, evaluate
-from ner.scoring.tables import table
 from ner.tags import NON_TAGS, TagSet
 from ner.tensors import sha256_of_tensors
 
@@ -173,13 +172,3 @@ def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[
             "val_f1": headline,
         }
     return rows
-
-
-def comparison_table(rows: dict[str, dict]) -> str:
-    """The figures of `comparison` for a person."""
-    heading = ("model", "parameters", "MB", "tokens/s", "val F1")
-    cells = []
-    for name, figures in rows.items():
-        *sizes, f1 = figures.values()
-        cells.append((name, *map(str, sizes), f"{100 * f1:.2f}"))
-    return table([heading, *cells])

@@ -26,14 +26,12 @@ from ner.training.step import check_finite, describe_skipped, epoch_steps, n_ste
 
 @dataclass
 class Patience:
-    """Early stopping: counts the epochs in a row that do not raise the best headline score by enough.
-
-    As in lemonhu/NER-BERT-pytorch.  Scores are fractions in [0, 1].
-    """
+    """Early stopping, as in lemonhu/NER-BERT-pytorch.  Scores are fractions in [0, 1]."""
 
     best_f1: float = -1.0
     "highest headline score so far, F1 for spans; checkpoints know it by this name"
     n_without_gain: int = 0
+    "epochs in a row that did not raise it by enough"
 
     def update(self, score: float, gain: float) -> bool:
         """Counts an epoch; True if its score is the best so far.  `gain`: the smallest rise that counts."""
@@ -156,22 +154,18 @@ class FineTuning(Task):
             f"{describe_skipped(self.progress, self.update)}"
         )
         if self._result.main.headline == 0:
-            self._diagnose()
+            hint = (
+                f"too few steps so far ({self.progress.step}; a lower batch_size makes more), or "
+                f"learning_rate {self.config.learning_rate:g} is too low for an encoder without pretraining "
+                "(try 1e-4 to 1e-3) or too high for a pretrained one (try 2e-5)"
+            )
+            name = next(iter(self._result.scores))
+            gold = [sentence.gold[name] for sentence in self.val.sentences]
+            log.info(ANNOTATIONS[name].diagnose(gold, self._result.predicted(name), hint))
         elif self._is_best:
             log.info(table(self._result.main.table()))
         self.progress.next_epoch()
         self._steps = None
-
-    def _diagnose(self) -> None:
-        """Logs why the headline may be 0."""
-        hint = (
-            f"too few steps so far ({self.progress.step}; a lower batch_size makes more), or learning_rate "
-            f"{self.config.learning_rate:g} is too low for an encoder without pretraining (try 1e-4 to 1e-3) "
-            "or too high for a pretrained one (try 2e-5)"
-        )
-        name = next(iter(self._result.scores))
-        gold = [sentence.gold[name] for sentence in self.val.sentences]
-        log.info(ANNOTATIONS[name].diagnose(gold, self._result.predicted(name), hint))
 
     def must_save(self) -> bool:
         """True after an epoch, and every `save_steps` inside one."""

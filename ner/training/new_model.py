@@ -11,7 +11,6 @@ from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary, load_
 from ner.encoders import Encoder
 from ner.errors import DataError
 from ner.heads import HEADS
-from ner.heads.base import Head
 from ner.model.build import build_encoder, build_head, head_options, scheme_of
 from ner.model.depth import n_layers_of, train_from, unfrozen_depth
 from ner.model.directory import open_encoder
@@ -43,10 +42,7 @@ def new_model(
     for kind in HEADS[name].annotations:
         values = [sentence.gold[kind] for sentence in train.sentences]
         inventories[kind] = ANNOTATIONS[kind].read_inventory(data_dir, values, scheme=scheme)
-    if bert_model_dir:
-        encoder, tokenizer = published_encoder(config, bert_model_dir)
-    else:
-        encoder, tokenizer = fresh_encoder(config, train, checkpoint, where)
+    encoder, tokenizer = _make_encoder(config, train, bert_model_dir, checkpoint, where)
     examples = encode(train.sentences, tokenizer)
     if not bert_model_dir and not checkpoint:
         encoder.prepare(tokenizer, examples.pieces)
@@ -55,8 +51,7 @@ def new_model(
     options = head_options(name, asdict(config), where=where)
     head = build_head(name, width, inventories, options, where=where)
     tagger = Tagger(encoder, head, features)
-    check(tagger, config, where)
-    check_learnable(head, train, data_dir / "train", name)
+    check(tagger, config, train, data_dir, where)
     if config.activation_checkpointing:
         encoder.recompute(where)
     log.info(f"new, to be trained: the {name} head over {head.describe()}")
@@ -71,21 +66,18 @@ def new_model(
     return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples
 
 
-def published_encoder(config: Config, model_dir: Path) -> tuple[Encoder, WordPiece]:
-    """The encoder and the tokenizer of a published directory."""
-    check_model(model_dir)
-    encoder, tokenizer, lines = open_encoder(model_dir)
-    for line in lines:
-        log.info(line)
-    if config.encoder:
-        log.info(f"the `encoder` key of params.json is not used: {model_dir} decides")
-    return encoder, tokenizer
-
-
-def fresh_encoder(
-    config: Config, train: Split, checkpoint: Path | None, where: str
+def _make_encoder(
+    config: Config, train: Split, bert_model_dir: Path | None, checkpoint: Path | None, where: str
 ) -> tuple[Encoder, WordPiece]:
-    """An encoder with random weights, and a tokenizer: the checkpoint's, or learned from train."""
+    """A published encoder with its tokenizer, or random weights with a tokenizer learned from train."""
+    if bert_model_dir:
+        check_model(bert_model_dir)
+        encoder, tokenizer, lines = open_encoder(bert_model_dir)
+        if config.encoder:
+            lines = [*lines, f"the `encoder` key of params.json is not used: {bert_model_dir} decides"]
+        for line in lines:
+            log.info(line)
+        return encoder, tokenizer
     if not config.encoder:
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
     if checkpoint:
@@ -98,8 +90,8 @@ def fresh_encoder(
     return build_encoder(config.encoder, vocab_size=len(tokenizer), where=where), tokenizer
 
 
-def check(tagger: Tagger, config: Config, where: str) -> None:
-    """DataError at the first key of params.json that the tagger's parts do not allow."""
+def check(tagger: Tagger, config: Config, train: Split, data_dir: Path, where: str) -> None:
+    """DataError at the first key of params.json, or entities of train, that the tagger does not allow."""
     n_layers, limit = n_layers_of(tagger), tagger.encoder.max_positions
     rate = config.transition_learning_rate
     has_dropout = config.head_dropout > 0 or (config.full_finetuning and tagger.encoder.has_dropout)
@@ -119,16 +111,12 @@ def check(tagger: Tagger, config: Config, where: str) -> None:
         )
     if line:
         raise DataError(f"{where}: {line}")
-
-
-def check_learnable(head: Head, train: Split, folder: Path, name: str) -> None:
-    """DataError at the first sentence of train whose entities the head cannot all predict."""
-    for line, sentence in enumerate(train.sentences, start=1):
-        if lost := sorted(set(sentence.spans) - set(head.learnable("spans", sentence.spans))):
+    for number, sentence in enumerate(train.sentences, start=1):
+        if lost := sorted(set(sentence.spans) - set(tagger.head.learnable("spans", sentence.spans))):
             raise DataError(
-                f"{folder / 'entities.jsonl'}:{line}: entities overlap, such as {list(lost[0])}, which head "
-                f"{name!r} cannot learn; expected head 'global_pointer', or a set built with "
-                "build_dataset.py --nested keep_longest"
+                f"{data_dir / 'train' / 'entities.jsonl'}:{number}: entities overlap, such as "
+                f"{list(lost[0])}, which head {config.head_name!r} cannot learn; expected head "
+                "'global_pointer', or a set built with build_dataset.py --nested keep_longest"
             )
 
 

@@ -101,8 +101,8 @@ class Adversarial(Objective):
     """The mean of the loss and of the loss with word vectors moved against the model.
 
     One step of length `epsilon` is FGM (Miyato et al. 2017, who normalise the embeddings first).  Several
-    steps of `step_size` times `epsilon`, with the whole movement clipped to `epsilon`, are PGD (Madry et al.
-    2018).  A row of pieces is moved as a whole: its gradient is divided by its norm.
+    steps of `step_size` times `epsilon`, clipped to `epsilon` together, are PGD (Madry et al. 2018).  A row
+    of pieces is moved as a whole.
     """
 
     is_outer, key = True, "adversarial"

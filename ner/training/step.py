@@ -77,12 +77,11 @@ def optimiser_step(
     """Takes one optimiser step over `batches`, which are those of this process; all processes call it.
 
     loss_of    runs the model on a batch and returns () float32: the batch's summed loss divided by the count
-               over the whole step, all its batches in all processes.  So uneven batches weigh right.
+               over the whole step, all its batches in all processes
     n_batches  batches of the step in all processes
     check      is called between the backward passes and the update; what it raises leaves the weights alone
 
-    Every process must join the all-reduce of the gradients: one without a batch passes a batch whose loss is
-    multiplied by 0.
+    A process without a batch joins the all-reduce of the gradients with one whose loss is multiplied by 0.
     """
     optimizer, scaler = update.optimizer, update.scaler
     optimizer.zero_grad(set_to_none=True)
@@ -108,9 +107,8 @@ def check_finite(loss: float, where: str) -> None:
 def count_skipped(progress: Progress, update: Update) -> None:
     """With fp16: counts the steps that changed weights; TrainingError if MAX_SKIPPED in a row did not.
 
-    The scaler skips a step if its scaled gradient is not finite in float16, and Adam then does not count it.
-    Adam's count is read at the last parameter: it is the head's, which learns in every step, while others
-    may be frozen for a time.
+    The scaler skips a step if its scaled gradient is not finite, and Adam then does not count it.  Adam's
+    count is read at the last parameter, the head's, which learns in every step.
     """
     optimizer = update.optimizer
     state = optimizer.state.get(optimizer.param_groups[-1]["params"][-1], {})
@@ -150,11 +148,8 @@ def epoch_steps(
 ) -> Iterator[bool]:
     """Takes the optimiser steps of epoch `progress.epoch` from `progress.batch` on, and yields after each.
 
-    model         the tagger, or its replicas
-    rate          `rate(step)` is the factor of every group's peak rate
-    accumulation  batches of each process in one step
-
-    TrainingError if a loss is not finite, or if fp16 overflows in step after step.
+    `model` is the tagger, or its replicas; `rate(step)` the factor of every group's peak rate; `accumulation`
+    the batches of each process in one step.  TrainingError if a loss is not finite, or as `count_skipped`.
     """
     model.train()
     batches, n_batches = loader.batch_indices(progress.epoch), accumulation * distributed.world_size()

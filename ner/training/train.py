@@ -23,7 +23,8 @@ from ner.model.tagger import Tagger
 from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
 from ner.scoring.evaluate import annotated_batches, log_missed_gold, log_unread_gold
-from ner.training.distillation import SoftLabels, check_pair, comparison, comparison_table, prepare
+from ner.scoring.tables import table
+from ner.training.distillation import SoftLabels, check_pair, comparison, prepare
 from ner.training.fine_tuning import FineTuning
 from ner.training.new_model import new_model
 from ner.training.objectives import Objective, build_objective
@@ -217,7 +218,11 @@ def compare(settings: Settings, teacher: Model) -> None:
     student, tagger = load(settings.directory / "best"), teacher.tagger
     student.tagger.place(tagger.device, precision=tagger.precision)
     rows = comparison({"teacher": teacher, "student": student}, val.sentences)
-    log.info(f"\n{comparison_table(rows)}")
+    cells = [("model", "parameters", "MB", "tokens/s", "val F1")]
+    for name, figures in rows.items():
+        *sizes, f1 = figures.values()
+        cells.append((name, *map(str, sizes), f"{100 * f1:.2f}"))
+    log.info(f"\n{table(cells)}")
     with files.whole_file(settings.directory / "distillation.json") as file:
         file.write(to_json(rows))
 
