@@ -12,10 +12,9 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -27,29 +26,21 @@ from ner.runtime import distributed
 from ner.runtime.devices import random_state, set_random_state
 from ner.runtime.logs import log
 from ner.tensors import save_weights
-from ner.training.step import Progress, Update
+from ner.training.step import Progress, Task, Update
 
 N_KEPT = 2  # the newest checkpoints are kept, and the best one
 
 
-def save_checkpoint(
-    experiment_dir: Path,
-    *,
-    write_model: Callable[[Path], None],
-    update: Update,
-    progress: Progress,
-    record: dict,
-    is_best: bool,
-) -> Path:
+def save_checkpoint(task: Task, *, is_best: bool) -> Path:
     """Writes `checkpoints/step-N` under another name, renames it, then moves `last` (and `best`) to it.
 
-    `write_model` fills a folder with the model directory.  `record` is JSON that the caller gets back on
-    resuming.  DataError if the disk is full or cannot be written, TrainingError if a weight is not finite;
-    earlier checkpoints stay as they are.
+    DataError if the disk is full or cannot be written, TrainingError if a weight is not finite; earlier
+    checkpoints stay as they are.
     """
-    target = experiment_dir / "checkpoints" / f"step-{progress.step}"
+    directory, update, progress = task.directory, task.update, task.progress
+    target = directory / "checkpoints" / f"step-{progress.step}"
     draft = _hidden(target, "unfinished")
-    best = progress.step if is_best else _best_step(experiment_dir)
+    best = progress.step if is_best else _best_step(directory)
     weights = (p for group in update.optimizer.param_groups for p in group["params"])
     if not all(bool(weight.isfinite().all()) for weight in weights):
         raise TrainingError(
@@ -60,17 +51,17 @@ def save_checkpoint(
             target.parent.mkdir(exist_ok=True)
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
-            write_model(draft)
-            values = {"progress": asdict(progress), "best": best, "record": record}
+            task.write_model(draft)
+            values = {"progress": asdict(progress), "best": best, "record": asdict(task.record)}
             _save_state(draft, update, values)
             write_manifest(draft)
             for path in [*draft.iterdir(), draft]:
                 _flush(path)
             _publish(draft, target)
             for name in ("best", "last") if is_best else ("last",):
-                _link(experiment_dir / name, target)
-            _flush(experiment_dir)
-            _prune(experiment_dir)
+                _link(directory / name, target)
+            _flush(directory)
+            _prune(directory)
     except DataError:
         shutil.rmtree(draft, ignore_errors=True)  # frees the disk for other programs
         raise
@@ -127,25 +118,17 @@ def find_checkpoint(experiment_dir: Path, name: str) -> Path:
     raise DataError(damages[0])
 
 
-def restore_checkpoint(
-    experiment_dir: Path,
-    folder: Path,
-    *,
-    record_type: type,
-    read_model: Callable[[Path], None],
-    update: Update,
-) -> tuple[Progress, Any]:
-    """Restores weights, optimiser, scaler and random state from a checkpoint, and removes later checkpoints.
+def restore_checkpoint(task: Task, folder: Path) -> None:
+    """Restores model, optimiser, scaler, random state, progress and record; removes later checkpoints.
 
-    `read_model` fills the model from a folder that `write_model` filled.  Returns the progress, and the
-    caller's record as a `record_type`.  DataError if the folder is not a checkpoint of this run.
+    DataError if the folder is not a checkpoint of this run.
     """
-    path, optimizer = folder / f"{STATE}.json", update.optimizer
+    path, optimizer = folder / f"{STATE}.json", task.update.optimizer
     if not path.exists():
         raise DataError(f"{folder}: no {path.name}, expected a checkpoint of a training run")
     values = read_json(path)
     try:
-        read_model(folder)
+        task.read_model(folder)
         state, random_states = {}, {}
         for name, tensor in load_file(folder / f"{STATE}.safetensors").items():
             part, key = name.split(".", 1)
@@ -156,18 +139,18 @@ def restore_checkpoint(
                 state.setdefault(int(number), {})[key] = tensor
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
-        update.scaler.load_state_dict(values["scaler"])
+        task.update.scaler.load_state_dict(values["scaler"])
         progress, best, record = Progress(**values["progress"]), values["best"], values["record"]
         set_random_state(random_states)
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: not a checkpoint of this run, {str(error).splitlines()[0]}") from None
     try:
-        record = record_type(**record)
+        record = type(task.record)(**record)
     except TypeError as error:
         raise DataError(f"{path}: record: {error}") from None
     if distributed.is_first():
-        discard_after(experiment_dir, progress.step, best)
-    return progress, record
+        discard_after(task.directory, progress.step, best)
+    task.progress, task.record = progress, record
 
 
 def discard_after(experiment_dir: Path, step: int, best: int | None) -> None:

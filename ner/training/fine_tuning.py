@@ -20,8 +20,7 @@ from ner.training.new_model import depth_to_learn
 from ner.training.objectives import Objective
 from ner.training.optim import WeightAverage, rate_factor
 from ner.training.params import Config
-from ner.training.run import Task
-from ner.training.step import check_finite, describe_skipped, epoch_steps, n_steps_an_epoch
+from ner.training.step import Task, check_finite, describe_skipped, epoch_steps, n_steps_an_epoch
 
 
 @dataclass

@@ -1,16 +1,14 @@
 """A run of fine-tuning or pretraining: its settings, its start, and the loop over optimiser steps.
 
-A `Task` is a model in training.  Its methods say when to evaluate, when to save and what to measure; the loop
-handles signals, checkpoints and metrics.jsonl.
+The methods of a `Task` say when to evaluate, when to save and what to measure; the loop handles signals,
+checkpoints and metrics.jsonl.
 """
 
 import contextlib
 import shutil
-import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -20,10 +18,9 @@ from ner.errors import Stopped
 from ner.files import add_file_name, whole_file
 from ner.runtime import distributed
 from ner.runtime.logs import log, log_to
-from ner.runtime.program import StopRequest
 from ner.training import run_dir
 from ner.training.checkpoint import find_checkpoint, restore_checkpoint, save_checkpoint
-from ner.training.step import Progress, Update
+from ner.training.step import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,71 +40,6 @@ class RunSettings:
     "remove the results of an earlier run first"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: str = "fp32"
-
-
-@dataclass(kw_only=True)
-class Task:
-    """A model in training: base of `FineTuning` and `Pretraining`."""
-
-    counter: ClassVar[str]
-    "key that numbers the lines of metrics.jsonl, and the attribute of `Progress` with the same count"
-
-    directory: Path
-    update: Update
-    device: torch.device
-    replicas: nn.Module | None = None
-    "the model wrapped for several devices or processes"
-    show_progress: bool = field(default_factory=lambda: sys.stderr.isatty() and distributed.is_first())
-    "show a progress bar on the terminal"
-    progress: Progress = field(default_factory=Progress)
-    record: Any
-    "dataclass of what the task itself keeps in a checkpoint"
-    stop: StopRequest = field(default_factory=StopRequest)
-
-    def running(self) -> contextlib.AbstractContextManager:
-        """The context in which all steps are taken, such as a progress bar."""
-        return contextlib.nullcontext()
-
-    def is_over(self) -> bool:
-        raise NotImplementedError
-
-    def take_step(self) -> None:
-        """Takes the next optimiser step, or finds that the epoch has none left."""
-        raise NotImplementedError
-
-    def must_evaluate(self) -> bool:
-        raise NotImplementedError
-
-    def evaluate(self) -> dict:
-        """Measures the model; returns a line of metrics.jsonl."""
-        raise NotImplementedError
-
-    def report(self, line: dict) -> None:
-        """Logs what `evaluate` returned, and begins to count for the next line."""
-        raise NotImplementedError
-
-    def must_save(self) -> bool:
-        raise NotImplementedError
-
-    def note_best(self) -> bool:
-        """True if the evaluated model is the best so far, which the record then says."""
-        raise NotImplementedError
-
-    def before_save(self) -> None:
-        """Completes the record, in all processes."""
-
-    def write_model(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    def read_model(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    def describe_position(self) -> str:
-        """Where a restored run goes on."""
-        raise NotImplementedError
-
-    def finish(self) -> None:
-        """What follows the last step."""
 
 
 def lock_directory(settings: RunSettings, locks: contextlib.ExitStack) -> None:
@@ -165,10 +97,7 @@ def share_model(task: Task, model: nn.Module, *, seed: int, some_unused: bool) -
 
 def restore(task: Task, folder: Path) -> None:
     """Goes back to a checkpoint that `find_checkpoint` found; all processes call it."""
-    record_type, read_model = type(task.record), task.read_model
-    task.progress, task.record = restore_checkpoint(
-        task.directory, folder, record_type=record_type, read_model=read_model, update=task.update
-    )
+    restore_checkpoint(task, folder)
     if distributed.is_first():
         n_done = getattr(task.progress, task.counter)
         run_dir.truncate_metrics(task.directory, lambda line: line[task.counter] <= n_done)
@@ -213,11 +142,4 @@ def save(task: Task, *, is_best: bool) -> None:
             return
         if is_best and (names := run_dir.clear_scores(task.directory)):
             log.info(f"removed, scores of an earlier best: {', '.join(names)}")
-        save_checkpoint(
-            task.directory,
-            write_model=task.write_model,
-            update=task.update,
-            progress=task.progress,
-            record=asdict(task.record),
-            is_best=is_best,
-        )
+        save_checkpoint(task, is_best=is_best)

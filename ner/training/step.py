@@ -1,9 +1,12 @@
-"""One optimiser step, as fine-tuning and pretraining take it, and the steps of an epoch of fine-tuning."""
+"""A model in training: the `Task`, its optimiser steps, and the steps of an epoch of fine-tuning."""
 
+import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +15,7 @@ from torch import Tensor, nn
 from ner.data.batches import Batches
 from ner.errors import TrainingError
 from ner.runtime import distributed
+from ner.runtime.program import StopRequest
 from ner.training.objectives import Likelihood, Objective
 from ner.training.optim import set_rates
 
@@ -62,6 +66,71 @@ class Update:
     "largest norm of the gradient; 0: no clipping"
     fixed_scale: float = 0.0
     "scale that the scaler keeps; 0: the scaler adapts it"
+
+
+@dataclass(kw_only=True)
+class Task:
+    """A model in training, which `ner.training.run` runs: base of `FineTuning` and `Pretraining`."""
+
+    counter: ClassVar[str]
+    "key that numbers the lines of metrics.jsonl, and the attribute of `Progress` with the same count"
+
+    directory: Path
+    update: Update
+    device: torch.device
+    replicas: nn.Module | None = None
+    "the model wrapped for several devices or processes"
+    show_progress: bool = field(default_factory=lambda: sys.stderr.isatty() and distributed.is_first())
+    "show a progress bar on the terminal"
+    progress: Progress = field(default_factory=Progress)
+    record: Any
+    "dataclass of what the task itself keeps in a checkpoint"
+    stop: StopRequest = field(default_factory=StopRequest)
+
+    def running(self) -> contextlib.AbstractContextManager:
+        """The context in which all steps are taken, such as a progress bar."""
+        return contextlib.nullcontext()
+
+    def is_over(self) -> bool:
+        raise NotImplementedError
+
+    def take_step(self) -> None:
+        """Takes the next optimiser step, or finds that the epoch has none left."""
+        raise NotImplementedError
+
+    def must_evaluate(self) -> bool:
+        raise NotImplementedError
+
+    def evaluate(self) -> dict:
+        """Measures the model; returns a line of metrics.jsonl."""
+        raise NotImplementedError
+
+    def report(self, line: dict) -> None:
+        """Logs what `evaluate` returned, and begins to count for the next line."""
+        raise NotImplementedError
+
+    def must_save(self) -> bool:
+        raise NotImplementedError
+
+    def note_best(self) -> bool:
+        """True if the evaluated model is the best so far, which the record then says."""
+        raise NotImplementedError
+
+    def before_save(self) -> None:
+        """Completes the record, in all processes."""
+
+    def write_model(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def read_model(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def describe_position(self) -> str:
+        """Where a restored run goes on."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """What follows the last step."""
 
 
 def optimiser_step(
