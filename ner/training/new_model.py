@@ -1,6 +1,6 @@
-"""Builds a model that is ready to be trained, from params.json and a built data set."""
+"""The settings of fine-tuning, and a model that is ready to be trained, from params.json and a built set."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ner.annotations import ANNOTATIONS
@@ -20,38 +20,55 @@ from ner.model.model import Model
 from ner.model.tagger import Tagger
 from ner.runtime.logs import log
 from ner.training.params import Config
+from ner.training.run import RunSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings):
+    """Where and how a model is fine-tuned."""
+
+    params: Path
+    "params.json"
+    data_dir: Path
+    "a set made by build_dataset.py"
+    bert_model_dir: Path | None = None
+    "published weights; its config decides the sizes"
+    teacher: Path | None = None
+    "a fine-tuned model to learn from as well"
+    unlabelled: Path | None = None
+    "more text, tagged by the teacher"
+    soft_labels_dir: Path | None = None
+    "keeps the teacher's answers; None: the run's directory"
+    multi_gpu: bool = False
+    "DataParallel over the visible GPUs"
+    loss_scale: float = 0.0
+    "with fp16: a fixed scale; 0: dynamic"
 
 
 def new_model(
-    config: Config,
-    train: Split,
-    *,
-    data_dir: Path,
-    bert_model_dir: Path | None,
-    checkpoint: Path | None,
-    where: str,
+    settings: Settings, config: Config, train: Split, checkpoint: Path | None
 ) -> tuple[Model, Examples]:
     """The model and the train split in pieces; logs how the model was made.
 
-    Without a `bert_model_dir`, the encoder is new; its vocabulary is learned from train, or read from the
-    `checkpoint` if the run continues from one.
-    DataError, beginning with `where`, if params.json asks for what is not possible.
+    A new encoder's vocabulary is learned from train, or read from the `checkpoint` that the run goes on from.
+    DataError, beginning with the name of params.json, if that asks for what is not possible.
     """
+    data_dir, where = settings.data_dir, str(settings.params)
     name = config.head_name
     scheme, inventories = config.scheme or scheme_of(name), {}
     for kind in HEADS[name].annotations:
         values = [sentence.gold[kind] for sentence in train.sentences]
         inventories[kind] = ANNOTATIONS[kind].read_inventory(data_dir, values, scheme=scheme)
-    encoder, tokenizer = _make_encoder(config, train, bert_model_dir, checkpoint, where)
+    encoder, tokenizer = _make_encoder(settings, config, train, checkpoint)
     examples = encode(train.sentences, tokenizer)
-    if not bert_model_dir and not checkpoint:
+    if not settings.bert_model_dir and not checkpoint:
         encoder.prepare(tokenizer, examples.pieces)
     features = build_features(encoder, config.layers, config.context, where=where)
     width = features.width if features else encoder.width
     options = head_options(name, asdict(config), where=where)
     head = build_head(name, width, inventories, options, where=where)
     tagger = Tagger(encoder, head, features)
-    check(tagger, config, train, data_dir, where)
+    check(tagger, settings, config, train)
     if config.activation_checkpointing:
         encoder.recompute(where)
     log.info(f"new, to be trained: the {name} head over {head.describe()}")
@@ -67,9 +84,10 @@ def new_model(
 
 
 def _make_encoder(
-    config: Config, train: Split, bert_model_dir: Path | None, checkpoint: Path | None, where: str
+    settings: Settings, config: Config, train: Split, checkpoint: Path | None
 ) -> tuple[Encoder, WordPiece]:
     """A published encoder with its tokenizer, or random weights with a tokenizer learned from train."""
+    bert_model_dir, where = settings.bert_model_dir, str(settings.params)
     if bert_model_dir:
         check_model(bert_model_dir)
         encoder, tokenizer, lines = open_encoder(bert_model_dir)
@@ -90,7 +108,7 @@ def _make_encoder(
     return build_encoder(config.encoder, vocab_size=len(tokenizer), where=where), tokenizer
 
 
-def check(tagger: Tagger, config: Config, train: Split, data_dir: Path, where: str) -> None:
+def check(tagger: Tagger, settings: Settings, config: Config, train: Split) -> None:
     """DataError at the first key of params.json, or entities of train, that the tagger does not allow."""
     n_layers, limit = n_layers_of(tagger), tagger.encoder.max_positions
     rate = config.transition_learning_rate
@@ -110,11 +128,11 @@ def check(tagger: Tagger, config: Config, train: Split, data_dir: Path, where: s
             "full_finetuning false freezes the whole encoder"
         )
     if line:
-        raise DataError(f"{where}: {line}")
+        raise DataError(f"{settings.params}: {line}")
     for number, sentence in enumerate(train.sentences, start=1):
         if lost := sorted(set(sentence.spans) - set(tagger.head.learnable("spans", sentence.spans))):
             raise DataError(
-                f"{data_dir / 'train' / 'entities.jsonl'}:{number}: entities overlap, such as "
+                f"{settings.data_dir / 'train' / 'entities.jsonl'}:{number}: entities overlap, such as "
                 f"{list(lost[0])}, which head {config.head_name!r} cannot learn; expected head "
                 "'global_pointer', or a set built with build_dataset.py --nested keep_longest"
             )

@@ -3,7 +3,7 @@
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -26,34 +26,12 @@ from ner.scoring.evaluate import annotated_batches, log_missed_gold, log_unread_
 from ner.scoring.tables import table
 from ner.training.distillation import SoftLabels, check_pair, comparison, prepare
 from ner.training.fine_tuning import FineTuning
-from ner.training.new_model import new_model
+from ner.training.new_model import Settings, new_model
 from ner.training.objectives import Objective, build_objective
 from ner.training.optim import build_optimizer, parameter_groups
 from ner.training.params import Config, load_config
-from ner.training.run import RunSettings, begin, checkpoint_of, lock_directory, run, share_model
+from ner.training.run import begin, checkpoint_of, lock_directory, run, share_model
 from ner.training.step import Update
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(RunSettings):
-    """Where and how a model is fine-tuned."""
-
-    params: Path
-    "params.json"
-    data_dir: Path
-    "a set made by build_dataset.py"
-    bert_model_dir: Path | None = None
-    "published weights; its config decides the sizes"
-    teacher: Path | None = None
-    "a fine-tuned model to learn from as well"
-    unlabelled: Path | None = None
-    "more text, tagged by the teacher"
-    soft_labels_dir: Path | None = None
-    "keeps the teacher's answers; None: the run's directory"
-    multi_gpu: bool = False
-    "DataParallel over the visible GPUs"
-    loss_scale: float = 0.0
-    "with fp16: a fixed scale; 0: dynamic"
 
 
 def train(settings: Settings, after_epoch: Callable[[], None] = lambda: None) -> Path:
@@ -86,14 +64,7 @@ def build_task(
     checkpoint = checkpoint_of(settings)
     train_split, val_split = (read_annotated(settings.data_dir, name) for name in ("train", "val"))
     devices.set_seed(settings.seed)
-    model, examples = new_model(
-        config,
-        train_split,
-        data_dir=settings.data_dir,
-        bert_model_dir=settings.bert_model_dir,
-        checkpoint=checkpoint,
-        where=str(settings.params),
-    )
+    model, examples = new_model(settings, config, train_split, checkpoint)
     tagger, soft_labels = model.tagger, None
     tagger.place(settings.device, precision=settings.precision)
     if settings.teacher:
