@@ -42,10 +42,7 @@ class Bounds:
     expected: str = ""
 
     def expected_for(self, value: Any) -> str:
-        """What is expected in place of the value; empty if it keeps every bound.
-
-        Text and null have no bounds but `choices`.
-        """
+        """What is expected instead, or "".  Text and null have no bounds but `choices`."""
         found = ""
         if self.choices is not None:
             found = "" if value in list(self.choices) else f"one of {', '.join(self.choices)}"
@@ -100,18 +97,16 @@ def from_mapping(
     known = [one.name for one in fields(cls)]
     for name, value in values.items():
         if name not in known:
-            raise DataError(f"{locate(name)}: unknown key {name!r}, {_nearest(name, known)}")
+            close = difflib.get_close_matches(name, known, n=1)
+            all_known = f"expected one of {', '.join(known)}"
+            hint = f"the nearest known one is {close[0]!r}" if close else all_known
+            raise DataError(f"{locate(name)}: unknown key {name!r}, {hint}")
         if not _has_type(value, hints[name]):
             raise DataError(f"{locate(name)}: {name}: got {value!r}, expected {_describe_type(hints[name])}")
     try:
         return cls(**values)
     except ValueError as error:
         raise DataError(f"{locate(str(error).partition(':')[0])}: {error}") from None
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"the nearest known one is {close[0]!r}" if close else f"expected one of {', '.join(known)}"
 
 
 def _has_type(value: Any, kind: Any) -> bool:

@@ -40,10 +40,7 @@ def choose_machine(args: argparse.Namespace) -> Machine:
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """Returns the named device; without a name CUDA if available (see CUDA_VISIBLE_DEVICES), else the CPU.
-
-    DataError if torch cannot use the device.
-    """
+    """The named device, or else CUDA if available, or the CPU; DataError if torch cannot use it."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
@@ -79,10 +76,7 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def choose_batch_tokens(asked: int | None, device: torch.device) -> int:
-    """Returns the value of --batch_tokens; DataError if it is below 1.
-
-    If it is None: as many pieces as a CPU's caches hold, or enough to fill a GPU, without a gradient.
-    """
+    """The value of --batch_tokens; None: what a CPU's caches hold or a GPU needs.  DataError below 1."""
     if asked is None:
         return 2048 if device.type == "cpu" else 8192
     if asked < 1:

@@ -167,9 +167,9 @@ def first_then_others(make: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def synchronised() -> Iterator[None]:
-    """A barrier at the end of the block.  If any process raised an error inside, all exit.
+    """A barrier at the end of the block.  If a process fails inside, all exit.
 
-    The first process that failed raises its error, the others SystemExit.
+    The first one that failed raises its error, the others SystemExit.
     """
     try:
         yield

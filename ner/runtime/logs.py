@@ -20,10 +20,6 @@ MIN_STEPS_TO_REPORT, REPORTS_AN_EPOCH = 50, 10  # progress lines without a termi
 class LogFile(logging.FileHandler):
     """Appends to a file.  A line that cannot be written raises OSError with the file's name."""
 
-    def __init__(self, path: Path):
-        super().__init__(path, encoding="utf-8")
-        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-
     def handleError(self, record: logging.LogRecord) -> None:
         with add_file_name(Path(self.baseFilename)):
             raise
@@ -63,11 +59,12 @@ def start_log(path: Path | None = None, *, quiet: bool = False) -> logging.Logge
 
 
 def log_to(path: Path) -> None:
-    """Appends the messages since `start_log` to a file, each with its own time, then all that follow.
+    """Appends the messages since `start_log`, with their times, and all later ones to a file.
 
     Standard error gets the messages that a quiet start kept back.
     """
-    file = LogFile(path)
+    file = LogFile(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     others = [handler for handler in log.handlers if handler is not buffer]
     log.addHandler(file)
     log.removeHandler(buffer)

@@ -99,7 +99,8 @@ def find_checkpoint(experiment_dir: Path, name: str) -> Path:
         candidates = _checkpoints(experiment_dir)[::-1]
         if link.is_symlink():
             newest = Path(os.readlink(link)).name.removeprefix("step-")
-            candidates = [path for path in candidates if newest.isdecimal() and _step(path) <= int(newest)]
+            newest_step = int(newest) if newest.isdecimal() else -1
+            candidates = [path for path in candidates if _step(path) <= newest_step]
     elif (name == "best" or name.startswith("checkpoints/step-")) and link.is_dir():
         candidates = [experiment_dir / "checkpoints" / link.resolve().name]
     if not candidates:
@@ -119,10 +120,7 @@ def find_checkpoint(experiment_dir: Path, name: str) -> Path:
 
 
 def restore_checkpoint(task: Task, folder: Path) -> None:
-    """Restores model, optimiser, scaler, random state, progress and record; removes later checkpoints.
-
-    DataError if the folder is not a checkpoint of this run.
-    """
+    """Restores the task and the random state; removes later checkpoints.  DataError if of another run."""
     path, optimizer = folder / f"{STATE}.json", task.update.optimizer
     if not path.exists():
         raise DataError(f"{folder}: no {path.name}, expected a checkpoint of a training run")

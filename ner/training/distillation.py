@@ -6,7 +6,6 @@ and head.  A CRF teacher gives token marginals, and its Viterbi path, which does
 """
 
 import hashlib
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,6 @@ from ner.model.model import Model
 from ner.model.saving import config_of
 from ner.runtime.devices import casts_kept, choose_batch_tokens
 from ner.runtime.logs import log
-from ner.scoring.evaluate import annotated_batches, evaluate
 from ner.tags import NON_TAGS, TagSet
 from ner.tensors import sha256_of_tensors
 
@@ -153,22 +151,3 @@ def _fill(labels, teacher: Model, sentences, tag_set: TagSet, temperature: float
                 own = labels[ends[i] : ends[i + 1]]
                 own["soft"] = row[: len(own)]
                 own["best"] = tag_set.tag_ids([span.span for span in spans], len(own))
-
-
-def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[str, dict]:
-    """Parameters, megabytes of float32 weights, tokens a second and headline of each model."""
-    n_tokens = sum(len(sentence.tokens) for sentence in sentences)
-    rows = {}
-    for name, model in models.items():
-        device = model.tagger.device
-        batches = annotated_batches(model, sentences, batch_tokens=choose_batch_tokens(None, device))
-        started = time.perf_counter()
-        headline = evaluate(model, batches, device=device).main.headline
-        n_parameters = sum(parameter.numel() for parameter in model.tagger.parameters())
-        rows[name] = {
-            "parameters": n_parameters,
-            "megabytes": round(4 * n_parameters / 1e6, 1),
-            "tokens_per_second": round(n_tokens / (time.perf_counter() - started)),
-            "val_f1": headline,
-        }
-    return rows

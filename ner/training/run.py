@@ -66,8 +66,8 @@ def begin(
     """Restores the checkpoint, or clears the directory for a new run; then opens train.log.
 
     Called after every other check of the user's input, because only from here on files are removed or
-    written.  A new run copies `params` into its directory and removes `old_files` there.  `resolved`, which
-    goes into resolved.json, holds the options of the run and what was derived from them.
+    written.  A new run copies `params` into its directory, removes `old_files` there, and writes `resolved`,
+    its options and what was derived from them.
     """
     directory = task.directory
     if checkpoint:
@@ -105,10 +105,9 @@ def restore(task: Task, folder: Path) -> None:
 
 
 def run(task: Task, after_evaluation: Callable[[], None] = lambda: None) -> None:
-    """Trains until the task is over; all processes call it.
+    """Trains until the task is over; all processes call it.  Stopped after a signal, with all saved.
 
     `after_evaluation` is called when an evaluated model is saved; an exception from it ends the run.
-    Raises Stopped after a signal, with everything saved.
     """
     progress = task.progress
     saved_step = progress.step

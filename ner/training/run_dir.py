@@ -122,10 +122,7 @@ def add_metrics(directory: Path, line: dict) -> None:
 
 
 def truncate_metrics(directory: Path, keeps: Callable[[dict], bool]) -> None:
-    """Truncates metrics.jsonl at the first line that `keeps` rejects or that is incomplete.
-
-    DataError if a complete line is not valid.
-    """
+    """Truncates metrics.jsonl at the first incomplete or rejected line; DataError if one is not valid."""
     path, kept = directory / METRICS, []
     lines = read_text(path).splitlines(keepends=True) if path.exists() else []
     for number, line in enumerate(lines, start=1):

@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,9 +23,9 @@ from ner.model.model import Model
 from ner.model.tagger import Tagger
 from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
-from ner.scoring.evaluate import annotated_batches, log_missed_gold, log_unread_gold
+from ner.scoring.evaluate import annotated_batches, evaluate, log_missed_gold, log_unread_gold
 from ner.scoring.tables import table
-from ner.training.distillation import SoftLabels, check_pair, comparison, prepare
+from ner.training.distillation import SoftLabels, check_pair, prepare
 from ner.training.fine_tuning import FineTuning
 from ner.training.new_model import Settings, new_model
 from ner.training.objectives import Objective, build_objective
@@ -184,15 +185,23 @@ def ask_teacher(settings: Settings, config: Config, model: Model, examples: Exam
 
 
 def compare(settings: Settings, teacher: Model) -> None:
-    """Compares the student with its teacher, in the log and in distillation.json."""
-    val = read_annotated(settings.data_dir, "val")
-    student, tagger = load(settings.directory / "best"), teacher.tagger
-    student.tagger.place(tagger.device, precision=tagger.precision)
-    rows = comparison({"teacher": teacher, "student": student}, val.sentences)
+    """Compares student and teacher on val, in the log and in distillation.json; megabytes in float32."""
+    val, student = read_annotated(settings.data_dir, "val"), load(settings.directory / "best")
+    device = teacher.tagger.device
+    student.tagger.place(device, precision=teacher.tagger.precision)
+    n_tokens = sum(len(sentence.tokens) for sentence in val.sentences)
+    budget, rows = devices.choose_batch_tokens(None, device), {}
     cells = [("model", "parameters", "MB", "tokens/s", "val F1")]
-    for name, figures in rows.items():
-        *sizes, f1 = figures.values()
-        cells.append((name, *map(str, sizes), f"{100 * f1:.2f}"))
+    for name, model in (("teacher", teacher), ("student", student)):
+        batches = annotated_batches(model, val.sentences, batch_tokens=budget)
+        started = time.perf_counter()
+        f1 = evaluate(model, batches, device=device).main.headline
+        speed = round(n_tokens / (time.perf_counter() - started))
+        size = sum(parameter.numel() for parameter in model.tagger.parameters())
+        megabytes = round(4 * size / 1e6, 1)
+        sizes = {"parameters": size, "megabytes": megabytes}
+        rows[name] = {**sizes, "tokens_per_second": speed, "val_f1": f1}
+        cells.append((name, f"{size}", f"{megabytes}", f"{speed}", f"{100 * f1:.2f}"))
     log.info(f"\n{table(cells)}")
     with files.whole_file(settings.directory / "distillation.json") as file:
         file.write(to_json(rows))
