@@ -11,9 +11,9 @@ from ner.data.folder import read_split
 from ner.data.sentence import UNITS
 from ner.data.windows import LONG_TEXT
 from ner.errors import DataError
-from ner.inference.predict import CHUNK_TEXTS, compile_encoder, tag_sentences, tag_texts, write_json_lines
+from ner.inference.predict import CHUNK_TEXTS, WRITERS, compile_encoder, tag_sentences, tag_texts
 from ner.model.directory import load, resolve_model_dir
-from ner.runtime import devices, logs, program, texts
+from ner.runtime import devices, logs, program
 from ner.runtime.logs import log
 
 # options that are programs of their own now
@@ -23,7 +23,7 @@ MOVED = {"--vectors": "tools/vectors.py", "--layers": "tools/vectors.py", "--fil
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    texts.add_text_arguments(parser)
+    program.add_text_arguments(parser)
     add("--data_dir", type=Path, help="with --split: tag a built split instead")
     add("--split", help="train, val or test of --data_dir")
     add("--model_dir", type=Path, default=Path("experiments/base_model"))
@@ -56,7 +56,7 @@ def main(args: argparse.Namespace) -> None:
     logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
-    texts.check_texts(args.input, args.text)
+    program.check_texts(args.input, args.text)
     sentences = read_split(args.data_dir, args.split).sentences if args.data_dir else None
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = load(model_dir, unit=args.unit, max_len=args.max_len, long_text=args.long_text)
@@ -70,11 +70,11 @@ def main(args: argparse.Namespace) -> None:
         compile_encoder(model.tagger)
     options = {"device": machine.device, "batch_tokens": machine.batch_tokens}
     if sentences is None:
-        lines = texts.read_texts(args.input, args.text)
+        lines = program.read_texts(args.input, args.text)
         answers = tag_texts(model, lines, chunk_texts=args.chunk, **options)
     else:
         answers = tag_sentences(model, sentences, **options)
-    texts.write_output(args.output, lambda file: write_json_lines(answers, file))
+    program.write_output(args.output, lambda file: WRITERS["jsonl"](answers, file))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from ner.model.build import build_encoder, build_head
 from ner.model.directory import load
 from ner.model.saving import save
 from ner.model.tagger import Model, Tagger
-from ner.runtime import devices, seeds
+from ner.runtime import devices
 from ner.tags import TagSet
 
 SIZES = {
@@ -93,7 +93,7 @@ def add_sizes(parser: argparse.ArgumentParser) -> None:
 
 def start(args: argparse.Namespace) -> torch.device:
     """Sets the seed and torch's threads; returns the device."""
-    seeds.set_seed(args.seed)
+    devices.set_seed(args.seed)
     if args.threads:
         torch.set_num_threads(args.threads)
     return devices.pick_device(args.device)
@@ -141,7 +141,7 @@ def write_model(
     head: str = "softmax",
 ) -> Model:
     """Saves a tagger with random weights.  A softmax head predicts `O` as often as MSRA has it."""
-    seeds.set_seed(args.seed)
+    devices.set_seed(args.seed)
     tokenizer = vocabulary()
     encoder = build_encoder({"name": "bert", **sizes}, vocab_size=len(tokenizer))
     tag_set = TagSet.from_labels(read_labels(args.data_dir), "BIO")

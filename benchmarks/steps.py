@@ -10,9 +10,8 @@ from ner.data.examples import Examples
 from ner.data.windows import Windows
 from ner.model.directory import Model
 from ner.model.tagger import Tagger
-from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, Update
+from ner.training.step import Progress, Update, epoch_steps
 
 RATE, DECAY, CLIP = 3e-5, 0.01, 2.0
 

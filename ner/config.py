@@ -28,47 +28,35 @@ LARGEST = sys.float_info.max  # JSON allows larger whole numbers
 
 @dataclass(frozen=True)
 class Bounds:
-    """The values that an option may have.  A bound that is None does not count.
+    """low <= value <= high, above < value < below.  A bound that is None does not count.
 
     `expected` describes the bounds in an error; empty: a description is made from the bounds.
     """
 
     low: float | None = None
-    "smallest value"
     above: float | None = None
-    "the value is larger than this"
     high: float | None = None
-    "largest value"
     below: float | None = None
-    "the value is smaller than this"
     choices: Iterable[str] | None = None
     "legal names, such as the keys of a registry"
     expected: str = ""
 
-    def hold(self, value: Any) -> bool:
-        """True if the value keeps every bound.  Text and null have no bounds but `choices`."""
+    def expected_for(self, value: Any) -> str:
+        """What is expected instead, or "".  Text and null have no bounds but `choices`."""
+        found = ""
         if self.choices is not None:
-            return value in list(self.choices)
-        if isinstance(value, str | NoneType):
-            return True
-        return (
-            (self.low is None or value >= self.low)
-            and (self.above is None or value > self.above)
-            and (self.high is None or value <= self.high)
-            and (self.below is None or value < self.below)
-        )
-
-    def describe(self, value: Any) -> str:
-        """What is expected in place of a value that breaks a bound."""
-        if self.expected:
-            return self.expected
-        if self.choices is not None:
-            return f"one of {', '.join(self.choices)}"
-        if self.low is not None and value < self.low:
-            return f"{self.low} or more"
-        if self.above is not None and value <= self.above:
-            return f"a number above {self.above}"
-        return f"{self.high} or less" if self.high is not None else f"a number below {self.below}"
+            found = "" if value in list(self.choices) else f"one of {', '.join(self.choices)}"
+        elif isinstance(value, str | NoneType):
+            pass
+        elif self.low is not None and not value >= self.low:
+            found = f"{self.low} or more"
+        elif self.above is not None and not value > self.above:
+            found = f"a number above {self.above}"
+        elif self.high is not None and not value <= self.high:
+            found = f"{self.high} or less"
+        elif self.below is not None and not value < self.below:
+            found = f"a number below {self.below}"
+        return found and (self.expected or found)
 
 
 def option(default: Any = MISSING, *, default_factory: Any = MISSING, flat: str = "", **bounds) -> Any:
@@ -87,8 +75,8 @@ class Options:
     def __post_init__(self) -> None:
         for one in fields(self):
             bounds, value = one.metadata.get("bounds", Bounds()), getattr(self, one.name)
-            if not bounds.hold(value):
-                raise ValueError(f"{one.name}: got {value!r}, expected {bounds.describe(value)}")
+            if expected := bounds.expected_for(value):
+                raise ValueError(f"{one.name}: got {value!r}, expected {expected}")
 
 
 def require(condition: bool, name: str, got: Any, expected: str) -> None:
@@ -109,18 +97,16 @@ def from_mapping(
     known = [one.name for one in fields(cls)]
     for name, value in values.items():
         if name not in known:
-            raise DataError(f"{locate(name)}: unknown key {name!r}, {_nearest(name, known)}")
+            close = difflib.get_close_matches(name, known, n=1)
+            all_known = f"expected one of {', '.join(known)}"
+            hint = f"the nearest known one is {close[0]!r}" if close else all_known
+            raise DataError(f"{locate(name)}: unknown key {name!r}, {hint}")
         if not _has_type(value, hints[name]):
             raise DataError(f"{locate(name)}: {name}: got {value!r}, expected {_describe_type(hints[name])}")
     try:
         return cls(**values)
     except ValueError as error:
         raise DataError(f"{locate(str(error).partition(':')[0])}: {error}") from None
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"the nearest known one is {close[0]!r}" if close else f"expected one of {', '.join(known)}"
 
 
 def _has_type(value: Any, kind: Any) -> bool:
@@ -147,13 +133,14 @@ def load_options(cls: type, path: str | Path | None, overrides: Sequence[str] = 
     `key.inner=value` sets one key of an option that is an object, such as `encoder.hidden_size=256`.
     Each override is checked alone; options that depend on each other are checked when all are applied.
     """
-    if path is None:
-        options = cls()
-    else:
-        options = from_mapping(cls, read_json(path), str(path), lambda name: locate_key(path, name))
-    values: dict[str, Any] = {}
+    values = {} if path is None else read_json(path)
+    options = from_mapping(cls, values, str(path), lambda name: locate_key(path, name))
+    values = {}
     for override in overrides:
-        name, value = parse_override(override)
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise DataError(f"--set {override}: expected key=value")
+        value = parse_value(text)
         top, dot, inner = name.partition(".")
         before = values.get(top, getattr(options, top, None))
         if dot and isinstance(before, Mapping):
@@ -163,14 +150,6 @@ def load_options(cls: type, path: str | Path | None, overrides: Sequence[str] = 
         return replace(options, **values)
     except ValueError as error:
         raise DataError(f"--set {' '.join(overrides)}: {error}") from None
-
-
-def parse_override(override: str) -> tuple[str, Any]:
-    """`key=value` -> key and value; DataError without `=`."""
-    name, equals, text = override.partition("=")
-    if not equals:
-        raise DataError(f"--set {override}: expected key=value")
-    return name, parse_value(text)
 
 
 def parse_value(text: str) -> Any:
@@ -191,6 +170,5 @@ def locate_key(path: str | Path, name: str) -> str:
 
 def to_json(values: Any) -> str:
     """Indented JSON of a dataclass or a mapping, with a newline at the end."""
-    if is_dataclass(values):
-        values = asdict(values)
+    values = asdict(values) if is_dataclass(values) else values
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"

@@ -89,9 +89,8 @@ def escape(token: str) -> str:
     """
     if token.isprintable() and "\\" not in token and " " not in token:
         return token
-    return re.sub(
-        r"[\s\x1c-\x1f\x85\ufeff\\]", lambda m: "\\\\" if m[0] == "\\" else f"\\u{ord(m[0]):04x}", token
-    )
+    marked = r"[\s\x1c-\x1f\x85\ufeff\\]"
+    return re.sub(marked, lambda m: "\\\\" if m[0] == "\\" else f"\\u{ord(m[0]):04x}", token)
 
 
 def unescape(text: str) -> str:
@@ -108,9 +107,8 @@ def read_compressed_lines(path: Path) -> Iterator[tuple[int, str]]:
     DataError if the file does not exist, has another ending or broken compression, or is not UTF-8.
     """
     if path.suffix not in OPENERS:
-        raise DataError(
-            f"{path}: got {path.suffix or 'no ending'!r}, expected {', '.join(OPENERS)}, or a set"
-        )
+        got = path.suffix or "no ending"
+        raise DataError(f"{path}: got {got!r}, expected {', '.join(OPENERS)}, or a set")
     number = 0
     try:
         with OPENERS[path.suffix](path, "rb") as file:

@@ -13,7 +13,7 @@ import train
 from ner.annotations.span_scores import Counts, SpanScores
 from ner.data.batches import Batches
 from ner.scoring.evaluate import Evaluation
-from ner.training.averaging import WeightAverage
+from ner.training.optim import WeightAverage
 from ner.training.train import build_scaler
 from tests.experiments import (
     BERT,

@@ -13,13 +13,13 @@ from ner.data.sentence import UNITS
 from ner.inference.predict import write_json_lines
 from ner.model.directory import resolve_model_dir
 from ner.pretraining.mlm import fill_texts, load_mlm
-from ner.runtime import devices, logs, program, texts
+from ner.runtime import devices, logs, program
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    texts.add_text_arguments(parser)
+    program.add_text_arguments(parser)
     add("--model_dir", type=Path, default=Path("pretrained/zh-small"))
     add("--restore_file", default="best", metavar="NAME", help="checkpoint of a run: best or last")
     add("--unit", choices=UNITS, help="how to cut text (default: as the training data)")
@@ -34,11 +34,11 @@ def main(args: argparse.Namespace) -> None:
     devices.bound_kernels()
     machine = devices.choose_machine(args)
     logs.start_log()
-    texts.check_texts(args.input, args.text)
+    program.check_texts(args.input, args.text)
     model = load_mlm(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit or "")
     model.lm.to(machine.device).precision = machine.precision
-    answers = fill_texts(model, texts.read_texts(args.input, args.text))
-    texts.write_output(args.output, lambda file: write_json_lines(answers, file))
+    answers = fill_texts(model, program.read_texts(args.input, args.text))
+    program.write_output(args.output, lambda file: write_json_lines(answers, file))
 
 
 if __name__ == "__main__":

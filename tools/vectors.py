@@ -17,14 +17,14 @@ from ner.errors import DataError
 from ner.inference.predict import CHUNK_TEXTS, compile_encoder, write_json_lines
 from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of, write_npy
 from ner.model.directory import resolve_model_dir
-from ner.runtime import devices, logs, program, texts
+from ner.runtime import devices, logs, program
 from ner.runtime.logs import log
 
 
 def parse_args(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    texts.add_text_arguments(parser)
+    program.add_text_arguments(parser)
     add("--model_dir", type=Path, default=Path("experiments/base_model"))
     add("--restore_file", default="best", metavar="NAME", help="checkpoint of an experiment: best or last")
     add("--pooling", choices=POOLINGS, default="mean", help="how a text gets its vector; tokens: one a token")
@@ -47,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
     logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
-    texts.check_texts(args.input, args.text)
+    program.check_texts(args.input, args.text)
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     layers = int(args.layers) if args.layers.isdecimal() else args.layers
     model = open_for_vectors(model_dir, layers=layers, unit=args.unit, max_len=args.max_len)
@@ -55,13 +55,13 @@ def main(args: argparse.Namespace) -> None:
     if args.compile:
         compile_encoder(model.tagger)
     options = {"device": machine.device, "batch_tokens": machine.batch_tokens, "chunk_texts": args.chunk}
-    lines = texts.read_texts(args.input, args.text)
+    lines = program.read_texts(args.input, args.text)
     found = vectors_of(model, lines, pooling=args.pooling, **options)
     if args.output is not None and args.output.suffix == ".npy":
         n_texts = write_npy(args.output, found, model.tagger.width, tokens=args.pooling == "tokens")
         log.info(f"{n_texts} texts written to {args.output}")
     else:
-        texts.write_output(args.output, lambda file: write_json_lines(map(as_json, found), file))
+        program.write_output(args.output, lambda file: write_json_lines(map(as_json, found), file))
 
 
 if __name__ == "__main__":

@@ -139,6 +139,9 @@ def write_json_lines(answers: Iterable[dict], file: TextIO) -> None:
         file.flush()
 
 
+WRITERS: dict[str, Callable[[Iterable[dict], TextIO], None]] = {"jsonl": write_json_lines}
+
+
 def compile_encoder(tagger: Tagger) -> None:
     """Makes torch compile the encoder at its first batch, for batches of any shape, in evaluation.
 

@@ -20,19 +20,11 @@ from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import TokenizedText, guess_unit_of_file, open_text, read_lines, sources
 from ner.pretraining.rows import MaskedLoader, hold_out
 from ner.pretraining.task import Pretraining
-from ner.runtime import devices, distributed, logs, seeds
+from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
 from ner.scoring.tables import duration
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.run import run
-from ner.training.start import (
-    RunSettings,
-    begin,
-    checkpoint_of,
-    lock_directory,
-    share_model,
-    shows_progress,
-)
+from ner.training.run import RunSettings, begin, checkpoint_of, lock_directory, run, share_model
 from ner.training.step import Update
 
 
@@ -85,7 +77,7 @@ def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretrainin
     texts = [(name, size) for name, size, _ in sources(settings.all_text)]
     if settings.seed < 0:
         raise DataError(f"--seed {settings.seed}: expected 0 or more")
-    seeds.set_seed(settings.seed)
+    devices.set_seed(settings.seed)
     logs.start_log()
     log.info(settings.command)
     checkpoint = checkpoint_of(settings)
@@ -109,7 +101,6 @@ def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretrainin
         train=train,
         val=val,
         device=settings.device,
-        show_progress=shows_progress(),
     )
     resolved = resolve(settings, task, {"texts": texts, "sha256": text.sha256})
     begin(task, resolved, checkpoint=checkpoint, old_files=MODEL_FILES)

@@ -21,8 +21,7 @@ from ner.runtime.logs import log
 from ner.scoring.tables import duration
 from ner.training.checkpoint import saving
 from ner.training.optim import rate_factor, set_rates
-from ner.training.run import Task
-from ner.training.step import check_finite, count_skipped, describe_skipped, optimiser_step
+from ner.training.step import Task, check_finite, count_skipped, describe_skipped, optimiser_step
 
 READ_EVERY = 20  # steps between two readings of the loss; each reading waits for the device
 PARTS_OF_TIME = 1_000_000  # the schedule's steps in a run that is measured in time

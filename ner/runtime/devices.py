@@ -1,4 +1,4 @@
-"""Device, threads and precision, and the command-line options that choose them."""
+"""Device, threads, precision and random numbers, and the command-line options that choose them."""
 
 import argparse
 import contextlib
@@ -40,10 +40,7 @@ def choose_machine(args: argparse.Namespace) -> Machine:
 
 
 def pick_device(name: str | None = None) -> torch.device:
-    """Returns the named device; without a name CUDA if available (see CUDA_VISIBLE_DEVICES), else the CPU.
-
-    DataError if torch cannot use the device.
-    """
+    """The named device, or else CUDA if available, or the CPU; DataError if torch cannot use it."""
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=device)
@@ -55,18 +52,17 @@ def pick_device(name: str | None = None) -> torch.device:
 def bound_kernels() -> None:
     """Limits the caches that oneDNN and torch keep for each shape of a matrix product, on a CPU.
 
-    Must be called before the first product.  The last batch of every chunk of texts has a new shape.  By
-    default oneDNN keeps 1,024 compiled kernels and torch 1,024 descriptions of products, several hundred
-    megabytes.  The shapes that recur need about 200 kernels, and a description is cheap to build again.
+    Must be called before the first product.  The last batch of every chunk of texts has a new shape, and the
+    default caches of 1,024 kernels and 1,024 descriptions take several hundred megabytes.  The shapes that
+    recur need about 200 kernels, and a description is cheap to build again.
     """
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "240")
     os.environ.setdefault("LRU_CACHE_CAPACITY", "64")
 
 
 def add_batch_tokens(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--batch_tokens", type=int, help="pieces a batch (default: 2048 on a CPU, 8192 on a GPU)"
-    )
+    help_line = "pieces a batch (default: 2048 on a CPU, 8192 on a GPU)"
+    parser.add_argument("--batch_tokens", type=int, help=help_line)
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,20 +71,14 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--bf16", action="store_true", help="autocast to bfloat16 (CPU or GPU)")
-    group.add_argument(
-        "--fp16", action="store_true", help="autocast to float16, with loss scaling in training"
-    )
-
-
-def default_batch_tokens(device: torch.device) -> int:
-    """Pieces a batch without a gradient: as many as a CPU's caches hold, or enough to fill a GPU."""
-    return 2048 if device.type == "cpu" else 8192
+    fp16 = "autocast to float16, with loss scaling in training"
+    group.add_argument("--fp16", action="store_true", help=fp16)
 
 
 def choose_batch_tokens(asked: int | None, device: torch.device) -> int:
-    """Returns the value of --batch_tokens, or the default if None; DataError if it is below 1."""
+    """The value of --batch_tokens; None: what a CPU's caches hold or a GPU needs.  DataError below 1."""
     if asked is None:
-        return default_batch_tokens(device)
+        return 2048 if device.type == "cpu" else 8192
     if asked < 1:
         raise DataError(f"--batch_tokens {asked}: expected 1 or more")
     return asked
@@ -97,9 +87,7 @@ def choose_batch_tokens(asked: int | None, device: torch.device) -> int:
 def autocast(device_type: str, precision: str):
     """The autocast context for the encoder and the head's matrix products; does nothing in fp32."""
     dtype = PRECISIONS[precision]
-    if dtype is None:
-        return contextlib.nullcontext()
-    return torch.autocast(device_type, dtype=dtype)
+    return torch.autocast(device_type, dtype=dtype) if dtype else contextlib.nullcontext()
 
 
 def casts_kept(device_type: str):
@@ -109,14 +97,13 @@ def casts_kept(device_type: str):
 
 def environment() -> dict[str, str]:
     """Versions and hardware that a reader of results needs to know, by name."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "processor": _processor(),
         "threads": str(torch.get_num_threads()),
-        "gpu": gpu,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }
 
 
@@ -134,3 +121,31 @@ def peak_memory(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def check_seed(seed: int) -> None:
+    """DataError if the seed is out of torch's range."""
+    if not 0 <= seed < 2**63:
+        raise DataError(f"--seed {seed}: expected 0 to {2**63 - 1}")
+
+
+def set_seed(seed: int) -> None:
+    """Seeds torch on every device.  `Batches` has its own seed for the order of the data."""
+    check_seed(seed)
+    torch.manual_seed(seed)
+
+
+def random_state() -> dict[str, torch.Tensor]:
+    """Returns torch's random states, uint8 tensors by name.  Training uses no other random numbers."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state |= {f"cuda{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+    return state
+
+
+def set_random_state(state: dict[str, torch.Tensor]) -> None:
+    """Restores the states of `random_state`; ignores states of GPUs that this machine does not have."""
+    torch.set_rng_state(state["cpu"])
+    for i in range(torch.cuda.device_count()):
+        if f"cuda{i}" in state:
+            torch.cuda.set_rng_state(state[f"cuda{i}"], i)

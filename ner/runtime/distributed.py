@@ -1,12 +1,11 @@
 """Training in several processes under torchrun.  In a single process every function here does nothing.
 
-Each process runs the same program over its share of the batches.  Besides gradients, processes exchange only
-sums of a few numbers a step and Python objects at a barrier, both through the CPU.  Only the first process
-writes files, locks a directory, and logs.
+Besides gradients, processes exchange only sums of a few numbers a step and Python objects at a barrier, both
+through the CPU.  Only the first process writes files, locks a directory, and logs.
 
-A collective function waits until every process calls it, so every process must call it, in the same order,
-and none inside `if is_first()`.  Collective are `wrap` and its gradients, `all_sum`, `all_max`, `all_gather`,
-`barrier`, `from_first`, `first_then_others`, and the end of `synchronised`.
+A collective function waits until every process calls it, so all must call it, in the same order, and none
+inside `if is_first()`.  Collective are, besides those that say so, `wrap`, its gradients and the end of
+`synchronised`.
 """
 
 import contextlib
@@ -48,8 +47,7 @@ def process_group() -> Iterator[None]:
         if not has_gpu:  # otherwise gloo's threads sometimes abort a process that exits with 2
             dist.destroy_process_group()
         raise
-    # Skipped after other errors: other processes may be blocked in a collective function, and only the end of
-    # this process releases them.
+    # not after other errors: only the end of this process releases those blocked in a collective function
     dist.destroy_process_group()
 
 
@@ -80,10 +78,7 @@ def refuse_torchrun(what: str) -> None:
 
 
 def local_device(device: torch.device) -> torch.device:
-    """Returns the GPU whose number is the process's rank on its node.  A CPU is shared.
-
-    DataError if the node has fewer GPUs than processes, or if `device` names one GPU for all.
-    """
+    """Returns the GPU whose number is the process's rank on its node; DataError if there is none for it."""
     if world_size() == 1 or device.type != "cuda":
         return device
     number, n_gpus = dist.get_node_local_rank(), torch.cuda.device_count()
@@ -141,10 +136,7 @@ def _all_reduce(values: Sequence[float], operation: dist.ReduceOp) -> list[float
 
 
 def all_gather(value: Any) -> list:
-    """The values of all processes, by rank.  Collective.
-
-    SystemExit if another process failed inside `synchronised` meanwhile.
-    """
+    """The values of all processes, by rank; SystemExit if one failed in `synchronised`.  Collective."""
     if world_size() == 1:
         return [value]
     exit_codes, values = _exchange(0, value)
@@ -154,7 +146,7 @@ def all_gather(value: Any) -> list:
 
 
 def barrier() -> None:
-    """Waits until all processes are here.  Collective; SystemExit as `all_gather`."""
+    """Waits until all processes are here, as `all_gather`.  Collective."""
     all_gather(None)
 
 
@@ -164,10 +156,7 @@ def from_first(make: Callable[[], T]) -> T:
 
 
 def first_then_others(make: Callable[[], T]) -> T:
-    """Calls `make` in the first process, then, once its files are written, in the others.
-
-    Returns each process's own result.  Collective, as `all_gather`.
-    """
+    """Calls `make` in the first process, then in the others; each gets its own result.  Collective."""
     if not is_first():
         barrier()
     made = make()
@@ -178,31 +167,24 @@ def first_then_others(make: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def synchronised() -> Iterator[None]:
-    """A barrier at the end of the block.  If any process raised an error inside, all exit.
+    """A barrier at the end of the block.  If a process fails inside, all exit.
 
-    The first process that failed raises its error.  The others raise SystemExit.
-    Inside the block, a process may call collective functions only if all do.
+    The first one that failed raises its error, the others SystemExit.
     """
     try:
         yield
     except Exception as error:
         if world_size() > 1:
-            _exit_unless_reporter(error)
+            code = 2 if isinstance(error, DataError | OSError) else 1
+            exit_codes, _ = _exchange(code, None)
+            if any(exit_codes[: rank()]):  # a process before this one reports its error
+                raise SystemExit(code) from None
         raise
     barrier()
-
-
-def _exit_unless_reporter(error: Exception) -> None:
-    """Returns in the first process that failed, which reports its error.  SystemExit in the others."""
-    code = 2 if isinstance(error, DataError | OSError) else 1
-    exit_codes, _ = _exchange(code, None)
-    if rank() != next(number for number, one in enumerate(exit_codes) if one):
-        raise SystemExit(code)
 
 
 def _exchange(code: int, value: Any) -> tuple[list[int], list]:
     """Exit codes (0: did not fail) and values of all processes, by rank."""
     received: list = [None] * world_size()
     dist.all_gather_object(received, (code, value))
-    codes, values = zip(*received, strict=True)
-    return list(codes), list(values)
+    return [code for code, _ in received], [value for _, value in received]

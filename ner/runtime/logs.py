@@ -20,10 +20,6 @@ MIN_STEPS_TO_REPORT, REPORTS_AN_EPOCH = 50, 10  # progress lines without a termi
 class LogFile(logging.FileHandler):
     """Appends to a file.  A line that cannot be written raises OSError with the file's name."""
 
-    def __init__(self, path: Path):
-        super().__init__(path, encoding="utf-8")
-        self.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-
     def handleError(self, record: logging.LogRecord) -> None:
         with add_file_name(Path(self.baseFilename)):
             raise
@@ -39,10 +35,6 @@ class RecordBuffer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
 
-    def close(self) -> None:
-        self.records.clear()
-        super().close()
-
 
 buffer = RecordBuffer()
 
@@ -50,9 +42,8 @@ buffer = RecordBuffer()
 def start_log(path: Path | None = None, *, quiet: bool = False) -> logging.Logger:
     """Sends messages to standard error, and into `path` if it is given.
 
-    Without a path, messages are also kept in memory: `log_to` writes them to a file later.  So a program
-    can log while it still checks its arguments, and create its log file only after the last check.
-    `quiet`: until then standard error gets warnings and errors alone, so a refused run prints its error only.
+    Without a path, messages are also kept in memory, and `log_to` writes them to a file later, after the last
+    check of the arguments.  `quiet`: until then standard error gets warnings and errors alone.
     """
     stop_log()
     log.setLevel(logging.INFO)
@@ -68,11 +59,12 @@ def start_log(path: Path | None = None, *, quiet: bool = False) -> logging.Logge
 
 
 def log_to(path: Path) -> None:
-    """Appends the messages since `start_log` to a file, each with its own time, then all that follow.
+    """Appends the messages since `start_log`, with their times, and all later ones to a file.
 
     Standard error gets the messages that a quiet start kept back.
     """
-    file = LogFile(path)
+    file = LogFile(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     others = [handler for handler in log.handlers if handler is not buffer]
     log.addHandler(file)
     log.removeHandler(buffer)
@@ -86,44 +78,30 @@ def log_to(path: Path) -> None:
 
 def stop_log() -> None:
     """Closes what `start_log` and `log_to` opened, and forgets what no file has taken."""
-    buffer.close()
+    buffer.records.clear()
     for handler in list(log.handlers):
         log.removeHandler(handler)
         with contextlib.suppress(OSError):  # every line was flushed, or its error was reported
             handler.close()
 
 
-class ProgressBar:
-    """Shows tqdm with the latest loss on a terminal; elsewhere logs a line after each tenth of an epoch."""
+class ProgressBar(tqdm):
+    """Shows the latest loss on a terminal; elsewhere logs a line after each tenth of an epoch."""
 
     def __init__(self, n_steps: int, title: str, on_terminal: bool):
-        self.n_steps, self.title, self.on_terminal = n_steps, title, on_terminal
-        self.n_done = 0
-        self.bar: tqdm | None = None
-
-    def __enter__(self) -> "ProgressBar":
-        if self.on_terminal:
-            self.bar = tqdm(total=self.n_steps, desc=self.title, leave=False)
-        return self
-
-    def __exit__(self, *exception) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        super().__init__(total=n_steps, desc=title, leave=False, disable=not on_terminal)
+        self.n_steps, self.title, self.n_done = n_steps, title, 0
 
     def start(self, n_done: int) -> None:
         """Counts the steps that an earlier run took."""
         self.n_done = n_done
-        if self.bar is not None:
-            self.bar.update(n_done)
+        self.update(n_done)
 
     def step(self, loss: float) -> None:
         """Counts a step and shows its loss."""
         self.n_done += 1
-        if self.bar is not None:
-            self.bar.update()
-            self.bar.set_postfix(loss=f"{loss:.4f}")
-        elif (
-            self.n_steps >= MIN_STEPS_TO_REPORT
-            and self.n_done % math.ceil(self.n_steps / REPORTS_AN_EPOCH) == 0
-        ):
+        self.update()
+        self.set_postfix(loss=f"{loss:.4f}")
+        is_due = self.n_done % math.ceil(self.n_steps / REPORTS_AN_EPOCH) == 0
+        if self.disable and is_due and self.n_steps >= MIN_STEPS_TO_REPORT:
             log.info(f"{self.title}  step {self.n_done}/{self.n_steps}  loss {loss:.4f}")

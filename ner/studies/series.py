@@ -7,8 +7,8 @@ from pathlib import Path
 from ner.errors import DataError
 from ner.files import read_json
 from ner.runtime import distributed, logs
+from ner.runtime.devices import check_seed
 from ner.runtime.logs import log
-from ner.runtime.seeds import check_seed
 from ner.studies.results import best_headline, read_epochs
 from ner.studies.significance import mean_and_deviation
 from ner.training.params import Config, load_config

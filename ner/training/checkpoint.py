@@ -5,19 +5,17 @@ experiments/<name>/checkpoints/step-120/   config.json, model.safetensors, vocab
 experiments/<name>/last, best              relative links to complete checkpoints
 
 In `checkpoints`, folders whose names begin with a dot are drafts, or old folders that are being removed.  A
-program that is killed at any moment leaves at most such folders; the next program that resumes removes them.
+killed program leaves at most such folders; the next program that resumes removes them.
 """
 
 import contextlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -25,49 +23,45 @@ from ner.errors import DataError, TrainingError
 from ner.files import read_json
 from ner.model.manifest import STATE, check_manifest, check_sizes, write_manifest
 from ner.runtime import distributed
+from ner.runtime.devices import random_state, set_random_state
 from ner.runtime.logs import log
-from ner.runtime.seeds import random_state, set_random_state
 from ner.tensors import save_weights
-from ner.training.step import Progress, Update
+from ner.training.step import Progress, Task, Update
 
 N_KEPT = 2  # the newest checkpoints are kept, and the best one
 
 
-def save_checkpoint(
-    experiment_dir: Path,
-    *,
-    write_model: Callable[[Path], None],
-    update: Update,
-    progress: Progress,
-    record: dict,
-    is_best: bool,
-) -> Path:
-    """Writes `checkpoints/step-N` under another name, flushes, renames, then moves `last` (and `best`) to it.
+def save_checkpoint(task: Task, *, is_best: bool) -> Path:
+    """Writes `checkpoints/step-N` under another name, renames it, then moves `last` (and `best`) to it.
 
-    `write_model` fills a folder with the model directory.  `record` is JSON that the caller gets back on
-    resuming.  DataError if the disk is full or cannot be written, TrainingError if a weight is not finite;
-    earlier checkpoints stay as they are.
+    DataError if the disk is full or cannot be written, TrainingError if a weight is not finite; earlier
+    checkpoints stay as they are.
     """
-    target = experiment_dir / "checkpoints" / f"step-{progress.step}"
+    directory, update, progress = task.directory, task.update, task.progress
+    target = directory / "checkpoints" / f"step-{progress.step}"
     draft = _hidden(target, "unfinished")
-    best = progress.step if is_best else _best_step(experiment_dir)
-    _check_finite(update.optimizer, progress.step)
+    best = progress.step if is_best else _best_step(directory)
+    weights = (p for group in update.optimizer.param_groups for p in group["params"])
+    if not all(bool(weight.isfinite().all()) for weight in weights):
+        raise TrainingError(
+            f"weights are not finite after step {progress.step}; a lower learning_rate may help"
+        )
     try:
         with saving(target):
             target.parent.mkdir(exist_ok=True)
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
-            write_model(draft)
-            values = {"progress": asdict(progress), "best": best, "record": record}
+            task.write_model(draft)
+            values = {"progress": asdict(progress), "best": best, "record": asdict(task.record)}
             _save_state(draft, update, values)
             write_manifest(draft)
             for path in [*draft.iterdir(), draft]:
                 _flush(path)
             _publish(draft, target)
             for name in ("best", "last") if is_best else ("last",):
-                _link(experiment_dir / name, target)
-            _flush(experiment_dir)
-            _prune(experiment_dir)
+                _link(directory / name, target)
+            _flush(directory)
+            _prune(directory)
     except DataError:
         shutil.rmtree(draft, ignore_errors=True)  # frees the disk for other programs
         raise
@@ -84,12 +78,6 @@ def saving(target: Path) -> Iterator[None]:
         raise DataError(f"{target}: cannot be saved, {reason}; checkpoints before it are whole") from None
 
 
-def _check_finite(optimizer: torch.optim.Optimizer, step: int) -> None:
-    weights = (p for group in optimizer.param_groups for p in group["params"])
-    if not all(bool(weight.isfinite().all()) for weight in weights):
-        raise TrainingError(f"weights are not finite after step {step}; a lower learning_rate may help")
-
-
 def _save_state(folder: Path, update: Update, values: dict) -> None:
     state = update.optimizer.state_dict()["state"]
     tensors = {f"optimizer.{i}.{name}": t for i, moments in state.items() for name, t in moments.items()}
@@ -102,17 +90,19 @@ def _save_state(folder: Path, update: Update, values: dict) -> None:
 def find_checkpoint(experiment_dir: Path, name: str) -> Path:
     """The folder of checkpoint `name` (last, best or checkpoints/step-N), with every byte verified.
 
-    If `last` is damaged, the one before it takes over, and the log says so.  DataError if no checkpoint is
-    complete.
+    If `last` is damaged, the one before it takes over, and the log says so; if that link is missing, the
+    newest does.  DataError if no checkpoint is complete.
     """
     _clean_up(experiment_dir)
-    link = experiment_dir / name
+    link, candidates = experiment_dir / name, []
     if name == "last":
-        candidates = _up_to(experiment_dir, link)
-    else:
-        is_known = name == "best" or name.startswith("checkpoints/step-")
-        exists = is_known and link.is_dir()
-        candidates = [experiment_dir / "checkpoints" / link.resolve().name] if exists else []
+        candidates = _checkpoints(experiment_dir)[::-1]
+        if link.is_symlink():
+            newest = Path(os.readlink(link)).name.removeprefix("step-")
+            newest_step = int(newest) if newest.isdecimal() else -1
+            candidates = [path for path in candidates if _step(path) <= newest_step]
+    elif (name == "best" or name.startswith("checkpoints/step-")) and link.is_dir():
+        candidates = [experiment_dir / "checkpoints" / link.resolve().name]
     if not candidates:
         raise DataError(f"{link}: no such checkpoint, expected last, best or checkpoints/step-N")
     damages: list[str] = []
@@ -129,60 +119,36 @@ def find_checkpoint(experiment_dir: Path, name: str) -> Path:
     raise DataError(damages[0])
 
 
-def _up_to(experiment_dir: Path, last: Path) -> list[Path]:
-    """Checkpoints from `last` backwards; from the newest if that link is missing."""
-    found = _checkpoints(experiment_dir)[::-1]
-    if not last.is_symlink():
-        return found
-    name = Path(os.readlink(last)).name
-    return [path for path in found if name[5:].isdecimal() and _step(path) <= _step(Path(name))]
-
-
-def restore_checkpoint(
-    experiment_dir: Path,
-    folder: Path,
-    *,
-    record_type: type,
-    read_model: Callable[[Path], None],
-    update: Update,
-) -> tuple[Progress, Any]:
-    """Restores weights, optimiser, scaler and random state from a checkpoint, and removes later checkpoints.
-
-    `read_model` fills the model from a folder that `write_model` filled.  Returns the progress, and the
-    caller's record as a `record_type`.  DataError if the folder is not a checkpoint of this run.
-    """
-    path, optimizer = folder / f"{STATE}.json", update.optimizer
+def restore_checkpoint(task: Task, folder: Path) -> None:
+    """Restores the task and the random state; removes later checkpoints.  DataError if of another run."""
+    path, optimizer = folder / f"{STATE}.json", task.update.optimizer
     if not path.exists():
         raise DataError(f"{folder}: no {path.name}, expected a checkpoint of a training run")
     values = read_json(path)
     try:
-        read_model(folder)
-        tensors = load_file(folder / f"{STATE}.safetensors")
+        task.read_model(folder)
+        state, random_states = {}, {}
+        for name, tensor in load_file(folder / f"{STATE}.safetensors").items():
+            part, key = name.split(".", 1)
+            if part == "random":
+                random_states[key] = tensor
+            else:
+                number, key = key.split(".")
+                state.setdefault(int(number), {})[key] = tensor
         groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": _optimizer_state(tensors), "param_groups": groups})
-        update.scaler.load_state_dict(values["scaler"])
+        optimizer.load_state_dict({"state": state, "param_groups": groups})
+        task.update.scaler.load_state_dict(values["scaler"])
         progress, best, record = Progress(**values["progress"]), values["best"], values["record"]
-        set_random_state(
-            {n.removeprefix("random."): t for n, t in tensors.items() if n.startswith("random.")}
-        )
+        set_random_state(random_states)
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: not a checkpoint of this run, {str(error).splitlines()[0]}") from None
     try:
-        record = record_type(**record)
+        record = type(task.record)(**record)
     except TypeError as error:
         raise DataError(f"{path}: record: {error}") from None
     if distributed.is_first():
-        discard_after(experiment_dir, progress.step, best)
-    return progress, record
-
-
-def _optimizer_state(tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
-    state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, number, key = name.split(".")
-            state.setdefault(int(number), {})[key] = tensor
-    return state
+        discard_after(task.directory, progress.step, best)
+    task.progress, task.record = progress, record
 
 
 def discard_after(experiment_dir: Path, step: int, best: int | None) -> None:
@@ -214,9 +180,8 @@ def _best_step(experiment_dir: Path) -> int | None:
 
 
 def _prune(experiment_dir: Path) -> None:
-    best = _best_step(experiment_dir)
     for path in _checkpoints(experiment_dir)[:-N_KEPT]:
-        if _step(path) != best:
+        if _step(path) != _best_step(experiment_dir):
             _remove(path)
 
 
@@ -225,10 +190,7 @@ def _hidden(target: Path, state: str) -> Path:
 
 
 def _publish(draft: Path, target: Path) -> None:
-    """Renames the draft to its final name.
-
-    An older folder of that name is kept until then; `_clean_up` restores it after a crash.
-    """
+    """Renames the draft to its final name; `_clean_up` restores an older folder after a crash."""
     replaced = _hidden(target, "replaced")
     if target.exists():
         shutil.rmtree(replaced, ignore_errors=True)

@@ -1,13 +1,11 @@
 """Distillation: a fine-tuned teacher's probabilities of every tag, as targets beside gold.
 
-Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network".  The teacher's probabilities
-are computed once, into a flat file of float16, together with its best tag sequence.  They reach the student
-by token and by the name of the tag: the two may differ in encoder, vocabulary, window and head.  A CRF
-teacher gives token marginals.  Its Viterbi path cannot be recovered from them, so it is stored too.
+Hinton, Vinyals and Dean 2015.  The teacher's probabilities are computed once, into a flat file of float16.
+They reach the student by token and by the name of the tag: the two may differ in encoder, vocabulary, window
+and head.  A CRF teacher gives token marginals, and its Viterbi path, which does not follow from them.
 """
 
 import hashlib
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +21,8 @@ from ner.data.words import split_words
 from ner.files import whole_file
 from ner.model.saving import config_of
 from ner.model.tagger import Model
-from ner.runtime.devices import casts_kept, default_batch_tokens
+from ner.runtime.devices import casts_kept, choose_batch_tokens
 from ner.runtime.logs import log
-from ner.scoring.evaluate import annotated_batches, evaluate
-from ner.scoring.tables import table
 from ner.tags import NON_TAGS, TagSet
 from ner.tensors import sha256_of_tensors
 
@@ -57,15 +53,24 @@ def prepare(
 ) -> SoftLabels:
     """Asks the teacher about annotated examples and about raw texts, which become examples by its answer.
 
-    The answers are kept in a file in `directory` and used again if nothing that they depend on has changed.
+    Texts without a token are left out.  The answers are kept in a file in `directory`, and used again if
+    nothing that they depend on has changed.
     """
-    tag_set, unlabelled = student.tag_set, sentences_of(texts, student.unit)
+    tag_set, unlabelled = student.tag_set, []
+    for text in texts:
+        if tokens := split_words(text, student.unit):
+            unlabelled.append(Sentence(tuple(text[t.start : t.end] for t in tokens)))
     sentences = [*examples.sentences, *unlabelled]
     key = fingerprint(teacher, sentences, tag_set.tags, temperature)
     path = directory / f"soft_labels-{key}.npy"
-    answers = compute_soft_labels(path, teacher, sentences, tag_set, temperature=temperature)
+    answers = compute_soft_labels(path, teacher, sentences, tag_set, temperature)
     if unlabelled:
-        annotated = annotate(unlabelled, answers["best"][examples.token_ends[-1] :], tag_set)
+        ends = np.cumsum([len(sentence.tokens) for sentence in unlabelled])
+        rows = np.split(answers["best"][examples.token_ends[-1] :], ends[:-1])
+        annotated = [
+            Sentence.with_spans(sentence.tokens, tag_set.spans(row.tolist()))
+            for sentence, row in zip(unlabelled, rows, strict=True)
+        ]
         examples = encode([*examples.sentences, *annotated], student.tokenizer)
     log.info(f"learns from a teacher by {path}; {len(unlabelled)} of the sentences have only its labels")
     return SoftLabels(teacher, examples, answers["soft"], key)
@@ -83,22 +88,13 @@ def columns(teacher: TagSet, student: TagSet) -> list[int]:
     """The teacher's number of each tag of the student; ValueError names a tag that one of them lacks."""
     theirs = {tag: i for i, tag in enumerate(teacher.tags) if tag not in NON_TAGS}
     ours = dict.fromkeys(student.tags)
-    for name, lacking in (
-        ("teacher", [t for t in ours if t not in theirs]),
-        ("student", [t for t in theirs if t not in ours]),
-    ):
-        if lacking:
+    for name, own, others in (("teacher", theirs, ours), ("student", ours, theirs)):
+        if lacking := [tag for tag in others if tag not in own]:
             raise ValueError(
                 f"the {name} has no tag {lacking[0]}, expected the same tags of both: "
                 f"{', '.join(theirs)} ({teacher.scheme}) and {', '.join(ours)} ({student.scheme})"
             )
     return [theirs[tag] for tag in student.tags]
-
-
-def sentences_of(texts: Iterable[str], unit: str) -> list[Sentence]:
-    """Raw texts as sentences without annotation; texts without a token are left out."""
-    cut = ((text, split_words(text, unit)) for text in texts)
-    return [Sentence(tuple(text[t.start : t.end] for t in tokens)) for text, tokens in cut if tokens]
 
 
 def fingerprint(
@@ -114,12 +110,7 @@ def fingerprint(
 
 
 def compute_soft_labels(
-    path: Path,
-    teacher: Model,
-    sentences: Sequence[Sentence],
-    tag_set: TagSet,
-    *,
-    temperature: float = 1.0,
+    path: Path, teacher: Model, sentences: Sequence[Sentence], tag_set: TagSet, temperature: float = 1.0
 ) -> np.ndarray:
     """The teacher's answers for every token, all sentences end to end, memory-mapped from the .npy at `path`.
 
@@ -147,7 +138,7 @@ def compute_soft_labels(
 def _fill(labels, teacher: Model, sentences, tag_set: TagSet, temperature: float) -> None:
     examples, order = encode(sentences, teacher.tokenizer), columns(teacher.tag_set, tag_set)
     tagger, ends = teacher.tagger.eval(), examples.token_ends
-    budget = default_batch_tokens(tagger.device)
+    budget = choose_batch_tokens(None, tagger.device)
     batches = Batches(examples, windows=Windows(teacher.max_len), batch_tokens=budget)
     with casts_kept(tagger.device.type):
         for indices, batch in batches.batches():
@@ -160,47 +151,3 @@ def _fill(labels, teacher: Model, sentences, tag_set: TagSet, temperature: float
                 own = labels[ends[i] : ends[i + 1]]
                 own["soft"] = row[: len(own)]
                 own["best"] = tag_set.tag_ids([span.span for span in spans], len(own))
-
-
-def annotate(sentences: Sequence[Sentence], tag_ids: np.ndarray, tag_set: TagSet) -> list[Sentence]:
-    """The sentences with the spans of their tag numbers; `tag_ids` are those of all sentences end to end."""
-    rows = np.split(tag_ids, np.cumsum([len(sentence.tokens) for sentence in sentences])[:-1])
-    return [
-        Sentence.with_spans(sentence.tokens, tag_set.spans(row.tolist()))
-        for sentence, row in zip(sentences, rows, strict=True)
-    ]
-
-
-def comparison(models: dict[str, Model], sentences: Sequence[Sentence]) -> dict[str, dict]:
-    """Parameters, megabytes of float32 weights, tokens a second and headline of each model."""
-    n_tokens = sum(len(sentence.tokens) for sentence in sentences)
-    rows = {}
-    for name, model in models.items():
-        budget = default_batch_tokens(model.tagger.device)
-        batches = annotated_batches(model, sentences, batch_tokens=budget)
-        started = time.perf_counter()
-        scores = evaluate(model, batches, device=model.tagger.device).main
-        n_parameters = sum(parameter.numel() for parameter in model.tagger.parameters())
-        rows[name] = {
-            "parameters": n_parameters,
-            "megabytes": round(4 * n_parameters / 1e6, 1),
-            "tokens_per_second": round(n_tokens / (time.perf_counter() - started)),
-            "val_f1": scores.headline,
-        }
-    return rows
-
-
-def comparison_table(rows: dict[str, dict]) -> str:
-    """The figures of `comparison` for a person."""
-    heading = ("model", "parameters", "MB", "tokens/s", "val F1")
-    cells = [
-        (
-            name,
-            f"{r['parameters']}",
-            f"{r['megabytes']}",
-            f"{r['tokens_per_second']}",
-            f"{100 * r['val_f1']:.2f}",
-        )
-        for name, r in rows.items()
-    ]
-    return table([heading, *cells])

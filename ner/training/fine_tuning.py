@@ -9,31 +9,27 @@ from pathlib import Path
 from ner.annotations import ANNOTATIONS
 from ner.data.batches import Batches
 from ner.model.saving import restore_weights, save
-from ner.model.tagger import Model, n_layers_of, train_from, unfrozen_depth
+from ner.model.tagger import Model, train_from
 from ner.runtime import distributed
 from ner.runtime.devices import peak_memory
 from ner.runtime.logs import ProgressBar, log
 from ner.scoring.evaluate import Evaluation, evaluate
 from ner.scoring.tables import duration, table
-from ner.training.averaging import WeightAverage
-from ner.training.epoch import epoch_steps, n_steps_an_epoch
+from ner.training.new_model import depth_to_learn
 from ner.training.objectives import Objective
-from ner.training.optim import rate_factor
+from ner.training.optim import WeightAverage, rate_factor
 from ner.training.params import Config
-from ner.training.run import Task
-from ner.training.step import check_finite, describe_skipped
+from ner.training.step import Task, check_finite, describe_skipped, epoch_steps, n_steps_an_epoch
 
 
 @dataclass
 class Patience:
-    """Early stopping: counts the epochs in a row that do not raise the best headline score by enough.
-
-    As in lemonhu/NER-BERT-pytorch.  Scores are fractions in [0, 1].
-    """
+    """Early stopping, as in lemonhu/NER-BERT-pytorch.  Scores are fractions in [0, 1]."""
 
     best_f1: float = -1.0
     "highest headline score so far, F1 for spans; checkpoints know it by this name"
     n_without_gain: int = 0
+    "epochs in a row that did not raise it by enough"
 
     def update(self, score: float, gain: float) -> bool:
         """Counts an epoch; True if its score is the best so far.  `gain`: the smallest rise that counts."""
@@ -77,8 +73,7 @@ class FineTuning(Task):
 
     def rate(self, step: int) -> float:
         """Factor of every peak learning rate at an optimiser step."""
-        config = self.config
-        n_steps = self.steps_an_epoch * config.epoch_num
+        config, n_steps = self.config, self.steps_an_epoch * self.config.epoch_num
         return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
 
     def running(self) -> contextlib.AbstractContextManager:
@@ -86,32 +81,25 @@ class FineTuning(Task):
 
     def is_over(self) -> bool:
         """True after the last epoch, or if patience has run out."""
-        return self.progress.epoch >= self.config.epoch_num or self._is_out_of_patience()
-
-    def _is_out_of_patience(self) -> bool:
-        config = self.config
-        return (
-            self.record.n_without_gain >= config.patience_num and self.progress.epoch > config.min_epoch_num
-        )
+        config, epoch = self.config, self.progress.epoch
+        is_impatient = self.record.n_without_gain >= config.patience_num
+        return epoch >= config.epoch_num or (is_impatient and epoch > config.min_epoch_num)
 
     def take_step(self) -> None:
-        progress = self.progress
         if self._steps is None:
             self._begin_epoch()
         self._epoch_is_done = not next(self._steps, False)
         if self._epoch_is_done:
             return
-        self._bar.step(progress.loss)
-        progress.seconds = time.perf_counter() - self._began
+        self._bar.step(self.progress.loss)
+        self.progress.seconds = time.perf_counter() - self._began
         if self.average:
-            self.average.update(progress.step)
+            self.average.update(self.progress.step)
 
     def _begin_epoch(self) -> None:
         config, progress = self.config, self.progress
         if config.unfreeze_every:
-            tagger, epoch = self.model.tagger, progress.epoch
-            n_layers, every = n_layers_of(tagger), config.unfreeze_every
-            train_from(tagger, unfrozen_depth(epoch, n_layers=n_layers, every=every, frozen=config.n_frozen))
+            train_from(self.model.tagger, depth_to_learn(self.model.tagger, config, progress.epoch))
         self._began = time.perf_counter() - progress.seconds
         title = f"epoch {progress.epoch + 1}/{config.epoch_num}"
         self._bar = self._bars.enter_context(ProgressBar(self.steps_an_epoch, title, self.show_progress))
@@ -164,22 +152,18 @@ class FineTuning(Task):
             f"{describe_skipped(self.progress, self.update)}"
         )
         if self._result.main.headline == 0:
-            self._diagnose()
+            hint = (
+                f"too few steps so far ({self.progress.step}; a lower batch_size makes more), or "
+                f"learning_rate {self.config.learning_rate:g} is too low for an encoder without pretraining "
+                "(try 1e-4 to 1e-3) or too high for a pretrained one (try 2e-5)"
+            )
+            name = next(iter(self._result.scores))
+            gold = [sentence.gold[name] for sentence in self.val.sentences]
+            log.info(ANNOTATIONS[name].diagnose(gold, self._result.predicted(name), hint))
         elif self._is_best:
             log.info(table(self._result.main.table()))
         self.progress.next_epoch()
         self._steps = None
-
-    def _diagnose(self) -> None:
-        """Logs why the headline may be 0."""
-        hint = (
-            f"too few steps so far ({self.progress.step}; a lower batch_size makes more), or learning_rate "
-            f"{self.config.learning_rate:g} is too low for an encoder without pretraining (try 1e-4 to 1e-3) "
-            "or too high for a pretrained one (try 2e-5)"
-        )
-        name = next(iter(self._result.scores))
-        gold = [sentence.gold[name] for sentence in self.val.sentences]
-        log.info(ANNOTATIONS[name].diagnose(gold, self._result.predicted(name), hint))
 
     def must_save(self) -> bool:
         """True after an epoch, and every `save_steps` inside one."""

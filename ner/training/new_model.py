@@ -1,9 +1,7 @@
-"""Builds a model that is ready to be trained, from params.json and a built data set."""
+"""The settings of fine-tuning, and a model that is ready to be trained, from params.json and a built set."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ner.annotations import ANNOTATIONS
 from ner.data.examples import Examples, encode
@@ -13,7 +11,6 @@ from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary, load_
 from ner.encoders import Encoder
 from ner.errors import DataError
 from ner.heads import HEADS
-from ner.heads.base import Head
 from ner.model.build import build_encoder, build_head, head_options, scheme_of
 from ner.model.directory import open_encoder
 from ner.model.features import build_features
@@ -21,66 +18,82 @@ from ner.model.manifest import check_model
 from ner.model.tagger import Model, Tagger, n_layers_of, train_from, unfrozen_depth
 from ner.runtime.logs import log
 from ner.training.params import Config
+from ner.training.run import RunSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(RunSettings):
+    """Where and how a model is fine-tuned."""
+
+    params: Path
+    "params.json"
+    data_dir: Path
+    "a set made by build_dataset.py"
+    bert_model_dir: Path | None = None
+    "published weights; its config decides the sizes"
+    teacher: Path | None = None
+    "a fine-tuned model to learn from as well"
+    unlabelled: Path | None = None
+    "more text, tagged by the teacher"
+    soft_labels_dir: Path | None = None
+    "keeps the teacher's answers; None: the run's directory"
+    multi_gpu: bool = False
+    "DataParallel over the visible GPUs"
+    loss_scale: float = 0.0
+    "with fp16: a fixed scale; 0: dynamic"
 
 
 def new_model(
-    config: Config,
-    train: Split,
-    *,
-    data_dir: Path,
-    bert_model_dir: Path | None,
-    checkpoint: Path | None,
-    where: str,
+    settings: Settings, config: Config, train: Split, checkpoint: Path | None
 ) -> tuple[Model, Examples]:
     """The model and the train split in pieces; logs how the model was made.
 
-    Without a `bert_model_dir`, the encoder is new; its vocabulary is learned from train, or read from the
-    `checkpoint` if the run continues from one.
-    DataError, beginning with `where`, if params.json asks for what is not possible.
+    A new encoder's vocabulary is learned from train, or read from the `checkpoint` that the run goes on from.
+    DataError, beginning with the name of params.json, if that asks for what is not possible.
     """
+    data_dir, where = settings.data_dir, str(settings.params)
     name = config.head_name
-    scheme = config.scheme or scheme_of(name)
-    inventories = read_inventories(HEADS[name].annotations, train, data_dir, scheme)
-    if bert_model_dir:
-        encoder, tokenizer = published_encoder(config, bert_model_dir)
-    else:
-        encoder, tokenizer = fresh_encoder(config, train, checkpoint, where)
+    scheme, inventories = config.scheme or scheme_of(name), {}
+    for kind in HEADS[name].annotations:
+        values = [sentence.gold[kind] for sentence in train.sentences]
+        inventories[kind] = ANNOTATIONS[kind].read_inventory(data_dir, values, scheme=scheme)
+    encoder, tokenizer = _make_encoder(settings, config, train, checkpoint)
     examples = encode(train.sentences, tokenizer)
-    if not bert_model_dir and not checkpoint:
+    if not settings.bert_model_dir and not checkpoint:
         encoder.prepare(tokenizer, examples.pieces)
     features = build_features(encoder, config.layers, config.context, where=where)
     width = features.width if features else encoder.width
     options = head_options(name, asdict(config), where=where)
     head = build_head(name, width, inventories, options, where=where)
     tagger = Tagger(encoder, head, features)
-    check(tagger, config, where)
-    check_learnable(head, train, data_dir / "train", name)
+    check(tagger, settings, config, train)
     if config.activation_checkpointing:
         encoder.recompute(where)
     log.info(f"new, to be trained: the {name} head over {head.describe()}")
     if features:
         log.info(f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}")
     freeze(tagger, config)
-    log_never_unfrozen(tagger, config)
+    lowest = depth_to_learn(tagger, config, config.epoch_num - 1)
+    if lowest > config.n_frozen:
+        unlearned = _below(lowest, tagger)
+        log.info(f"in {config.epoch_num} epochs {unlearned} never get to learn (unfreeze_every)")
     unit = read_unit(data_dir, train.sentences)
     return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples
 
 
-def published_encoder(config: Config, model_dir: Path) -> tuple[Encoder, WordPiece]:
-    """The encoder and the tokenizer of a published directory."""
-    check_model(model_dir)
-    encoder, tokenizer, lines = open_encoder(model_dir)
-    for line in lines:
-        log.info(line)
-    if config.encoder:
-        log.info(f"the `encoder` key of params.json is not used: {model_dir} decides")
-    return encoder, tokenizer
-
-
-def fresh_encoder(
-    config: Config, train: Split, checkpoint: Path | None, where: str
+def _make_encoder(
+    settings: Settings, config: Config, train: Split, checkpoint: Path | None
 ) -> tuple[Encoder, WordPiece]:
-    """An encoder with random weights, and a tokenizer: the checkpoint's, or learned from train."""
+    """A published encoder with its tokenizer, or random weights with a tokenizer learned from train."""
+    bert_model_dir, where = settings.bert_model_dir, str(settings.params)
+    if bert_model_dir:
+        check_model(bert_model_dir)
+        encoder, tokenizer, lines = open_encoder(bert_model_dir)
+        if config.encoder:
+            lines = [*lines, f"the `encoder` key of params.json is not used: {bert_model_dir} decides"]
+        for line in lines:
+            log.info(line)
+        return encoder, tokenizer
     if not config.encoder:
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
     if checkpoint:
@@ -93,54 +106,33 @@ def fresh_encoder(
     return build_encoder(config.encoder, vocab_size=len(tokenizer), where=where), tokenizer
 
 
-def read_inventories(annotations: Sequence[str], train: Split, data_dir: Path, scheme: str) -> dict[str, Any]:
-    """What a head must know of each of its annotations, from the built data set."""
-    inventories = {}
-    for name in annotations:
-        values = [sentence.gold[name] for sentence in train.sentences]
-        inventories[name] = ANNOTATIONS[name].read_inventory(data_dir, values, scheme=scheme)
-    return inventories
-
-
-def check(tagger: Tagger, config: Config, where: str) -> None:
-    """DataError at the first key of params.json that the tagger's parts do not allow."""
-    encoder, n_layers = tagger.encoder, n_layers_of(tagger)
-    limit = encoder.max_positions
+def check(tagger: Tagger, settings: Settings, config: Config, train: Split) -> None:
+    """DataError at the first key of params.json, or entities of train, that the tagger does not allow."""
+    n_layers, limit = n_layers_of(tagger), tagger.encoder.max_positions
     rate = config.transition_learning_rate
-    has_transitions = bool(tagger.head.transition_parameters())
-    has_dropout = config.head_dropout > 0 or (config.full_finetuning and encoder.has_dropout)
-    for is_wrong, line in (
-        (
-            limit and config.max_len > limit,
-            f"max_len: got {config.max_len}, expected at most {limit} as the encoder has positions",
-        ),
-        (
-            config.rdrop and not has_dropout,  # its two passes would be the same
-            f"rdrop: got {config.rdrop}, expected 0 where there is no dropout",
-        ),
-        (
-            rate and not has_transitions,
-            f"transition_learning_rate: got {rate}, expected 0 with head {config.head_name!r}, "
-            "which has no transitions",
-        ),
-        (
-            config.full_finetuning and config.n_frozen > n_layers,
-            f"freeze_layers: got {config.freeze_layers}, expected at most {n_layers - 1} of {n_layers} "
-            "layers; full_finetuning false freezes the whole encoder",
-        ),
-    ):
-        if is_wrong:
-            raise DataError(f"{where}: {line}")
-
-
-def check_learnable(head: Head, train: Split, folder: Path, name: str) -> None:
-    """DataError at the first sentence of train whose entities the head cannot all predict."""
-    for line, sentence in enumerate(train.sentences, start=1):
-        if lost := sorted(set(sentence.spans) - set(head.learnable("spans", sentence.spans))):
+    has_dropout = config.head_dropout > 0 or (config.full_finetuning and tagger.encoder.has_dropout)
+    line = ""
+    if limit and config.max_len > limit:
+        line = f"max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
+    elif config.rdrop and not has_dropout:  # its two passes would be the same
+        line = f"rdrop: got {config.rdrop}, expected 0 where there is no dropout"
+    elif rate and not tagger.head.transition_parameters():
+        expected = f"0 with head {config.head_name!r}, which has no transitions"
+        line = f"transition_learning_rate: got {rate}, expected {expected}"
+    elif config.full_finetuning and config.n_frozen > n_layers:
+        expected = f"at most {n_layers - 1} of {n_layers} layers"
+        line = (
+            f"freeze_layers: got {config.freeze_layers}, expected {expected}; "
+            "full_finetuning false freezes the whole encoder"
+        )
+    if line:
+        raise DataError(f"{settings.params}: {line}")
+    for number, sentence in enumerate(train.sentences, start=1):
+        if lost := sorted(set(sentence.spans) - set(tagger.head.learnable("spans", sentence.spans))):
             raise DataError(
-                f"{folder / 'entities.jsonl'}:{line}: entities overlap, such as {list(lost[0])}, which head "
-                f"{name!r} cannot learn; expected head 'global_pointer', or a set built with "
-                "build_dataset.py --nested keep_longest"
+                f"{settings.data_dir / 'train' / 'entities.jsonl'}:{number}: entities overlap, such as "
+                f"{list(lost[0])}, which head {config.head_name!r} cannot learn; expected head "
+                "'global_pointer', or a set built with build_dataset.py --nested keep_longest"
             )
 
 
@@ -152,22 +144,18 @@ def freeze(tagger: Tagger, config: Config) -> None:
         return
     train_from(tagger, config.n_frozen)
     if config.n_frozen:
-        log.info(f"frozen: {below(config.n_frozen, n_layers_of(tagger))} (freeze_layers)")
+        log.info(f"frozen: {_below(config.n_frozen, tagger)} (freeze_layers)")
     if isinstance(config.layers, int) and config.layers < tagger.encoder.n_layers:
         log.info(f"layers above number {config.layers} do not learn, the head does not see them")
 
 
-def log_never_unfrozen(tagger: Tagger, config: Config) -> None:
-    """Logs the layers that gradual unfreezing would reach only after the last epoch, if any."""
-    n_layers, every, frozen = n_layers_of(tagger), config.unfreeze_every, config.n_frozen
-    lowest = unfrozen_depth(config.epoch_num - 1, n_layers=n_layers, every=every, frozen=frozen)
-    if lowest > frozen:
-        unlearned = below(lowest, n_layers)
-        log.info(f"in {config.epoch_num} epochs {unlearned} never get to learn (unfreeze_every)")
+def depth_to_learn(tagger: Tagger, config: Config, epoch: int) -> int:
+    """The depth from which the encoder learns in an epoch, from 0; see `unfrozen_depth`."""
+    n_layers, every = n_layers_of(tagger), config.unfreeze_every
+    return unfrozen_depth(epoch, n_layers=n_layers, every=every, frozen=config.n_frozen)
 
 
-def below(depth: int, n_layers: int) -> str:
+def _below(depth: int, tagger: Tagger) -> str:
     """Names the parts of the encoder below a depth, from 1."""
-    if depth == 1:
-        return "the embeddings"
-    return f"the embeddings and the first {depth - 1} of {n_layers} layers"
+    layers = f" and the first {depth - 1} of {n_layers_of(tagger)} layers" if depth > 1 else ""
+    return f"the embeddings{layers}"

@@ -4,8 +4,8 @@
 losses, where its paper takes the sum, so that the loss stays a loss per token and gradient clipping keeps its
 meaning.
 
-A new objective is a subclass of `Objective` and a line in `OBJECTIVES`.  params.json turns it on by
-`"objective": {"name": ..., option: ...}`; the older ones have keys of their own, named by `flat`.
+params.json turns a new one on by `"objective": {"name": ..., option: ...}`; the older ones have keys of their
+own, named by `key` and `flat`.
 """
 
 from collections.abc import Iterable, Mapping
@@ -27,15 +27,12 @@ class Objective(Options):
 
     is_outer: ClassVar[bool] = False
     "true: it takes the loss of another objective, `base`, several times"
+    key: ClassVar[str] = "objective"
+    "key of params.json that turns it on: by a number above 0, or by its name in `OBJECTIVES`"
     way: ClassVar[str] = ""
     "option of the command line that turns it on"
     excludes: ClassVar[Mapping[str, str]] = {}
     "way of running that it does not support -> what is expected in its place"
-
-    @classmethod
-    def is_asked_by(cls, keys: Mapping[str, Any]) -> bool:
-        """True if keys of its own in params.json turn it on."""
-        return False
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """() float32, nats, summed over the tokens of the batch."""
@@ -56,12 +53,9 @@ class RDrop(Objective):
     The mean of both losses plus `weight` times a quarter of the head's KL(p, q) + KL(q, p).
     """
 
+    key = "rdrop"
     excludes: ClassVar = {"--teacher": "0: one of them"}
     weight: float = option(above=0, flat="rdrop")
-
-    @classmethod
-    def is_asked_by(cls, keys: Mapping[str, Any]) -> bool:
-        return keys["rdrop"] > 0
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         (scores, losses), (other_scores, other_losses) = model(batch), model(batch)
@@ -73,16 +67,13 @@ class RDrop(Objective):
 class MultiDropout(Objective):
     """Multi-sample dropout (Inoue 2019): the mean loss of several dropouts before one classifier."""
 
+    key = "multi_dropout"
     excludes: ClassVar = {
         "--teacher": "0: one of them",
         "--multi_gpu": "0: one device",
         "torchrun": "0: one process",
     }
     n_samples: int = option(above=0, flat="multi_dropout")
-
-    @classmethod
-    def is_asked_by(cls, keys: Mapping[str, Any]) -> bool:
-        return keys["multi_dropout"] > 0
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         with autocast(batch.piece_ids.device.type, model.precision):
@@ -110,11 +101,11 @@ class Adversarial(Objective):
     """The mean of the loss and of the loss with word vectors moved against the model.
 
     One step of length `epsilon` is FGM (Miyato et al. 2017, who normalise the embeddings first).  Several
-    steps of `step_size` times `epsilon`, with the whole movement clipped to `epsilon`, are PGD (Madry et al.
-    2018).  A row of pieces is moved as a whole: its gradient is divided by its norm.
+    steps of `step_size` times `epsilon`, clipped to `epsilon` together, are PGD (Madry et al. 2018).  A row
+    of pieces is moved as a whole.
     """
 
-    is_outer = True
+    is_outer, key = True, "adversarial"
     excludes: ClassVar = {
         "--fp16": "--bf16 or fp32",
         "--multi_gpu": "none: one device",
@@ -125,10 +116,6 @@ class Adversarial(Objective):
     epsilon: float = option(1.0, above=0, flat="adversarial_epsilon")
     base: Objective = field(default_factory=Likelihood)
 
-    @classmethod
-    def is_asked_by(cls, keys: Mapping[str, Any]) -> bool:
-        return OBJECTIVES.get(keys["adversarial"]) is cls
-
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         perturbation = Perturbation()
         handle = model.encoder.word_embeddings.register_forward_hook(perturbation)
@@ -138,10 +125,11 @@ class Adversarial(Objective):
             for _ in range(self.n_steps):
                 before = perturbation.values
                 gradients = torch.autograd.grad(perturbed, before, retain_graph=perturbed is loss)
-                perturbation.replace(
-                    clip_norm(value.detach() + length * normalised(gradient), self.epsilon)
+                moved = [
+                    value.detach() + length * (gradient / row_norm(gradient))
                     for value, gradient in zip(before, gradients, strict=True)
-                )
+                ]
+                perturbation.replace(x * (self.epsilon / row_norm(x)).clamp_max(1.0) for x in moved)
                 perturbed = self.base(model, batch)
         finally:
             handle.remove()
@@ -180,13 +168,14 @@ def build_objective(keys: Mapping[str, Any], *, ways: Iterable[str] = (), where:
         raise DataError(f"{where}: objective.name: got {chosen!r}, expected one of {', '.join(OBJECTIVES)}")
     inner, outer = [], []
     for name, kind in OBJECTIVES.items():
-        if name != chosen and not kind.is_asked_by(keys) and kind.way not in ways:
+        asked = keys.get(kind.key)
+        is_asked = asked == name or (isinstance(asked, int | float) and asked > 0)
+        if not (is_asked or name == chosen or kind.way in ways):
             continue
         for way, expected in kind.excludes.items():
             if way in ways:
-                raise DataError(f"{where}: {_key_of(kind, keys)} with {way}, expected {expected}")
+                raise DataError(f"{where}: {kind.key}: got {asked!r} with {way}, expected {expected}")
         own = {one.name: keys[one.metadata["flat"]] for one in fields(kind) if one.metadata.get("flat")}
-        own = {option: value for option, value in own.items() if name != chosen or option not in stated}
         own |= stated if name == chosen else {}
         (outer if kind.is_outer else inner).append((kind, own))
     if len(inner) > 1 or len(outer) > 1:
@@ -194,19 +183,10 @@ def build_objective(keys: Mapping[str, Any], *, ways: Iterable[str] = (), where:
         first, second = (kind.__name__ for kind, _ in kinds)
         raise DataError(f"{where}: objective: got {first} and {second}, expected one of them")
     objective = Likelihood()
-    for kind, own in inner:
-        objective = from_mapping(kind, own, f"{where}: objective")
-    for kind, own in outer:
-        objective = from_mapping(kind, own | {"base": objective}, f"{where}: objective")
+    for kind, own in inner + outer:
+        base = {"base": objective} if kind.is_outer else {}
+        objective = from_mapping(kind, own | base, f"{where}: objective")
     return objective
-
-
-def _key_of(kind: type[Objective], keys: Mapping[str, Any]) -> str:
-    """`rdrop: got 0.5`: the key of params.json that turns an objective on."""
-    if issubclass(kind, Adversarial):
-        return f"adversarial: got {keys['adversarial']!r}"
-    flat = next((one.metadata["flat"] for one in fields(kind) if one.metadata.get("flat")), "objective")
-    return f"{flat}: got {keys[flat]!r}"
 
 
 def head_of(model: nn.Module) -> nn.Module:
@@ -235,11 +215,3 @@ class Perturbation:
 def row_norm(x: Tensor) -> Tensor:
     """x (R, P, E) -> Euclidean norm of each row, (R, 1, 1)."""
     return x.flatten(1).norm(dim=1)[:, None, None].clamp_min(1e-12)
-
-
-def normalised(gradient: Tensor) -> Tensor:
-    return gradient / row_norm(gradient)
-
-
-def clip_norm(x: Tensor, radius: float) -> Tensor:
-    return x * (radius / row_norm(x)).clamp_max(1.0)

@@ -103,18 +103,18 @@ class Config(Options):
         require(self.head_name in list(HEADS), "head", self.head_name, f"one of {', '.join(HEADS)}")
         frozen = isinstance(self.freeze_layers, int) or self.freeze_layers == "embeddings"
         require(frozen, "freeze_layers", self.freeze_layers, "a number of layers, or 'embeddings'")
-        self._require_zero("multi_dropout", "0 with rdrop: one of them", unless=not self.rdrop)
-        alone = self.multi_dropout <= 1 or self.head_dropout > 0
-        self._require_zero("multi_dropout", "0 without head_dropout", unless=alone)
-        self._require_zero("label_smoothing", "0 with a loss other than ce", unless=self.loss == "ce")
-        for name in ("layer_decay", "freeze_layers", "unfreeze_every"):
-            self._require_zero(name, "0 where full_finetuning is false", unless=self.full_finetuning)
-        recompute = "false with full_finetuning false"
-        self._require_zero("activation_checkpointing", recompute, unless=self.full_finetuning)
-
-    def _require_zero(self, name: str, expected: str, *, unless: bool) -> None:
-        value = getattr(self, name)
-        require(unless or not value, name, value, expected)
+        is_frozen, no_dropout = not self.full_finetuning, self.multi_dropout > 1 and self.head_dropout <= 0
+        for name, must_be_zero, expected in (
+            ("multi_dropout", self.rdrop, "0 with rdrop: one of them"),
+            ("multi_dropout", no_dropout, "0 without head_dropout"),
+            ("label_smoothing", self.loss != "ce", "0 with a loss other than ce"),
+            ("layer_decay", is_frozen, "0 where full_finetuning is false"),
+            ("freeze_layers", is_frozen, "0 where full_finetuning is false"),
+            ("unfreeze_every", is_frozen, "0 where full_finetuning is false"),
+            ("activation_checkpointing", is_frozen, "false with full_finetuning false"),
+        ):
+            value = getattr(self, name)
+            require(not (must_be_zero and value), name, value, expected)
 
     @property
     def head_name(self) -> str:

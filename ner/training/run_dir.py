@@ -8,20 +8,17 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ner.config import to_json
 from ner.errors import DataError
 from ner.files import add_file_name, read_json, read_text, whole_file
 
 LOCK = "train.lock"
 METRICS = "metrics.jsonl"
 RESULTS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best", "distillation.json")
-# keys of resolved.json in which two runs must agree to differ in their seed alone
-ALIKE = (
-    *("params", "data", "precision", "loss_scale", "encoder", "weights", "tokenizer", "teacher"),
-    "world_size",
-)
 # files that evaluate.py writes about `best`
 SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl", "suspicious_*.jsonl")
+# keys of resolved.json in which two runs must agree to differ in their seed alone
+ALIKE = ("params", "data", "precision", "loss_scale", "encoder", "weights")
+ALIKE += ("tokenizer", "teacher", "world_size")
 
 
 @contextlib.contextmanager
@@ -76,15 +73,8 @@ def check_directory(directory: Path, *, overwrite: bool, restore: str | None) ->
 
 def clear_directory(directory: Path) -> None:
     """Removes the files of an earlier run."""
-    for name in _results(directory):
-        path = directory / name
+    for path in (directory / name for name in _results(directory)):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def copy_params(params: Path, directory: Path) -> None:
-    """Copies params.json into a run's directory, unless it is already there."""
-    if params.parent != directory:
-        shutil.copyfile(params, directory / "params.json")
 
 
 def clear_scores(directory: Path) -> list[str]:
@@ -104,22 +94,13 @@ def _scores(directory: Path) -> list[str]:
     return sorted(path.name for pattern in SCORES for path in directory.glob(pattern))
 
 
-def write_resolved(directory: Path, resolved: dict) -> None:
-    """Writes `resolved.json`: the options of the run, and what was derived from them."""
-    with add_file_name(directory / "resolved.json"), whole_file(directory / "resolved.json") as file:
-        file.write(to_json(resolved))
-
-
 def check_unchanged(directory: Path, resolved: dict) -> None:
     """DataError if a resumed run would differ in its params, data, number of processes or the like."""
     check_same(directory / "resolved.json", resolved, ("seed", *ALIKE), "the run")
 
 
 def check_same(path: Path, values: dict, parts: Sequence[str], what: str) -> None:
-    """DataError with the first of the `parts` of `values` that differs from the file at `path`.
-
-    The file was written when `what` began.
-    """
+    """DataError with the first of the `parts` that differs from the file, written when `what` began."""
     before = read_json(path)
     for part in parts:
         old, new = before.get(part), json.loads(json.dumps(values.get(part)))
@@ -141,10 +122,7 @@ def add_metrics(directory: Path, line: dict) -> None:
 
 
 def truncate_metrics(directory: Path, keeps: Callable[[dict], bool]) -> None:
-    """Truncates metrics.jsonl at the first line that `keeps` rejects or that is incomplete.
-
-    DataError if a complete line is not valid.
-    """
+    """Truncates metrics.jsonl at the first incomplete or rejected line; DataError if one is not valid."""
     path, kept = directory / METRICS, []
     lines = read_text(path).splitlines(keepends=True) if path.exists() else []
     for number, line in enumerate(lines, start=1):

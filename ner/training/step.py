@@ -1,17 +1,26 @@
-"""One optimiser step, as fine-tuning and pretraining take it."""
+"""A model in training: the `Task`, its optimiser steps, and the steps of an epoch of fine-tuning."""
 
+import contextlib
 import math
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ner.data.batches import Batches
 from ner.errors import TrainingError
 from ner.runtime import distributed
+from ner.runtime.program import StopRequest
+from ner.training.objectives import Likelihood, Objective
+from ner.training.optim import set_rates
 
 T = TypeVar("T")
+LIKELIHOOD = Likelihood()
 MAX_SKIPPED = 20  # fp16 may overflow in this many steps in a row; the scale then falls from 2^16 to 2^-4
 
 
@@ -59,6 +68,71 @@ class Update:
     "scale that the scaler keeps; 0: the scaler adapts it"
 
 
+@dataclass(kw_only=True)
+class Task:
+    """A model in training, which `ner.training.run` runs: base of `FineTuning` and `Pretraining`."""
+
+    counter: ClassVar[str]
+    "key that numbers the lines of metrics.jsonl, and the attribute of `Progress` with the same count"
+
+    directory: Path
+    update: Update
+    device: torch.device
+    replicas: nn.Module | None = None
+    "the model wrapped for several devices or processes"
+    show_progress: bool = field(default_factory=lambda: sys.stderr.isatty() and distributed.is_first())
+    "show a progress bar on the terminal"
+    progress: Progress = field(default_factory=Progress)
+    record: Any
+    "dataclass of what the task itself keeps in a checkpoint"
+    stop: StopRequest = field(default_factory=StopRequest)
+
+    def running(self) -> contextlib.AbstractContextManager:
+        """The context in which all steps are taken, such as a progress bar."""
+        return contextlib.nullcontext()
+
+    def is_over(self) -> bool:
+        raise NotImplementedError
+
+    def take_step(self) -> None:
+        """Takes the next optimiser step, or finds that the epoch has none left."""
+        raise NotImplementedError
+
+    def must_evaluate(self) -> bool:
+        raise NotImplementedError
+
+    def evaluate(self) -> dict:
+        """Measures the model; returns a line of metrics.jsonl."""
+        raise NotImplementedError
+
+    def report(self, line: dict) -> None:
+        """Logs what `evaluate` returned, and begins to count for the next line."""
+        raise NotImplementedError
+
+    def must_save(self) -> bool:
+        raise NotImplementedError
+
+    def note_best(self) -> bool:
+        """True if the evaluated model is the best so far, which the record then says."""
+        raise NotImplementedError
+
+    def before_save(self) -> None:
+        """Completes the record, in all processes."""
+
+    def write_model(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def read_model(self, folder: Path) -> None:
+        raise NotImplementedError
+
+    def describe_position(self) -> str:
+        """Where a restored run goes on."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """What follows the last step."""
+
+
 def optimiser_step(
     model: nn.Module,
     batches: Sequence[T],
@@ -72,34 +146,23 @@ def optimiser_step(
     """Takes one optimiser step over `batches`, which are those of this process; all processes call it.
 
     loss_of    runs the model on a batch and returns () float32: the batch's summed loss divided by the count
-               over the whole step, all its batches in all processes.  So uneven batches weigh right.
+               over the whole step, all its batches in all processes
     n_batches  batches of the step in all processes
     check      is called between the backward passes and the update; what it raises leaves the weights alone
 
-    Every process must join the all-reduce of the gradients: one without a batch passes a batch whose loss is
-    multiplied by 0.
+    A process without a batch joins the all-reduce of the gradients with one whose loss is multiplied by 0.
     """
     optimizer, scaler = update.optimizer, update.scaler
-
-    # forward and backward
     optimizer.zero_grad(set_to_none=True)
     for batch in distributed.accumulate(model, batches):
         loss = loss_of(batch) * distributed.world_size()  # gradients are averaged over the processes
         scaler.scale(loss).backward()
-
-    # check
     check()
-
-    # clip
     if update.clip_grad:
         scaler.unscale_(optimizer)
         nn.utils.clip_grad_norm_(model.parameters(), update.clip_grad)
-
-    # step
     scaler.step(optimizer)
     scaler.update(update.fixed_scale or None)
-
-    # account
     progress.batch += n_batches
     progress.step += 1
 
@@ -113,15 +176,12 @@ def check_finite(loss: float, where: str) -> None:
 def count_skipped(progress: Progress, update: Update) -> None:
     """With fp16: counts the steps that changed weights; TrainingError if MAX_SKIPPED in a row did not.
 
-    The scaler skips a step if its scaled gradient is not finite in float16, and Adam then does not count it.
-    Adam's count is read at the last parameter: it is the head's, which learns in every step, while others
-    may be frozen for a time.
+    The scaler skips a step if its scaled gradient is not finite, and Adam then does not count it.  Adam's
+    count is read at the last parameter, the head's, which learns in every step.
     """
-    if not update.scaler.is_enabled():
-        return
     optimizer = update.optimizer
     state = optimizer.state.get(optimizer.param_groups[-1]["params"][-1], {})
-    if "step" not in state:  # no step was taken yet, or the optimiser does not count
+    if not update.scaler.is_enabled() or "step" not in state:  # "step": how many Adam has taken
         return
     n_taken = int(state["step"])
     if n_taken > progress.n_taken:
@@ -138,3 +198,65 @@ def describe_skipped(progress: Progress, update: Update) -> str:
     """End of a log line: how many steps were skipped, empty for 0."""
     n_skipped = progress.step - progress.n_taken if update.scaler.is_enabled() else 0
     return f"  {n_skipped} steps skipped as fp16 overflowed" if n_skipped else ""
+
+
+def n_steps_an_epoch(loader: Batches, accumulation: int) -> int:
+    """Optimiser steps of one epoch; the last may hold fewer batches."""
+    return math.ceil(len(loader) / (accumulation * distributed.world_size()))
+
+
+def epoch_steps(
+    model: nn.Module,
+    loader: Batches,
+    update: Update,
+    progress: Progress,
+    *,
+    rate: Callable[[int], float],
+    accumulation: int = 1,
+    objective: Objective = LIKELIHOOD,
+) -> Iterator[bool]:
+    """Takes the optimiser steps of epoch `progress.epoch` from `progress.batch` on, and yields after each.
+
+    `model` is the tagger, or its replicas; `rate(step)` the factor of every group's peak rate; `accumulation`
+    the batches of each process in one step.  TrainingError if a loss is not finite, or as `count_skipped`.
+    """
+    model.train()
+    batches, n_batches = loader.batch_indices(progress.epoch), accumulation * distributed.world_size()
+    for first in range(progress.batch, len(batches), n_batches):
+        set_rates(update.optimizer, rate(progress.step))
+        group = batches[first : first + n_batches]
+        _tagging_step(model, loader, group, update, progress, objective)
+        yield True
+    count_skipped(progress, update)
+
+
+def _tagging_step(
+    model: nn.Module,
+    loader: Batches,
+    batches: Sequence[np.ndarray],
+    update: Update,
+    progress: Progress,
+    objective: Objective,
+) -> None:
+    """Takes one optimiser step on the mean loss a token of the batches of all processes."""
+    device = next(model.parameters()).device
+    n_tokens = sum(map(loader.n_tokens, batches))
+    own = range(distributed.rank(), len(batches), distributed.world_size())
+    losses: dict[int, Tensor] = {}
+
+    def loss_of(number: int) -> Tensor:
+        loss = objective(model, loader.collate(batches[number]).to(device))
+        losses[number] = loss.detach()
+        return loss * float(number in own) / n_tokens
+
+    def check() -> None:
+        values = [losses[number].item() if number in own else 0.0 for number in range(len(batches))]
+        values = distributed.all_sum(values)
+        for number, value in enumerate(values, start=progress.batch + 1):
+            check_finite(value, f"epoch {progress.epoch + 1}, batch {number}, step {progress.step + 1}")
+        count_skipped(progress, update)  # of the steps before: the device has completed them
+        progress.loss_sum += sum(values)
+        progress.n_tokens += n_tokens
+
+    given = own or [0]  # a process without a batch takes the first, whose loss it multiplies by 0
+    optimiser_step(model, given, loss_of, update, progress, n_batches=len(batches), check=check)

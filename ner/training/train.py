@@ -2,8 +2,9 @@
 
 import contextlib
 import math
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -12,54 +13,25 @@ from torch import nn
 from ner import files, tensors
 from ner.annotations import ANNOTATIONS
 from ner.config import to_json
-from ner.data import folder, sentence
+from ner.data import folder
 from ner.data.batches import Batches, token_budget
-from ner.data.examples import Examples, encode
-from ner.data.windows import Windows
+from ner.data.examples import Examples
+from ner.data.sentence import Split
 from ner.errors import DataError
 from ner.model.directory import load, resolve_model_dir
 from ner.model.tagger import Model, Tagger
-from ner.runtime import devices, distributed, logs, seeds
+from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
-from ner.scoring.evaluate import log_missed_gold, log_unread_gold
-from ner.training.distillation import SoftLabels, check_pair, comparison, comparison_table, prepare
+from ner.scoring.evaluate import annotated_batches, evaluate, log_missed_gold, log_unread_gold
+from ner.scoring.tables import table
+from ner.training.distillation import SoftLabels, check_pair, prepare
 from ner.training.fine_tuning import FineTuning
-from ner.training.new_model import new_model
+from ner.training.new_model import Settings, new_model
 from ner.training.objectives import Objective, build_objective
 from ner.training.optim import build_optimizer, parameter_groups
 from ner.training.params import Config, load_config
-from ner.training.run import run
-from ner.training.start import (
-    RunSettings,
-    begin,
-    checkpoint_of,
-    lock_directory,
-    share_model,
-    shows_progress,
-)
+from ner.training.run import begin, checkpoint_of, lock_directory, run, share_model
 from ner.training.step import Update
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(RunSettings):
-    """Where and how a model is fine-tuned."""
-
-    params: Path
-    "params.json"
-    data_dir: Path
-    "a set made by build_dataset.py"
-    bert_model_dir: Path | None = None
-    "published weights; its config decides the sizes"
-    teacher: Path | None = None
-    "a fine-tuned model to learn from as well"
-    unlabelled: Path | None = None
-    "more text, tagged by the teacher"
-    soft_labels_dir: Path | None = None
-    "keeps the teacher's answers; None: the run's directory"
-    multi_gpu: bool = False
-    "DataParallel over the visible GPUs"
-    loss_scale: float = 0.0
-    "with fp16: a fixed scale; 0: dynamic"
 
 
 def train(settings: Settings, after_epoch: Callable[[], None] = lambda: None) -> Path:
@@ -91,63 +63,37 @@ def build_task(
     """Builds the run and its directory, new or from a checkpoint, and asks the teacher if there is one."""
     checkpoint = checkpoint_of(settings)
     train_split, val_split = (read_annotated(settings.data_dir, name) for name in ("train", "val"))
-    seeds.set_seed(settings.seed)
-    model, examples = new_model(
-        config,
-        train_split,
-        data_dir=settings.data_dir,
-        bert_model_dir=settings.bert_model_dir,
-        checkpoint=checkpoint,
-        where=str(settings.params),
-    )
-    model.tagger.place(settings.device, precision=settings.precision)
-    soft_labels = None
+    devices.set_seed(settings.seed)
+    model, examples = new_model(settings, config, train_split, checkpoint)
+    tagger, soft_labels = model.tagger, None
+    tagger.place(settings.device, precision=settings.precision)
     if settings.teacher:
         soft_labels = distributed.first_then_others(lambda: ask_teacher(settings, config, model, examples))
         examples = soft_labels.examples
-    train_loader, val_loader = build_loaders(
-        config, model, examples, val_split, seed=settings.seed, soft_labels=soft_labels
-    )
+    budget = config.batch_tokens or token_budget(examples, model.windows, config.batch_size)
+    tagger.max_cells = max(budget, config.max_len)
     task = FineTuning(
         directory=settings.directory,
         config=config,
         model=model,
         objective=objective,
-        update=build_update(settings, config, model.tagger),
-        train=train_loader,
-        val=val_loader,
+        update=build_update(settings, config, tagger),
+        train=Batches(
+            examples,
+            windows=model.windows,
+            batch_tokens=budget,
+            targets=tagger.head.targets,
+            seed=settings.seed,
+            soft_tags=soft_labels and soft_labels.soft,
+        ),
+        val=annotated_batches(model, val_split.sentences, batch_tokens=budget),
         device=settings.device,
-        replicas=replicate(model.tagger) if settings.multi_gpu else None,
-        show_progress=shows_progress(),
+        replicas=replicate(tagger) if settings.multi_gpu else None,
     )
     resolved = resolve(settings, task, soft_labels)
     begin(task, resolved, checkpoint=checkpoint, params=settings.params)
     log_facts(task, train_split, val_split, resolved)
     return task, soft_labels
-
-
-def build_loaders(
-    config: Config,
-    model: Model,
-    examples: Examples,
-    val: sentence.Split,
-    *,
-    seed: int,
-    soft_labels: SoftLabels | None,
-) -> tuple[Batches, Batches]:
-    """Batches of train, shuffled anew each epoch, and of val."""
-    windows = Windows(config.max_len, long_text=config.long_text)
-    budget = config.batch_tokens or token_budget(examples, windows, config.batch_size)
-    model.tagger.max_cells = max(budget, config.max_len)
-    options = {
-        "windows": windows,
-        "batch_tokens": budget,
-        "targets": model.tagger.head.targets,
-    }
-    return (
-        Batches(examples, seed=seed, soft_tags=soft_labels and soft_labels.soft, **options),
-        Batches(encode(val.sentences, model.tokenizer), **options),
-    )
 
 
 def build_update(settings: Settings, config: Config, tagger: Tagger) -> Update:
@@ -196,13 +142,12 @@ def ways_of_running(settings: Settings) -> list[str]:
     return [way for way, is_asked in asked.items() if is_asked]
 
 
-def read_annotated(data_dir: Path, name: str) -> sentence.Split:
+def read_annotated(data_dir: Path, name: str) -> Split:
     """Reads a split to train or score on; logs tags that illegally begin an entity."""
     split = folder.read_split(data_dir, name)
     if not split.annotated:
-        raise DataError(
-            f"{data_dir / name}: no {' or '.join(folder.GOLD_FILES)}, expected an annotated split"
-        )
+        names = " or ".join(folder.GOLD_FILES)
+        raise DataError(f"{data_dir / name}: no {names}, expected an annotated split")
     if split.illegal:
         line, token = split.illegal[0]
         log.info(
@@ -212,7 +157,7 @@ def read_annotated(data_dir: Path, name: str) -> sentence.Split:
     return split
 
 
-def log_facts(task: FineTuning, train: sentence.Split, val: sentence.Split, resolved: dict) -> None:
+def log_facts(task: FineTuning, train: Split, val: Split, resolved: dict) -> None:
     """Logs gold that the model cannot find, and the size of the run."""
     log_missed_gold(task.model.tagger.head, val.sentences)
     log_unread_gold(task.train, "train")
@@ -239,29 +184,38 @@ def ask_teacher(settings: Settings, config: Config, model: Model, examples: Exam
 
 
 def compare(settings: Settings, teacher: Model) -> None:
-    """Compares the student with its teacher, in the log and in distillation.json."""
-    val = read_annotated(settings.data_dir, "val")
-    student, tagger = load(settings.directory / "best"), teacher.tagger
-    student.tagger.place(tagger.device, precision=tagger.precision)
-    rows = comparison({"teacher": teacher, "student": student}, val.sentences)
-    log.info(f"\n{comparison_table(rows)}")
+    """Compares student and teacher on val, in the log and in distillation.json; megabytes in float32."""
+    val, student = read_annotated(settings.data_dir, "val"), load(settings.directory / "best")
+    device = teacher.tagger.device
+    student.tagger.place(device, precision=teacher.tagger.precision)
+    n_tokens = sum(len(sentence.tokens) for sentence in val.sentences)
+    budget, rows = devices.choose_batch_tokens(None, device), {}
+    cells = [("model", "parameters", "MB", "tokens/s", "val F1")]
+    for name, model in (("teacher", teacher), ("student", student)):
+        batches = annotated_batches(model, val.sentences, batch_tokens=budget)
+        started = time.perf_counter()
+        f1 = evaluate(model, batches, device=device).main.headline
+        speed = round(n_tokens / (time.perf_counter() - started))
+        size = sum(parameter.numel() for parameter in model.tagger.parameters())
+        megabytes = round(4 * size / 1e6, 1)
+        sizes = {"parameters": size, "megabytes": megabytes}
+        rows[name] = {**sizes, "tokens_per_second": speed, "val_f1": f1}
+        cells.append((name, f"{size}", f"{megabytes}", f"{speed}", f"{100 * f1:.2f}"))
+    log.info(f"\n{table(cells)}")
     with files.whole_file(settings.directory / "distillation.json") as file:
         file.write(to_json(rows))
 
 
 def resolve(settings: Settings, task: FineTuning, soft_labels: SoftLabels | None) -> dict:
     """The content of resolved.json; `weights` is the hash of the encoder's published weights."""
-    model, head = task.model, task.model.tagger.head
-    kind = ANNOTATIONS[head.annotations[0]]
-    published = settings.bert_model_dir is not None
-    weights = tensors.sha256_of_tensors(model.tagger.encoder.state_dict()) if published else None
+    model, head, hashes = task.model, task.model.tagger.head, data_hashes(settings.data_dir)
+    kind, weights = ANNOTATIONS[head.annotations[0]], None
+    if settings.bert_model_dir:
+        weights = tensors.sha256_of_tensors(model.tagger.encoder.state_dict())
+    labels = list(kind.labels(head.inventories[kind.name]))
     return {
         "params": asdict(task.config),
-        "data": {
-            "labels": list(kind.labels(head.inventories[kind.name])),
-            "unit": model.unit,
-            **data_hashes(settings.data_dir),
-        },
+        "data": {"labels": labels, "unit": model.unit, **hashes},
         "seed": settings.seed,
         "precision": settings.precision,
         "loss_scale": settings.loss_scale,
@@ -281,7 +235,6 @@ def resolve(settings: Settings, task: FineTuning, soft_labels: SoftLabels | None
 
 def data_hashes(data_dir: Path) -> dict[str, str]:
     """SHA-256 of every file that a run is trained and chosen on."""
-    names = [
-        f"{split}/{name}" for split in ("train", "val") for name in ("sentences.txt", *folder.GOLD_FILES)
-    ]
-    return {name: files.sha256(data_dir / name) for name in names if (data_dir / name).exists()}
+    names = ("sentences.txt", *folder.GOLD_FILES)
+    paths = [data_dir / split / name for split in ("train", "val") for name in names]
+    return {f"{path.parent.name}/{path.name}": files.sha256(path) for path in paths if path.exists()}

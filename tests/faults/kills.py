@@ -39,8 +39,8 @@ import build_dataset
 import ner.pretraining.task
 import ner.tensors
 import ner.training.checkpoint
-import ner.training.epoch
 import ner.training.run
+import ner.training.step
 import pretrain
 import train
 from ner import files
@@ -211,7 +211,7 @@ def trap_in_step(step: int, delay: float) -> Callable[[], None]:
             if next(steps) == step:
                 threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
-        for module in (ner.training.epoch, ner.pretraining.task):
+        for module in (ner.training.step, ner.pretraining.task):
             module.set_rates = functools.partial(setting, module.set_rates)
 
     return lay

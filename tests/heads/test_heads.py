@@ -25,9 +25,8 @@ from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
 from ner.model.tagger import Tagger
 from ner.tags import SCHEMES, Span, TagSet
-from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, Update
+from ner.training.step import Progress, Update, epoch_steps
 from tests.factories import make_hidden, make_inventories, slice_batch
 
 LABELS = ("LOC", "PER")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ner.layers.dropout import Dropout, dropout
-from ner.runtime.seeds import random_state, set_random_state
+from ner.runtime.devices import random_state, set_random_state
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 

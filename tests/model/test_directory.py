@@ -28,9 +28,8 @@ from ner.model.saving import restore_weights, save
 from ner.model.tagger import Model, Tagger
 from ner.tags import Span, TagSet
 from ner.tensors import read_weights, save_weights
-from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, Update
+from ner.training.step import Progress, Update, epoch_steps
 from tests.factories import make_inventories, slice_batch
 
 CHARACTERS = "上海市长王小明在北京访问中国银行。abc"

@@ -1,4 +1,4 @@
-"""Devices: what the options choose, and the caches that are bounded on a CPU."""
+"""Devices: what the options choose, the caches that are bounded on a CPU, seeds and random states."""
 
 import argparse
 import os
@@ -11,6 +11,7 @@ import torch
 
 from ner.errors import DataError
 from ner.runtime import devices
+from ner.runtime.devices import check_seed, random_state, set_random_state, set_seed
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +44,7 @@ def test_the_options_choose_the_machine():
     assert choose(*options) == devices.Machine(cpu, "bf16", 7)
     assert torch.get_num_threads() == 1
     assert choose("--device", "cpu", "--fp16").precision == "fp16"
-    assert devices.default_batch_tokens(torch.device("cuda")) == 8192
+    assert devices.choose_batch_tokens(None, torch.device("cuda")) == 8192
 
 
 @pytest.mark.parametrize(
@@ -97,3 +98,34 @@ def test_the_caches_for_shapes_are_bounded():
     if left < 100:
         pytest.skip(f"only {left} MB are kept for 1,500 shapes: this machine does not use oneDNN's kernels")
     assert megabytes("bounded") < 0.6 * left
+
+
+@pytest.fixture(autouse=True)
+def same_random_state():
+    """Leaves torch's random numbers as they were."""
+    state = random_state()
+    yield
+    set_random_state(state)
+
+
+def test_a_seed_repeats_the_random_numbers():
+    set_seed(3)
+    first = torch.rand(4)
+    assert not torch.equal(torch.rand(4), first)
+    set_seed(3)
+    assert torch.equal(torch.rand(4), first)
+
+
+def test_a_state_repeats_the_random_numbers_and_ignores_missing_gpus():
+    state = random_state() | {"cuda99": torch.zeros(16, dtype=torch.uint8)}
+    first = torch.rand(4)
+    set_random_state(state)
+    assert torch.equal(torch.rand(4), first)
+    assert all(tensor.dtype == torch.uint8 for tensor in state.values())
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_out_of_range_is_refused(seed):
+    with pytest.raises(DataError, match=f"--seed {seed}: expected 0 to {2**63 - 1}"):
+        check_seed(seed)
+    check_seed(2**63 - 1)

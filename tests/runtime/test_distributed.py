@@ -23,11 +23,10 @@ from ner.model.features import build_features
 from ner.model.tagger import Tagger, n_layers_of, train_from
 from ner.runtime import distributed
 from ner.tags import Span, TagSet
-from ner.training.epoch import LIKELIHOOD, epoch_steps, n_steps_an_epoch
 from ner.training.objectives import Distillation, Likelihood, RDrop
-from ner.training.step import Progress, Update
+from ner.training.step import LIKELIHOOD, Progress, Update, epoch_steps, n_steps_an_epoch
 from tests.factories import make_inventories, make_targets
-from tests.training.test_epoch import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
+from tests.training.test_step import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
 
 # of one token each, so that a chain has no transition to learn from
 SHORT = [Sentence.with_spans(("京",), (Span(0, 1, "LOC"),)), Sentence.with_spans(("。",), ())]

@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ner.training.run import Task
-from ner.training.step import Update, optimiser_step
+from ner.training.step import Task, Update, optimiser_step
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Checkpoints: the same run goes on, bit for bit; whole or not there; never more than are wanted."""
 
+import dataclasses
 import json
 import os
 import random
@@ -29,9 +30,8 @@ from ner.training.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from ner.training.epoch import epoch_steps
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, Update
+from ner.training.step import Progress, Update, epoch_steps
 from tests.factories import make_inventories
 
 SENTENCES = [
@@ -53,6 +53,11 @@ ENCODER_OPTIONS = {
     },
     "lstm": {"name": "lstm", "hidden_size": 8, "embedding_size": 6, "bigram_size": 4, "max_bigrams": 20},
 }
+
+
+@dataclasses.dataclass
+class Record:
+    values: dict = dataclasses.field(default_factory=dict)
 
 
 class Run:
@@ -78,7 +83,7 @@ class Run:
         optimizer = build_optimizer(parameter_groups(self.model.tagger, **rates))
         self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**8, enabled=precision == "fp16")
         self.update = Update(optimizer, self.scaler, clip_grad=1.0)
-        self.progress = Progress()
+        self.progress, self.record = Progress(), Record()
         self.steps = []
 
     def write_model(self, folder) -> None:
@@ -99,21 +104,18 @@ class Run:
         self.progress.next_epoch()
 
     def save(self, *, is_best=False, record=None):
-        return save_checkpoint(
-            self.directory,
-            write_model=self.write_model,
-            progress=self.progress,
-            record=record or {},
-            is_best=is_best,
-            update=self.update,
-        )
+        self.record = Record(record or {})
+        return save_checkpoint(self, is_best=is_best)
 
     def restore(self, folder) -> dict:
         """Restores a checkpoint of this run's directory, or of another one where a link leads."""
-        directory = folder.parent if folder.is_symlink() else folder.parents[1]
-        parts = {"record_type": dict, "read_model": self.read_model, "update": self.update}
-        self.progress, record = restore_checkpoint(directory, folder, **parts)
-        return record
+        own = self.directory
+        self.directory = folder.parent if folder.is_symlink() else folder.parents[1]
+        try:
+            restore_checkpoint(self, folder)
+        finally:
+            self.directory = own
+        return self.record.values
 
 
 @pytest.fixture

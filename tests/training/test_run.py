@@ -1,5 +1,6 @@
-"""The loop over steps: when it evaluates, saves and stops, and how a run goes on."""
+"""The start of a run, and the loop over steps: when it evaluates, saves and stops, and how it goes on."""
 
+import contextlib
 import json
 import signal
 
@@ -7,10 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ner.errors import Stopped
+from ner.errors import DataError, Stopped
+from ner.runtime import logs
+from ner.runtime.logs import log
 from ner.training.checkpoint import find_checkpoint
-from ner.training.run import restore, run
-from ner.training.run_dir import clear_directory
+from ner.training.run import RunSettings, begin, checkpoint_of, lock_directory, restore, run
+from ner.training.run_dir import LOCK, clear_directory
 
 
 def metrics_of(folder) -> list[dict]:
@@ -93,3 +96,47 @@ def test_scores_of_an_earlier_best_are_removed(make_task, tmp_path):
     (tmp_path / "metrics_test.json").write_text("{}")
     run(make_task(n_steps=4, scores={4: 0.5}))
     assert not (tmp_path / "metrics_test.json").exists()
+
+
+def test_the_directory_is_locked_while_the_run_lasts(tmp_path):
+    settings = RunSettings(directory=tmp_path / "run")
+    with contextlib.ExitStack() as locks:
+        lock_directory(settings, locks)
+        assert (settings.directory / LOCK).exists()
+        with pytest.raises(DataError, match="trains here"), contextlib.ExitStack() as others:
+            lock_directory(settings, others)
+    assert not settings.directory.exists()
+
+
+def test_results_are_not_overwritten_by_accident(tmp_path):
+    (tmp_path / "metrics.jsonl").touch()
+    refused = pytest.raises(DataError, match="results of an earlier run stand here")
+    with refused, contextlib.ExitStack() as locks:
+        lock_directory(RunSettings(directory=tmp_path), locks)
+    with contextlib.ExitStack() as locks:
+        lock_directory(RunSettings(directory=tmp_path, overwrite=True), locks)
+
+
+def test_a_new_run_has_no_checkpoint(tmp_path):
+    assert checkpoint_of(RunSettings(directory=tmp_path)) is None
+    with pytest.raises(DataError, match="no such checkpoint"):
+        checkpoint_of(RunSettings(directory=tmp_path, restore="last"))
+
+
+def test_a_new_run_clears_its_directory_and_opens_its_log(make_task, tmp_path):
+    for name in ("metrics.jsonl", "config.json", "notes.txt"):
+        (tmp_path / name).touch()
+    params = tmp_path / "elsewhere" / "params.json"
+    params.parent.mkdir()
+    params.write_text("{}")
+    logs.start_log(quiet=True)
+    log.info("before")
+    assert not (tmp_path / "train.log").exists()
+    begin(make_task(), {"seed": 1}, checkpoint=None, params=params, old_files=("config.json", "gone.json"))
+    log.info("after")
+    logs.stop_log()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("elsewhere", "notes.txt", "params.json", "resolved.json", "train.log"),
+    ]
+    messages = [line.split(" ", 2)[-1] for line in (tmp_path / "train.log").read_text().splitlines()]
+    assert messages == ["before", "after"]
