@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
     head = model.tagger.head
     if args.audit and not head.is_likelihood:
         raise DataError(
-            f"--audit: {args.model_dir} has a head whose loss is no probability, expected another"
+            f"--audit: {args.model_dir} has a head without probabilities of a tagging, expected another"
         )
     if args.audit and model.long_text != "windows":
         raise DataError(f"--audit: long_text {model.long_text} leaves gold unread, expected windows")

@@ -1,4 +1,4 @@
-"""Tags raw text: every line in gives one JSON line out.
+"""Tags raw text.  Writes one JSON line for each line of input.
 
 echo 中国队昨天抵达巴黎 | python predict.py --model_dir experiments/base_model
 """

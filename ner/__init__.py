@@ -1,7 +1,7 @@
 """Named entity recognition by fine-tuning BERT, in plain PyTorch.
 
-One direction, one noun at each station:
+Data flows in one direction:
 
-    raw file -> Sentence.with_spans(tokens, spans) -> Examples(pieces) -> Batch -> hidden -> scores
-             -> loss, or a list of ScoredSpan a sentence -> Scores -> report
+    raw file -> Document -> Sentence(tokens, gold) -> Examples(pieces) -> Batch -> Hidden -> scores
+             -> loss, or answers by annotation -> Scores -> report
 """

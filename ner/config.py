@@ -42,7 +42,7 @@ class Bounds:
     expected: str = ""
 
     def expected_for(self, value: Any) -> str:
-        """What is expected instead, or "".  Text and null have no bounds but `choices`."""
+        """What is expected instead, or "".  For text and null only `choices` is checked."""
         found = ""
         if self.choices is not None:
             found = "" if value in list(self.choices) else f"one of {', '.join(self.choices)}"

@@ -15,5 +15,7 @@ class Stopped(Exception):
     """A signal ended a run after its state was saved.  The message is one line."""
 
     def __init__(self, number: int, where: str):
-        super().__init__(f"stopped by {signal.Signals(number).name}, {where}; --restore_file last goes on")
+        super().__init__(
+            f"stopped by {signal.Signals(number).name}, {where}; --restore_file last continues it"
+        )
         self.number = number

@@ -108,7 +108,7 @@ def read_compressed_lines(path: Path) -> Iterator[tuple[int, str]]:
     """
     if path.suffix not in OPENERS:
         got = path.suffix or "no ending"
-        raise DataError(f"{path}: got {got!r}, expected {', '.join(OPENERS)}, or a set")
+        raise DataError(f"{path}: got {got!r}, expected {', '.join(OPENERS)}, or a built data set")
     number = 0
     try:
         with OPENERS[path.suffix](path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Spans and tags.  No other module knows what a tag means.
+"""Spans and tags: the rules of every tag scheme.
 
 A scheme is two tables about neighbouring tags: which tag may follow which (`legal`), and which two belong to
 the same entity (`continues`).  Everything else follows from them.

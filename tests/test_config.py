@@ -101,7 +101,7 @@ def test_every_shipped_experiment_loads(path):
         ({"unfreeze_every": 0.5}, "unfreeze_every: got 0.5, expected a whole number"),
         (
             {"full_finetuning": False, "unfreeze_every": 1},
-            "unfreeze_every: got 1, expected 0 where full_finetuning is false",
+            "unfreeze_every: got 1, expected 0 if full_finetuning is false",
         ),
         (
             {"full_finetuning": False, "activation_checkpointing": True},

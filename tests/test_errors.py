@@ -353,7 +353,7 @@ def test_a_fresh_start_after_a_mistake_is_a_fresh_start(place, refuse, run_main)
 
 def test_what_stands_is_not_overwritten_by_accident_or_by_a_mistake(place, refuse):
     train_first()()
-    refuse(train, TRAIN, "experiment: results of an earlier run stand here (train.log, metrics.jsonl")
+    refuse(train, TRAIN, "experiment: holds results of an earlier run (train.log, metrics.jsonl")
     refuse(train, [*TRAIN, "--overwrite", "--set", "head=spam"], "head: got 'spam'")
     refuse(train, [*TRAIN, "--overwrite", "--bert_model_dir", "nowhere"], "nowhere: no such directory")
     refuse(train, [*TRAIN, "--overwrite", "--data_dir", "nowhere"], "nowhere/train: no such split")

@@ -202,7 +202,7 @@ def test_what_a_head_cannot_do_is_refused_by_name(data, tmp_path, run_main, chan
 def test_an_audit_needs_probabilities(trained, data, run_main):
     ended = run_main(evaluate, "--data_dir", data, "--model_dir", trained, "--audit")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "a head whose loss is no probability" in ended.err
+    assert "a head without probabilities of a tagging" in ended.err
 
 
 def test_a_config_that_says_nonsense_of_train(trained, tmp_path, run_main):

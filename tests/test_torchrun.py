@@ -125,7 +125,7 @@ def test_two_processes_are_the_run_of_one(data, tmp_path, run_main):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "results of an earlier run stand here"),
+        ([], "holds results of an earlier run"),
         (
             ["--set", "adversarial=fgm"],
             "params.json: adversarial: got 'fgm' with torchrun, expected none: one process",

@@ -155,8 +155,8 @@ def test_results_are_not_overwritten_unless_asked(start, data, run_main, snapsho
     command = ["--data_dir", data, "--model_dir", folder]
     ended = run_main(train, *command)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "results of an earlier run stand here" in ended.err
-    assert "--restore_file last goes on with it, --overwrite begins anew" in ended.err
+    assert "holds results of an earlier run" in ended.err
+    assert "--restore_file last continues that run, --overwrite deletes it and starts again" in ended.err
     assert snapshot(folder) == before
     (folder / "notes.txt").write_text("mine")
     assert run_main(train, *command, "--overwrite").code == 0

@@ -106,7 +106,7 @@ def test_a_series_goes_on_where_it_stopped(start, series, data, run_main, monkey
     options = ["--data_dir", data, "--model_dir", stopped, *SERIES]
     refused = run_main(train, *options)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert f"{stopped / 'seed-1'}: results of an earlier run stand here" in refused.err
+    assert f"{stopped / 'seed-1'}: holds results of an earlier run" in refused.err
     ended = run_main(train, *options, "--restore_file", "last")
     assert ended.code == 0, ended.err
     assert without_times(stopped / "seed-1") == before
@@ -125,7 +125,7 @@ def test_a_series_goes_on_where_it_stopped(start, series, data, run_main, monkey
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--seeds", 4, 1], "seed-1: results of an earlier run stand here"),
+        (["--seeds", 4, 1], "seed-1: holds results of an earlier run"),
         (["--seeds", 4, 5, 4], "--seeds: got 4 5 4, expected different ones"),
         (["--seeds", 4, -1], "--seed -1: expected 0 to"),
         (

@@ -184,11 +184,11 @@ def test_rdrop_needs_a_dropout(start, data, tmp_path):
     params = {"rdrop": 1.0, "head_dropout": 0.0}
     still = dict.fromkeys(("piece_dropout_prob", "embedding_dropout_prob", "hidden_dropout_prob"), 0.0)
     _, ended = start(code=2, encoder=LSTM | still, **params)
-    assert "rdrop: got 1.0, expected 0 where there is no dropout" in ended.err
+    assert "rdrop: got 1.0, expected 0 if the model has no dropout" in ended.err
     write_published(tmp_path / "published", data)
     options = ["--bert_model_dir", tmp_path / "published"]
     _, ended = start(*options, code=2, full_finetuning=False, **params)
-    assert "rdrop: got 1.0, expected 0 where there is no dropout" in ended.err
+    assert "rdrop: got 1.0, expected 0 if the model has no dropout" in ended.err
     start(*options, epoch_num=1, **params)
 
 

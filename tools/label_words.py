@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     if args.processes < 1:
         raise DataError(f"--processes {args.processes}: expected 1 or more")
     try:
-        silence_jieba()  # imports it: the pool would restart a process that cannot import jieba, without end
+        silence_jieba()  # imports jieba first: if that fails in a worker, the pool restarts it forever
     except ImportError:
         raise DataError("jieba is not installed: pip install jieba") from None
     lines = chain.from_iterable(map("".join, read_tokens(path, "char")) for path in args.text)

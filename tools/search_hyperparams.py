@@ -47,7 +47,9 @@ def main(args: argparse.Namespace) -> None:
     space = parse_space(args.set)
     for name in ("seeds", "restore_file", "overwrite"):
         if getattr(args.run, name):
-            raise DataError(f"--{name}: not of a search, which goes on by itself; each trial has one --seed")
+            raise DataError(
+                f"--{name}: not in a search, which continues by itself; each trial has one --seed"
+            )
     settings = train.read_settings(args.run)
     search = Search(args.model_dir, space, args.trials, args.prune_after, settings, args.options)
     check_search(search)

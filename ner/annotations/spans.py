@@ -236,7 +236,8 @@ def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None 
             raise DataError(f"{path}:{number}: {error}") from None
     tags = ["O", *sorted(set(first_seen) - {"O"})]
     guessed = guess_scheme(tags)
-    # A label may lack I- (entities of one token) or B- (illegal starts).  BIO reads both as IOB1 and IO do.
+    # A label may lack I- (entities of one token) or B- (illegal starts); BIO then gives the same entities as
+    # IOB1 and IO.
     return TagSet(tags, scheme or ("BIO" if guessed in ("IOB1", "IO") else guessed))
 
 

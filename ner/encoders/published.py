@@ -106,7 +106,7 @@ def published_names(
 def load_tensors(
     targets: Mapping[str, Tensor], weights: Mapping[str, Tensor], *, where: str | Path = "weights"
 ) -> LoadReport:
-    """Copies the weight of its name into every target, in the target's dtype, or raises and copies none.
+    """Copies into every target the weight of the same name, in the target's dtype; an error copies nothing.
 
     targets  name -> tensor, as from `Encoder.published_tensors` or `state_dict`
     weights  name -> tensor of the target's shape, any float dtype
@@ -115,7 +115,7 @@ def load_tensors(
     missing = [name for name in targets if name not in weights]
     if missing:
         names = ", ".join(missing[:MAX_NAMES]) + (", ..." if len(missing) > MAX_NAMES else "")
-        raise DataError(f"{where}: {len(missing)} of {len(targets)} tensors of the encoder missing: {names}")
+        raise DataError(f"{where}: {len(missing)} of {len(targets)} tensors are missing: {names}")
     for name, target in targets.items():
         check_fits(name, weights[name], target, where)
     with torch.no_grad():

@@ -1,4 +1,5 @@
-"""What every head provides.  For what a head cannot do, the default refuses by the head's name."""
+"""What every head provides.  A head overrides a method for each further ability; the default raises an error
+that names the head."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -40,7 +40,7 @@ def log_partition(emissions: Tensor, mask: Tensor, transitions: Tensor, start: T
 
 
 def are_scalable(transitions: Tensor, start: Tensor, end: Tensor) -> bool:
-    """True if sums of exp over these transitions lose nothing that counts when scaled by their largest term.
+    """True if sums of exp over these transitions stay accurate after division by their largest term.
 
     float64 underflows below e^-700 of the largest term, and no term that counts is that small, however peaked
     the emissions are.  (`viterbi.is_scalable` also bounds these, since its chains have impossible steps.)

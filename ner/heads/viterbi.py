@@ -59,10 +59,10 @@ def viterbi(emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray)
 
 
 def is_scalable(emissions: np.ndarray, transitions: np.ndarray) -> bool:
-    """True if sums of exp over these chains lose nothing that counts when scaled by their largest term.
+    """True if sums of exp over these chains stay accurate after division by their largest term.
 
     float64 underflows below e^-700 of the largest term.  Any tag is at most three legal steps from any other,
-    so a tag that matters is at most four times the spread of one step below the best.
+    so the score of a tag that matters is below the best by at most four spreads of one step.
     """
     legal = transitions[np.isfinite(transitions)]
     spread = (emissions.max(axis=-1) - emissions.min(axis=-1)).max() + legal.max() - legal.min()

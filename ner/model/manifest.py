@@ -46,14 +46,14 @@ def _check_text(path: Path) -> None:
     if not path.exists():
         return
     if not path.is_file():
-        raise DataError(f"{path}: got no regular file, expected one")
+        raise DataError(f"{path}: expected a regular file")
     if path.stat().st_size > n_bytes:
         raise DataError(f"{path}: got {path.stat().st_size:,} bytes, expected {n_bytes:,} at most")
     text = path.read_bytes()
     if n_brackets is not None and text.count(b"[") + text.count(b"{") > n_brackets:
-        raise DataError(f"{path}: got more than {n_brackets:,} brackets, expected a model's")
+        raise DataError(f"{path}: got more than {n_brackets:,} brackets, expected at most as many")
     if text.count(b"\n") > n_lines:
-        raise DataError(f"{path}: got more than {n_lines:,} lines, expected a model's")
+        raise DataError(f"{path}: got more than {n_lines:,} lines, expected at most as many")
 
 
 def write_manifest(folder: Path) -> None:

@@ -205,7 +205,7 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
         if head or not new_head:
             load_tensors(lm.predictions.state_dict(), head, where=f"{model_dir}: {HEAD_PREFIX}*")
     except DataError as error:
-        raise DataError(f"{error}; only a directory of a masked language model has them") from None
+        raise DataError(f"{error}; only a masked language model has a prediction head") from None
     if not head:
         report.append("new, random until trained: the head that guesses hidden pieces")
     unused = [name for name in directory.report.unused if not name.startswith(HEAD_PREFIX)]

@@ -63,7 +63,7 @@ def pretrain(settings: PretrainSettings) -> Path:
             lock_directory(settings, locks)
             names = [name for name in MODEL_FILES if (directory / name).exists()]
             if names and not (settings.restore or settings.overwrite):
-                raise DataError(f"{directory / names[0]}: a model stands here, --overwrite replaces it")
+                raise DataError(f"{directory / names[0]}: a model exists already; --overwrite replaces it")
             task = build_task(settings, config)
         share_model(task, task.model.lm, seed=settings.seed, some_unused=False)
         run(task)

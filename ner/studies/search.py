@@ -213,7 +213,7 @@ def _distribution(allowed: Range | Sequence[Any]):
 
 
 def falls_behind(f1s: Sequence[float], others: Sequence[Trial]) -> bool:
-    """True if the best score so far is below the median of the others' best after as many epochs.
+    """True if the best score so far is below the median of the best scores of the others up to this epoch.
 
     This is the median rule of Vizier (Golovin et al. 2017), but with the best score of each other trial, not
     its running average.  A finished trial with fewer epochs counts with its best.  At least MIN_RIVALS others

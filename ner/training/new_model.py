@@ -115,7 +115,7 @@ def check(tagger: Tagger, settings: Settings, config: Config, train: Split) -> N
     if limit and config.max_len > limit:
         line = f"max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
     elif config.rdrop and not has_dropout:  # its two passes would be the same
-        line = f"rdrop: got {config.rdrop}, expected 0 where there is no dropout"
+        line = f"rdrop: got {config.rdrop}, expected 0 if the model has no dropout"
     elif rate and not tagger.head.transition_parameters():
         expected = f"0 with head {config.head_name!r}, which has no transitions"
         line = f"transition_learning_rate: got {rate}, expected {expected}"

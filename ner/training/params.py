@@ -94,7 +94,7 @@ class Config(Options):
     save_steps: int = option(0, low=0, below=2**31)
     "save a checkpoint every this many optimiser steps, besides the one after each epoch; 0: none"
     objective: Mapping[str, Any] = option(default_factory=dict)
-    "name (in ner/training/objectives) and options of an objective, where no key above stands for it"
+    "name (in ner/training/objectives) and options of an objective that has no key of its own above"
     encoder: Mapping[str, Any] = option(default_factory=dict)
     "name and sizes of an encoder without published weights; unused with --bert_model_dir"
 
@@ -108,9 +108,9 @@ class Config(Options):
             ("multi_dropout", self.rdrop, "0 with rdrop: one of them"),
             ("multi_dropout", no_dropout, "0 without head_dropout"),
             ("label_smoothing", self.loss != "ce", "0 with a loss other than ce"),
-            ("layer_decay", is_frozen, "0 where full_finetuning is false"),
-            ("freeze_layers", is_frozen, "0 where full_finetuning is false"),
-            ("unfreeze_every", is_frozen, "0 where full_finetuning is false"),
+            ("layer_decay", is_frozen, "0 if full_finetuning is false"),
+            ("freeze_layers", is_frozen, "0 if full_finetuning is false"),
+            ("unfreeze_every", is_frozen, "0 if full_finetuning is false"),
             ("activation_checkpointing", is_frozen, "false with full_finetuning false"),
         ):
             value = getattr(self, name)

@@ -54,7 +54,9 @@ def _lock(path: Path) -> int:
         except BlockingIOError:
             owner = os.read(handle, 20).decode(errors="replace").strip()
             os.close(handle)
-            raise DataError(f"{path.parent}: process {owner or 'unknown'} trains here, {path}") from None
+            raise DataError(
+                f"{path.parent}: process {owner or 'unknown'} is training here, lock file {path}"
+            ) from None
         os.close(handle)  # the file's owner has just removed it
 
 
@@ -64,10 +66,10 @@ def check_directory(directory: Path, *, overwrite: bool, restore: str | None) ->
         raise DataError("--restore_file and --overwrite: expected one of them")
     names = _results(directory)
     if names and not restore and not overwrite:
-        goes_on = "--restore_file last goes on with it, " if (directory / "last").is_dir() else ""
+        goes_on = "--restore_file last continues that run, " if (directory / "last").is_dir() else ""
         raise DataError(
-            f"{directory}: results of an earlier run stand here ({', '.join(names)}); "
-            f"{goes_on}--overwrite begins anew"
+            f"{directory}: holds results of an earlier run ({', '.join(names)}); "
+            f"{goes_on}--overwrite deletes it and starts again"
         )
 
 

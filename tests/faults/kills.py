@@ -473,7 +473,7 @@ def two_at_once(lab: Lab) -> Trials:
 
     first = lab.trainer.start(directory, before=after_step(N_STEPS // 2, meet))
     second = Ended(*json.loads((directory.parent / "second.json").read_text()))
-    as_promised = second.code == 2 and second.is_one_line and "trains here" in second.said
+    as_promised = second.code == 2 and second.is_one_line and "is training here" in second.said
     return lab.table_line(
         "two trainers at once: the second gets one line, the first the same",
         [lab.is_same(directory, first) and as_promised],

@@ -404,7 +404,7 @@ def remove(name):
         (lambda d: edit_config(d, id2label={"0": "LABEL_0"}), "id2label: .*LABEL_0"),
         (lambda d: edit_config(d, id2label={"1": "O"}), "id2label"),
         (lambda d: edit_config(d, model_type="roberta"), "model_type: got 'roberta', expected one of bert"),
-        (lambda d: edit_config(d, num_hidden_layers=3), "of 53 tensors of the encoder missing"),
+        (lambda d: edit_config(d, num_hidden_layers=3), "of 53 tensors are missing"),
         (lambda d: edit_config(d, hidden_size=18), "expected"),
         (lambda d: edit_config(d, hidden_act="silu"), "hidden_act: got 'silu', expected one of gelu"),
         (lambda d: edit_config(d, ner={"head": "spam"}), "head: got 'spam', expected one of softmax, crf"),
@@ -436,7 +436,7 @@ def test_a_relative_with_a_wrong_file_is_one_line(tmp_path, encoder):
         (whole | {name: torch.zeros(3, 5)}, rf"{short}: got shape \(3, 5\), expected"),
         (
             {f"bert.{key}": tensor for key, tensor in whole.items()},
-            r"tensors of the encoder missing: .*, \.\.\.",
+            r"tensors are missing: .*, \.\.\.",
         ),
     ):
         save_weights(tmp_path / "model.safetensors", weights)

@@ -79,7 +79,7 @@ def test_the_tool_refuses_what_cannot_guess(make_model, run_main, tmp_path):
     save_file({k: t for k, t in tensors.items() if k.startswith("bert.")}, tmp_path / "model.safetensors")
     no_head = run_main(tool, "--model_dir", tmp_path, "--text", "中[MASK]")
     assert no_head.code == 2
-    assert "only a directory of a masked language model has them" in no_head.err
+    assert "only a masked language model has a prediction head" in no_head.err
 
 
 def test_errors(make_model):

@@ -173,7 +173,7 @@ def test_a_directory_without_head(make_model, tmp_path):
     model = make_model()
     save_mlm(tmp_path, model)
     transformers.BertModel.from_pretrained(tmp_path, add_pooling_layer=False).save_pretrained(tmp_path)
-    with pytest.raises(DataError, match="only a directory of a masked language model has them"):
+    with pytest.raises(DataError, match="only a masked language model has a prediction head"):
         load_mlm(tmp_path)
     loaded = load_mlm(tmp_path, new_head=True)
     assert "new, random until trained" in loaded.report[-1]

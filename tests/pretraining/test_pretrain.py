@@ -203,7 +203,7 @@ def test_a_users_error_is_one_line(start, make_model, text_file, tmp_path, snaps
     published.mkdir()
     save_mlm(published, make_model())
     before = snapshot(published)
-    refused(out="published", says="a model stands here")
+    refused(out="published", says="a model exists already")
     refused("--bert_model_dir", published, "--overwrite", out="published", says="is --bert_model_dir")
     assert snapshot(published) == before
 

@@ -45,7 +45,9 @@ def test_the_first_signal_is_recorded_and_the_second_stops_at_once(tmp_path, cap
 
     assert exit_code(main, log=tmp_path / "log") == code
     assert "stopping after this step; a second signal stops at once" in capfd.readouterr().err
-    message = f"stopped by {signal.Signals(number).name}, saved after step 7; --restore_file last goes on\n"
+    message = (
+        f"stopped by {signal.Signals(number).name}, saved after step 7; --restore_file last continues it\n"
+    )
     assert (tmp_path / "log").read_text().endswith(message)
     assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
 

@@ -143,7 +143,7 @@ def test_a_head_without_a_probability_of_a_whole_tagging_is_refused(tmp_path, ru
     options = ["--data_dir", tmp_path / "data", "--model_dir", tmp_path / "model", "--audit"]
     ended = run_main(evaluate, *options)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert f"--audit: {tmp_path / 'model'} has a head whose loss is no probability" in ended.err
+    assert f"--audit: {tmp_path / 'model'} has a head without probabilities of a tagging" in ended.err
 
 
 def test_gold_that_overlaps_is_not_ranked_by_a_head_that_cannot_say_it():

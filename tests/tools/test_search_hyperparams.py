@@ -255,7 +255,7 @@ def test_a_second_search_in_the_directory_is_refused(study, find, snapshot):
         before = snapshot(study)
         ended = find("head=crf,softmax")
         assert (ended.code, ended.err.count("\n")) == (2, 1)
-        assert "trains here" in ended.err
+        assert "is training here" in ended.err
         assert snapshot(study) == before
 
 
@@ -279,8 +279,8 @@ def test_what_stands_under_a_trials_name_is_left_alone(study, data, find, run_ma
         (["learning_rat=1"], "--set learning_rat=1: unknown key 'learning_rat', the nearest known one is"),
         (["head=softmax", "rdrop=1,x"], "--set rdrop=\"x\": rdrop: got 'x', expected a number"),
         (["learning_rate=1e-3..1e-2"], "--set learning_rate=0.001..0.01: a range, expected --trials with it"),
-        (["head=crf", "--seeds", 1, 2], "--seeds: not of a search"),
-        (["head=crf", "--overwrite"], "--overwrite: not of a search"),
+        (["head=crf", "--seeds", 1, 2], "--seeds: not in a search"),
+        (["head=crf", "--overwrite"], "--overwrite: not in a search"),
         (["head=crf", "--trials", 0], "--trials 0: expected 1 or more"),
         (["head=crf", "--prune_after", -1], "--prune_after -1: expected 0 or more"),
     ],

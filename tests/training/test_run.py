@@ -103,14 +103,14 @@ def test_the_directory_is_locked_while_the_run_lasts(tmp_path):
     with contextlib.ExitStack() as locks:
         lock_directory(settings, locks)
         assert (settings.directory / LOCK).exists()
-        with pytest.raises(DataError, match="trains here"), contextlib.ExitStack() as others:
+        with pytest.raises(DataError, match="is training here"), contextlib.ExitStack() as others:
             lock_directory(settings, others)
     assert not settings.directory.exists()
 
 
 def test_results_are_not_overwritten_by_accident(tmp_path):
     (tmp_path / "metrics.jsonl").touch()
-    refused = pytest.raises(DataError, match="results of an earlier run stand here")
+    refused = pytest.raises(DataError, match="holds results of an earlier run")
     with refused, contextlib.ExitStack() as locks:
         lock_directory(RunSettings(directory=tmp_path), locks)
     with contextlib.ExitStack() as locks:

@@ -34,7 +34,9 @@ def other_trainer(tmp_path):
 
 
 def test_the_second_trainer_gets_one_line(other_trainer, tmp_path):
-    with pytest.raises(DataError, match=rf"^{tmp_path}: process {other_trainer.pid} trains here") as caught:
+    with pytest.raises(
+        DataError, match=rf"^{tmp_path}: process {other_trainer.pid} is training here"
+    ) as caught:
         only_trainer(tmp_path).__enter__()
     assert "\n" not in str(caught.value)
     assert (tmp_path / LOCK).read_text() == f"{other_trainer.pid}\n"
@@ -63,7 +65,7 @@ def test_a_lock_that_its_owner_has_just_removed_is_no_lock(tmp_path, monkeypatch
     monkeypatch.setattr(fcntl, "flock", flock)
     with only_trainer(tmp_path):
         assert len(tries) == 2
-        with pytest.raises(DataError, match=f"process {os.getpid()} trains here"):
+        with pytest.raises(DataError, match=f"process {os.getpid()} is training here"):
             only_trainer(tmp_path).__enter__()
 
 
