@@ -3,9 +3,9 @@
 Besides gradients, processes exchange only sums of a few numbers a step and Python objects at a barrier, both
 through the CPU.  Only the first process writes files, locks a directory, and logs.
 
-A collective function waits until every process calls it.  So all processes must call it, in the same order, and
-never inside `if is_first()`.  The functions whose docstring says so are collective, and so are `wrap`, its
-gradients and the end of `synchronised`.
+A collective function waits until every process calls it.  So all processes must call it, in the same order,
+and never inside `if is_first()`.  The functions whose docstring says so are collective, and so are `wrap`,
+its gradients and the end of `synchronised`.
 """
 
 import contextlib

@@ -21,9 +21,7 @@ from ner.training.optim import set_rates
 
 T = TypeVar("T")
 LIKELIHOOD = Likelihood()
-MAX_SKIPPED = (
-    20  # after this many fp16 overflows in a row the run stops: the scale has fallen from 2^16 to 2^-4
-)
+MAX_SKIPPED = 20  # fp16 overflows in a row that stop the run: the scale has fallen from 2^16 to 2^-4
 
 
 @dataclass
