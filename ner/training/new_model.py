@@ -128,7 +128,8 @@ def check(tagger: Tagger, settings: Settings, config: Config, train: Split) -> N
     if line:
         raise DataError(f"{settings.params}: {line}")
     for number, sentence in enumerate(train.sentences, start=1):
-        if lost := sorted(set(sentence.spans) - set(tagger.head.learnable("spans", sentence.spans))):
+        spans = sentence.spans or ()
+        if lost := sorted(set(spans) - set(tagger.head.learnable("spans", spans))):
             raise DataError(
                 f"{settings.data_dir / 'train' / 'entities.jsonl'}:{number}: entities overlap, such as "
                 f"{list(lost[0])}, which head {config.head_name!r} cannot learn; expected head "
