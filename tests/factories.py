@@ -1,14 +1,51 @@
 """Small objects that several test files make."""
 
+import json
 from collections.abc import Iterable
+from dataclasses import fields
+from itertools import pairwise
 
+import numpy as np
+import pytest
 import torch
 
 from ner.annotations.spans import SpanInventory
 from ner.data.batch import Batch
 from ner.data.batches import Targets
+from ner.data.tokenizer import WordPiece
+from ner.encoders import ENCODERS
+from ner.encoders.bert import Bert, BertConfig
+from ner.errors import DataError
+from ner.heads import HEADS
 from ner.heads.base import Hidden
-from ner.tags import TagSet
+from ner.heads.flat import FlatHead
+from ner.model.build import build_encoder, build_head
+from ner.model.tagger import Tagger
+from ner.pretraining.mlm import MaskedLm, Pretrained
+from ner.tags import Span, TagSet
+
+LABELS = ("LOC", "PER")
+VOCAB_SIZE = 40
+# every encoder takes those of these options that its Config has
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "embedding_size": 16,
+    "dim": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 64,
+    "bigram_size": 8,
+    "max_bigrams": 30,
+}
+FLAT = [name for name, head in HEADS.items() if issubclass(head, FlatHead)]
+HEAD_SCHEMES = [(name, scheme) for name, head in HEADS.items() for scheme in head.schemes]
+SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]
+CHINESE = list("外交部发言人在周二的例行记者会上表示中国愿同法就气候议题保持密切沟通")
+LATIN = ["play", "##ing", "##ed", "the", "a", "##b", "##c", "b", "c", "e", "##e", ".", ",", "1", "##2", "2"]
 
 
 def make_inventories(tag_set: TagSet, **facts) -> dict[str, SpanInventory]:
@@ -22,6 +59,15 @@ def make_targets(labels: Iterable[str], learnable=None) -> Targets:
     return Targets(inventories) if learnable is None else Targets(inventories, learnable)
 
 
+def make_pretrained(tokenizer: WordPiece, *, seed=0, **options) -> Pretrained:
+    """A small masked language model in evaluation."""
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 32, "max_position_embeddings": 40}
+    encoder = Bert(BertConfig(**(sizes | options)), vocab_size=len(tokenizer))
+    return Pretrained(MaskedLm(encoder).eval(), tokenizer, "char")
+
+
 def make_hidden(tokens: torch.Tensor) -> Hidden:
     """Hidden states (B, T, W) of sentences with one window each."""
     return Hidden(tokens, tokens[:, :1], torch.ones(len(tokens), 1, dtype=torch.bool))
@@ -32,3 +78,98 @@ def slice_batch(batch: Batch, start: int, end: int) -> Batch:
     *tensors, gold = batch
     rows = (tensor[start:end] for tensor in tensors)
     return Batch(*rows, {name: tensor[start:end] for name, tensor in gold.items()})
+
+
+def make_encoder(name, *, vocab_size=VOCAB_SIZE, dropout=0.0, seed=0):
+    torch.manual_seed(seed)
+    names = {field.name for field in fields(ENCODERS[name].Config)}
+    dropouts = {key: dropout for key in names if "dropout" in key}
+    options = {key: value for key, value in SMALL.items() if key in names}
+    return build_encoder({"name": name, **options, **dropouts}, vocab_size=vocab_size)
+
+
+def make_head(name, scheme="BIO", *, width=SMALL["hidden_size"], dropout=0.0, seed=0):
+    """A head whose weights are large enough to matter."""
+    torch.manual_seed(seed)
+    head = build_head(name, width, make_inventories(TagSet.from_labels(LABELS, scheme)), {"dropout": dropout})
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter.normal_()
+    return head.eval()
+
+
+def make_tagger(head, encoder, *, seed=0):
+    """A tagger whose encoder has learned something where it can learn."""
+    built = make_encoder(encoder, seed=seed)
+    if hasattr(built, "prepare"):
+        built.prepare(None, np.random.default_rng(seed).integers(0, VOCAB_SIZE, size=2000))
+    return Tagger(built, make_head(head, seed=seed)).eval()
+
+
+def make_spans(random, n_tokens, *, apart=False):
+    """Random flat spans; many touch each other, some with the same label."""
+    spans, position = [], 0
+    while position < n_tokens:
+        end = int(random.integers(position + 1, n_tokens + 1))
+        if random.random() < 0.6:
+            spans.append(Span(position, end, LABELS[random.integers(len(LABELS))]))
+        position = end + (1 if apart else 0)
+    return spans
+
+
+def make_gold(spans):
+    """Spans of several sentences -> (B, S, 3), padded."""
+    gold = torch.zeros(len(spans), max(map(len, spans)), 3, dtype=torch.int64)
+    for row, sentence in enumerate(spans):
+        for i, (start, end, label) in enumerate(sentence):
+            gold[row, i] = torch.tensor([start, end, LABELS.index(label)])
+    return gold
+
+
+def make_batch(*, n_sentences=4, n_windows=2, n_pieces=9, n_tokens=7, seed=0):
+    """Ragged in every direction; all padding holds random numbers."""
+    random = np.random.default_rng(seed)
+    lengths = random.integers(1, n_tokens + 1, size=n_sentences)
+    lengths[-1] = n_tokens
+    real = random.integers(3, n_pieces + 1, size=(n_sentences, n_windows))
+    real[0, 1:] = 0  # a sentence with fewer windows than its neighbours
+    piece_mask = np.arange(n_pieces) < real[..., None]
+    token_piece = random.integers(0, n_windows * n_pieces, size=(n_sentences, n_tokens))
+    for row, length in enumerate(lengths):
+        token_piece[row, :length] = random.choice(np.flatnonzero(piece_mask[row]), size=length)
+    return Batch(
+        piece_ids=torch.from_numpy(random.integers(0, VOCAB_SIZE, size=piece_mask.shape)),
+        piece_mask=torch.from_numpy(piece_mask),
+        token_piece=torch.from_numpy(token_piece),
+        mask=torch.from_numpy(np.arange(n_tokens) < lengths[:, None]),
+        gold={"spans": make_gold([make_spans(random, length) for length in lengths])},
+    )
+
+
+def make_scored_batch(head, *, n_sentences=5, n_tokens=4, seed=0, apart=False):
+    """Random scores such as the head makes, a batch as far as it looks at it, and the gold spans."""
+    random = np.random.default_rng(seed)
+    lengths = [n_tokens, *random.integers(1, n_tokens + 1, size=n_sentences - 1)]
+    spans = [make_spans(random, int(length), apart=apart) for length in lengths]
+    mask = torch.arange(n_tokens) < torch.tensor(lengths)[:, None]
+    shape = head.scores(make_hidden(torch.zeros(n_sentences, n_tokens, SMALL["hidden_size"])), None).shape
+    scores = torch.from_numpy(random.normal(size=shape)).float()
+    none = torch.zeros(n_sentences, 1, 1, dtype=torch.int64)
+    return scores, Batch(none, none.bool(), none[:, 0], mask, {"spans": make_gold(spans)}), spans
+
+
+def path_score(path, scores, transitions):
+    steps = pairwise((-1, *path, -1))
+    return sum(scores[t, k] for t, k in enumerate(path)) + sum(transitions[step] for step in steps)
+
+
+def make_params(folder, values):
+    path = folder / "params.json"
+    path.write_text(values if isinstance(values, str) else json.dumps(values), encoding="utf-8")
+    return path
+
+
+def error_line(function, *args):
+    with pytest.raises(DataError, match=r"\A.+\Z") as caught:
+        function(*args)
+    return str(caught.value)

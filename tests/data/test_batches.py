@@ -14,7 +14,7 @@ from ner.data.examples import encode
 from ner.data.formats import FORMATS
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import SPACE, WordPiece, load_tokenizer
-from ner.data.windows import Windows, rounded
+from ner.data.windows import Windows
 from ner.encoders import Bert
 from ner.encoders.bert import BertConfig
 from ner.heads import HEADS
@@ -70,73 +70,6 @@ def make_stub_tagger(*, reach):
         3, make_inventories(TagSet.from_labels(LABELS)), HEADS["softmax"].Options(dropout=0.0)
     )
     return Tagger(Neighbours(reach=reach), head.double()).eval()
-
-
-def test_encode_gives_each_token_the_pieces_that_the_tokenizer_gives_it():
-    tokenizer = make_tokenizer()
-    sentences = [make_sentence(n, seed=n) for n in (1, 7, 30, 2)]
-    examples = encode(sentences, tokenizer)
-    assert len(examples) == 4
-    for i, sentence in enumerate(sentences):
-        pieces = [tokenizer.pieces(token) for token in sentence.tokens]
-        own = examples.pieces[examples.piece_ends[i] : examples.piece_ends[i + 1]]
-        starts = examples.token_starts[examples.token_ends[i] : examples.token_ends[i + 1]]
-        assert own.tolist() == list(chain.from_iterable(pieces))
-        assert starts.tolist() == [sum(map(len, pieces[:t])) for t in range(len(pieces))]
-        assert examples.n_pieces[i] == sum(map(len, pieces))
-
-
-def test_a_sentence_without_tokens_is_refused():
-    with pytest.raises(ValueError, match="sentence 1 has no tokens"):
-        encode([make_sentence(2), Sentence.with_spans((), ())], make_tokenizer())
-
-
-@given(data=st.data())
-@settings(deadline=None, max_examples=200)
-def test_every_piece_has_one_window_and_sees_half_the_overlap_on_either_side(data):
-    windows = Windows(max_len := data.draw(st.integers(4, 40)), data.draw(st.integers(0, max_len - 3)))
-    n_pieces = data.draw(st.integers(1, 400))
-    starts, capacity = windows.starts(n_pieces), max_len - 2
-    assert windows.capacity == capacity
-    assert len(starts) == windows.count(n_pieces) == windows.count(np.array([n_pieces]))[0]
-    assert starts[0] == 0
-    ends = np.minimum(starts + capacity, n_pieces)
-    assert ends[-1] == n_pieces
-    assert (ends[:-1] - starts[1:] >= windows.shared).all()
-    if len(starts) > 1:  # one window less would not do
-        assert capacity + (len(starts) - 2) * (capacity - windows.shared) < n_pieces
-        assert (ends - starts == capacity).all()
-    positions = np.arange(n_pieces)
-    owner = windows.owner(starts, positions)
-    assert (np.diff(owner) >= 0).all()
-    assert (starts[owner] <= positions).all()
-    assert (positions < ends[owner]).all()
-    context = windows.shared // 2
-    assert (positions - starts[owner] >= np.minimum(context, positions)).all()
-    assert (ends[owner] - 1 - positions >= np.minimum(context, n_pieces - 1 - positions)).all()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((3,), "max_len 3, expected at least 4"),
-        ((10, 8), "overlap 8, expected 0 to 7"),
-        ((10, -1), "overlap -1, expected 0 to 7"),
-    ],
-)
-def test_windows_that_cannot_be_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        Windows(*arguments)
-
-
-def test_lengths_are_rounded_up_by_little_to_a_small_set():
-    lengths = np.arange(1, 513)
-    up = rounded(lengths)
-    assert (up >= lengths).all()
-    assert (np.diff(up) >= 0).all()
-    assert (rounded(up) == up).all()
-    assert len(set(up.tolist())) <= 40
-    assert (up - lengths < np.maximum(4, lengths / 8 + 1)).all()
 
 
 @given(data=st.data())

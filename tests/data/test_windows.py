@@ -1,4 +1,4 @@
-"""Long sentences cut short, against the definition written out."""
+"""Windows over the pieces; long sentences cut short, against the definition written out."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
-from ner.data.windows import Windows
+from ner.data.windows import Windows, rounded
 from ner.tags import ScoredSpan, Span
 from tests.factories import make_targets
 
@@ -94,3 +94,51 @@ def test_windows_lose_nothing():
     assert loader.collate([0]).mask.sum() == 90
     with pytest.raises(ValueError, match="long_text: got 'middle', expected one of windows, head"):
         Windows(12, long_text="middle")
+
+
+@given(data=st.data())
+@settings(deadline=None, max_examples=200)
+def test_every_piece_has_one_window_and_sees_half_the_overlap_on_either_side(data):
+    windows = Windows(max_len := data.draw(st.integers(4, 40)), data.draw(st.integers(0, max_len - 3)))
+    n_pieces = data.draw(st.integers(1, 400))
+    starts, capacity = windows.starts(n_pieces), max_len - 2
+    assert windows.capacity == capacity
+    assert len(starts) == windows.count(n_pieces) == windows.count(np.array([n_pieces]))[0]
+    assert starts[0] == 0
+    ends = np.minimum(starts + capacity, n_pieces)
+    assert ends[-1] == n_pieces
+    assert (ends[:-1] - starts[1:] >= windows.shared).all()
+    if len(starts) > 1:  # one window less would not do
+        assert capacity + (len(starts) - 2) * (capacity - windows.shared) < n_pieces
+        assert (ends - starts == capacity).all()
+    positions = np.arange(n_pieces)
+    owner = windows.owner(starts, positions)
+    assert (np.diff(owner) >= 0).all()
+    assert (starts[owner] <= positions).all()
+    assert (positions < ends[owner]).all()
+    context = windows.shared // 2
+    assert (positions - starts[owner] >= np.minimum(context, positions)).all()
+    assert (ends[owner] - 1 - positions >= np.minimum(context, n_pieces - 1 - positions)).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((3,), "max_len 3, expected at least 4"),
+        ((10, 8), "overlap 8, expected 0 to 7"),
+        ((10, -1), "overlap -1, expected 0 to 7"),
+    ],
+)
+def test_windows_that_cannot_be_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Windows(*arguments)
+
+
+def test_lengths_are_rounded_up_by_little_to_a_small_set():
+    lengths = np.arange(1, 513)
+    up = rounded(lengths)
+    assert (up >= lengths).all()
+    assert (np.diff(up) >= 0).all()
+    assert (rounded(up) == up).all()
+    assert len(set(up.tolist())) <= 40
+    assert (up - lengths < np.maximum(4, lengths / 8 + 1)).all()

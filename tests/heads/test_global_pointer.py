@@ -14,8 +14,7 @@ from ner.data.batch import Batch
 from ner.heads.base import HeadOptions
 from ner.heads.global_pointer import GlobalPointerHead
 from ner.tags import Span, TagSet, span_facts
-from tests.factories import make_hidden, make_inventories
-from tests.heads.test_heads import LABELS, make_gold
+from tests.factories import LABELS, make_gold, make_hidden, make_inventories
 
 WIDTH = 12
 

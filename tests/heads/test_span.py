@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from ner.heads.base import ClassifierOptions
 from ner.heads.losses import focal
 from ner.heads.span import pairs
-from tests.factories import make_hidden
-from tests.heads.test_heads import LABELS, make_head, make_scored_batch
+from tests.factories import LABELS, make_head, make_hidden, make_scored_batch
 
 
 def classes_of(spans, n_tokens):

@@ -14,7 +14,7 @@ from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_o
 from ner.model.build import build_encoder
 from ner.model.saving import save
 from ner.model.tagger import Model, Tagger
-from tests.heads.test_heads import make_head
+from tests.factories import make_head
 from tools import vectors
 
 TEXTS = ["中国队昨天抵达巴黎", "外交部", "", "昨天中国外交部发言人在巴黎说，中国队已经抵达。" * 2, "国"]

@@ -1,215 +1,32 @@
-"""Model directories: what transformers writes opens here, what is written here opens there."""
+"""Model directories: what transformers writes opens here; what is wrong is said in one line."""
 
 import json
-import logging
-import os
 import shutil
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 import torch
 
-from ner.data.batch import Batch
-from ner.data.batches import Batches
-from ner.data.examples import encode
-from ner.data.sentence import Sentence
-from ner.data.tokenizer import WordPiece
-from ner.data.windows import Windows
 from ner.data.words import guess_unit_of_vocabulary
 from ner.errors import DataError
-from ner.heads import HEADS
 from ner.heads.crf import CrfHead
 from ner.model import directory
-from ner.model.build import build_encoder, build_head, scheme_of
 from ner.model.directory import MAX_SPARE_ROWS, load, open_encoder, resolve_model_dir
-from ner.model.saving import restore_weights, save
-from ner.model.tagger import Model, Tagger
-from ner.tags import Span, TagSet
+from ner.model.saving import save
 from ner.tensors import read_weights, save_weights
-from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.step import Progress, Update, epoch_steps
-from tests.factories import make_inventories, slice_batch
-
-CHARACTERS = "上海市长王小明在北京访问中国银行。abc"
-VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", *CHARACTERS]
-SIZES = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 40,
-}
-ENCODER_OPTIONS = {
-    "bert": {"name": "bert", **SIZES},
-    "electra": {"name": "electra", **SIZES, "embedding_size": 12},
-    "albert": {
-        "name": "albert",
-        **SIZES,
-        "embedding_size": 12,
-        "num_hidden_layers": 4,
-        "num_hidden_groups": 2,
-    },
-    "distilbert": {
-        "name": "distilbert",
-        "dim": 16,
-        "n_layers": 2,
-        "n_heads": 2,
-        "hidden_dim": 24,
-        "max_position_embeddings": 40,
-    },
-    "lstm": {"name": "lstm", "hidden_size": 12, "embedding_size": 8, "bigram_size": 4, "max_bigrams": 9},
-}
-SENTENCES = [
-    Sentence.with_spans(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
-    Sentence.with_spans(tuple("中国银行"), (Span(0, 4, "ORG"),)),
-    Sentence.with_spans(tuple("上海市长访问中国银行上海。" * 2), (Span(0, 2, "LOC"), Span(6, 10, "ORG"))),
-    Sentence.with_spans(("长",), ()),
-    Sentence.with_spans(tuple("在b京c上"), (Span(1, 3, "LOC"),)),
-]
-# as transformers spells the encoders that it has
-TYPES = {"bert": "Bert", "electra": "Electra", "albert": "Albert", "distilbert": "DistilBert"}
-EVERY_ENCODER = pytest.mark.parametrize("encoder", ENCODER_OPTIONS)
-PUBLISHED_ENCODERS = pytest.mark.parametrize("encoder", TYPES)
-EVERY_HEAD = pytest.mark.parametrize("head", HEADS)
-
-
-def randomise(module, seed=0):
-    """Fresh biases are 0 and fresh norms 1: a swapped pair would go unnoticed."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    return module.eval()
-
-
-def make_model(encoder="bert", head="softmax", *, scheme="BIO", seed=0, dropout=0.1, max_len=40) -> Model:
-    torch.manual_seed(seed)
-    tokenizer = WordPiece(VOCABULARY)
-    built = build_encoder(ENCODER_OPTIONS[encoder], vocab_size=len(tokenizer))
-    pieces = encode(SENTENCES * 2, tokenizer).pieces
-    if encoder == "lstm":
-        built.prepare(tokenizer, pieces)
-    tag_set = TagSet.from_labels(["LOC", "ORG", "PER"], scheme)
-    tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": dropout}))
-    return Model(randomise(tagger, seed), tokenizer, "char", max_len)
-
-
-def make_loader(model, *, max_len=None, batch_tokens=10_000) -> Batches:
-    return Batches(
-        encode(SENTENCES, model.tokenizer),
-        windows=Windows(max_len or model.max_len),
-        batch_tokens=batch_tokens,
-        targets=model.tagger.head.targets,
-    )
-
-
-def make_batch(model, *, max_len=None) -> Batch:
-    return make_loader(model, max_len=max_len).collate(range(len(SENTENCES)))
-
-
-def scores_of(model, batch) -> torch.Tensor:
-    """(tokens, K): the scores of all real tokens, end to end."""
-    with torch.no_grad():
-        return model.tagger(batch)[0][batch.mask]
-
-
-def logits_of(oracle, batch) -> torch.Tensor:
-    """The same from transformers, one window a sentence."""
-    with torch.no_grad():
-        logits = oracle(batch.piece_ids[:, 0], attention_mask=batch.piece_mask[:, 0].long()).logits
-    rows = torch.arange(len(logits))[:, None].expand_as(batch.token_piece)
-    return logits[rows, batch.token_piece][batch.mask]
-
-
-def write_published(
-    folder, encoder="bert", task="ForTokenClassification", *, container="model.safetensors", **options
-):
-    """A model as transformers writes it, by default a token classifier, with the vocabulary beside it."""
-    transformers = pytest.importorskip("transformers")
-    tags = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-    sizes = {key: value for key, value in ENCODER_OPTIONS[encoder].items() if key != "name"}
-    config = getattr(transformers, f"{TYPES[encoder]}Config")(
-        vocab_size=len(VOCABULARY),
-        id2label=dict(enumerate(tags)),
-        label2id={tag: i for i, tag in enumerate(tags)},
-        **sizes,
-        **options,
-    )
-    oracle = randomise(getattr(transformers, f"{TYPES[encoder]}{task}")(config))
-    oracle.save_pretrained(folder)
-    if container != "model.safetensors":
-        (folder / "model.safetensors").unlink()
-        torch.save(oracle.state_dict(), folder / container)
-    (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in VOCABULARY), encoding="utf-8")
-    return oracle
-
-
-def edit_config(folder, **changes):
-    path = folder / "config.json"
-    values = json.loads(path.read_text()) | changes
-    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
-
-
-@pytest.fixture
-def saved(tmp_path):
-    """A directory with a saved softmax model over BERT."""
-    save(tmp_path, make_model())
-    return tmp_path
-
-
-@pytest.fixture
-def warnings_of_transformers():
-    """What transformers warns of, as it does it."""
-    pytest.importorskip("transformers")
-    heard, listener = [], logging.Handler(logging.WARNING)
-    listener.emit = lambda record: heard.append(record.getMessage())
-    logging.getLogger("transformers").addHandler(listener)
-    yield heard
-    logging.getLogger("transformers").removeHandler(listener)
-
-
-@pytest.mark.usefixtures("float64")
-@PUBLISHED_ENCODERS
-@pytest.mark.parametrize("scheme", ["BIO", "BIOES"])
-def test_a_softmax_model_opens_in_transformers(tmp_path, warnings_of_transformers, encoder, scheme):
-    transformers = pytest.importorskip("transformers")
-    model = make_model(encoder, scheme=scheme)
-    save(tmp_path, model)
-    oracle, info = transformers.AutoModelForTokenClassification.from_pretrained(
-        tmp_path, output_loading_info=True
-    )
-    assert warnings_of_transformers == []
-    assert all(not info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-    assert type(oracle).__name__ == f"{TYPES[encoder]}ForTokenClassification"
-    assert tuple(oracle.config.id2label[i] for i in range(len(model.tag_set))) == model.tag_set.tags
-    batch = make_batch(model)
-    assert (batch.piece_ids.shape[1], bool(batch.piece_mask.all())) == (1, False)
-    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle.eval(), batch))
-
-
-def test_the_tokenizer_of_a_saved_model_opens_in_transformers(saved):
-    transformers = pytest.importorskip("transformers")
-    theirs = transformers.AutoTokenizer.from_pretrained(saved)
-    text = "王小明 在北京 AbC"
-    ours = load(saved).tokenizer
-    assert theirs(text)["input_ids"][1:-1] == [i for word in text.split() for i in ours.pieces(word)]
-
-
-@pytest.mark.usefixtures("float64")
-@PUBLISHED_ENCODERS
-def test_an_encoder_saved_here_is_the_same_in_transformers(tmp_path, encoder):
-    transformers = pytest.importorskip("transformers")
-    model = make_model(encoder)
-    save(tmp_path, model)
-    oracle = transformers.AutoModel.from_pretrained(tmp_path).eval()
-    batch = make_batch(model)
-    ids, mask = batch.piece_ids[:, 0], batch.piece_mask[:, 0]
-    with torch.no_grad():
-        theirs = oracle(ids, attention_mask=mask.long()).last_hidden_state
-        ours = model.tagger.encoder(ids, mask)
-    torch.testing.assert_close(ours[mask], theirs[mask])
+from tests.model.conftest import (
+    PUBLISHED_ENCODERS,
+    SIZES,
+    VOCABULARY,
+    edit_config,
+    logits_of,
+    make_batch,
+    make_model,
+    randomise,
+    scores_of,
+    write_published,
+)
 
 
 @pytest.mark.usefixtures("float64")
@@ -261,56 +78,6 @@ def test_spare_rows_of_a_published_embedding_are_accepted(tmp_path):
     save(tmp_path / "again", model)
     again = transformers.AutoModelForTokenClassification.from_pretrained(tmp_path / "again").eval()
     torch.testing.assert_close(logits_of(again, batch), logits_of(oracle, batch))
-
-
-@EVERY_ENCODER
-@pytest.mark.parametrize(
-    ("head", "scheme"), [(h, s) for h in HEADS for s in ("BIO", "BIOES") if s in HEADS[h].schemes]
-)
-def test_round_trip_under_another_seed(tmp_path, encoder, head, scheme):
-    model = make_model(encoder, head, scheme=scheme, dropout=0.0)
-    save(tmp_path, model)
-    torch.manual_seed(77)
-    again = load(tmp_path)
-    assert again.tagger.state_dict().keys() == model.tagger.state_dict().keys()
-    for name, tensor in model.tagger.state_dict().items():
-        assert torch.equal(again.tagger.state_dict()[name], tensor), name
-    batch = make_batch(model)
-    assert torch.equal(scores_of(model, batch), scores_of(again, batch))
-    random = 5 * torch.randn_like(model.tagger(batch)[0])
-    decoded = [m.tagger.head.decode(random, batch) for m in (model, again)]
-    assert decoded[0] == decoded[1]
-    assert any(decoded[0])
-    assert (again.unit, again.max_len, again.tag_set.tags) == ("char", 40, model.tag_set.tags)
-    assert again.tagger.encoder.config == model.tagger.encoder.config
-    assert again.tagger.head.dropout.p == 0.0
-    assert again.tokenizer.vocabulary == model.tokenizer.vocabulary
-    assert not again.tagger.training
-
-
-@EVERY_ENCODER
-@EVERY_HEAD
-def test_saving_what_was_loaded_gives_the_same_bytes(tmp_path, snapshot, encoder, head):
-    first, second = tmp_path / "first", tmp_path / "second"
-    first.mkdir(), second.mkdir()
-    save(first, make_model(encoder, head))
-    save(second, load(first))
-    assert snapshot(first) == snapshot(second)
-
-
-@pytest.mark.parametrize(
-    ("encoder", "head"), [*((encoder, "crf") for encoder in ENCODER_OPTIONS), ("lstm", "softmax")]
-)
-def test_what_transformers_lacks_names_an_architecture_of_its_own(tmp_path, encoder, head):
-    transformers = pytest.importorskip("transformers")
-    save(tmp_path, make_model(encoder, head))
-    (name,) = json.loads((tmp_path / "config.json").read_text())["architectures"]
-    assert not hasattr(transformers, name)
-
-
-def test_a_head_with_tags_works_in_bioes_unless_asked_otherwise():
-    schemes = {"softmax": "BIOES", "crf": "BIOES", "span": "BIO", "global_pointer": "BIO"}
-    assert {head: scheme_of(head) for head in schemes} == schemes
 
 
 def test_another_programs_bert_with_pytorch_crf_opens_with_its_crf(tmp_path):
@@ -447,43 +214,11 @@ def test_a_relative_with_a_wrong_file_is_one_line(tmp_path, encoder):
     assert "not used: extra (1)" in load(tmp_path).report
 
 
-@pytest.mark.parametrize("encoder", ["electra", "albert", "distilbert"])
-def test_a_tagger_is_restored_from_its_own_directory_alone(tmp_path, encoder):
-    model, other = make_model(encoder), make_model(encoder, seed=1)
-    save(tmp_path, model)
-    restore_weights(tmp_path, other.tagger)
-    for name, tensor in model.tagger.state_dict().items():
-        assert torch.equal(other.tagger.state_dict()[name], tensor), name
-    with pytest.raises(RuntimeError, match="Missing key"):
-        restore_weights(tmp_path, make_model("bert").tagger)
-
-
-@pytest.mark.parametrize(
-    ("encoder", "key"), [("electra", "classifier_dropout"), ("albert", "classifier_dropout_prob")]
-)
-def test_the_dropout_before_the_classifier_has_its_published_name(tmp_path, encoder, key):
-    write_published(tmp_path, encoder, **{key: 0.25})
-    model = load(tmp_path)
-    assert model.tagger.head.dropout.p == 0.25
-    save(tmp_path, model)
-    assert json.loads((tmp_path / "config.json").read_text())[key] == 0.25
-
-
 def test_another_architecture_is_refused_by_name_before_its_vocabulary_is_read(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "roberta"}')
     (tmp_path / "tokenizer.json").write_text('{"model": {"type": "BPE", "vocab": {}}}')
     with pytest.raises(DataError, match=r"config\.json: model_type: got 'roberta', expected one of bert"):
         open_encoder(tmp_path)
-
-
-def test_unknown_names_list_the_known_ones():
-    tag_set = TagSet.from_labels(["LOC"])
-    with pytest.raises(DataError, match="head: got 'x', expected one of softmax, crf"):
-        build_head("x", 4, make_inventories(tag_set), {"dropout": 0.1})
-    with pytest.raises(DataError, match=r"encoder\.name: got 'x', expected one of bert, electra, "):
-        build_encoder({"name": "x"}, vocab_size=5)
-    with pytest.raises(DataError, match="unknown key 'hidden_sise', the nearest known one is 'hidden_size'"):
-        build_encoder({"name": "bert", "hidden_sise": 4}, vocab_size=5)
 
 
 def test_where_a_name_leads(tmp_path, saved):
@@ -504,83 +239,12 @@ def test_the_unit_is_stated_or_guessed_or_overruled(saved):
     assert guess_unit_of_vocabulary([*VOCABULARY[:6], *(f"word{i}" for i in range(90)), "上"]) == "word"
 
 
-@pytest.mark.usefixtures("float64")
-@EVERY_ENCODER
-@EVERY_HEAD
-@pytest.mark.parametrize("max_len", [40, 12])
-def test_a_split_batch_equals_the_whole(encoder, head, max_len):
-    """What DataParallel does to a batch: slices of it, a forward each, the results end to end."""
-    model = make_model(encoder, head)
-    batch = make_batch(model, max_len=max_len)
-    assert (batch.piece_ids.shape[1] > 1) == (max_len == 12)
-    scores, losses = model.tagger(batch)
-    for sizes in ([2, 2, 1], [4, 1], [1, 1, 1, 1, 1]):
-        ends = np.cumsum(sizes).tolist()
-        parts = [slice_batch(batch, end - size, end) for size, end in zip(sizes, ends, strict=True)]
-        results = [model.tagger(part) for part in parts]
-        together = torch.cat([part_scores for part_scores, _ in results])
-        torch.testing.assert_close(together[batch.mask], scores[batch.mask])
-        torch.testing.assert_close(torch.cat([part for _, part in results]), losses)
-        decoded = [
-            spans
-            for part, (part_scores, _) in zip(parts, results, strict=True)
-            for spans in model.tagger.head.decode(part_scores, part)
-        ]
-        whole = model.tagger.head.decode(scores, batch)
-        assert [[s.span for s in spans] for spans in decoded] == [[s.span for s in spans] for spans in whole]
-
-
-@pytest.mark.usefixtures("float64")
-@EVERY_ENCODER
-def test_slices_of_windows_equal_the_whole(encoder):
-    model = make_model(encoder)
-    batch = make_batch(model, max_len=12)
-    whole = scores_of(model, batch)
-    sizes = []
-    model.tagger.encoder.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].numel()))
-    for max_cells in (1, 24, 60):
-        model.tagger.max_cells = max_cells
-        torch.testing.assert_close(scores_of(model, batch), whole)
-        assert max(sizes) <= max(max_cells, 12)
-        sizes.clear()
-
-
-@EVERY_ENCODER
-@EVERY_HEAD
-def test_a_frozen_encoder_stays_as_it_is(encoder, head):
-    model = make_model(encoder, head)
-    model.tagger.freeze_encoder()
-    before = {name: tensor.clone() for name, tensor in model.tagger.state_dict().items()}
-    groups = parameter_groups(model.tagger, learning_rate=1.0, head_learning_rate=0.1, weight_decay=0.1)
-    loader, update = make_loader(model, batch_tokens=60), Update(build_optimizer(groups))
-    list(epoch_steps(model.tagger, loader, update, Progress(), rate=lambda step: 1.0))
-    after = model.tagger.state_dict()
-    changed = {name for name in before if not torch.equal(before[name], after[name])}
-    assert changed == {f"head.{name}" for name, _ in model.tagger.head.named_parameters()}
-    model.tagger.train()
-    assert (model.tagger.encoder.training, model.tagger.head.training) == (False, True)
-
-
-def test_gold_is_optional():
-    model = make_model()
-    loader = make_loader(model)
-    scores, losses = model.tagger(loader.collate([0, 1])._replace(gold={}))
-    assert losses is None
-    assert np.isfinite(scores.detach().numpy()).all()
-
-
 def test_placeholders_are_no_tags(saved):
     edit_config(saved, id2label={str(i): f"LABEL_{i}" for i in range(7)})
     with pytest.raises(
         DataError, match=r"config\.json: id2label: got the placeholder LABEL_0, expected tags"
     ):
         load(saved)
-
-
-def test_others_may_read_the_weights(saved):
-    umask = os.umask(0)
-    os.umask(umask)
-    assert (saved / "model.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
 
 
 def test_a_directory_is_read_once(saved, monkeypatch):

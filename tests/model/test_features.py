@@ -17,7 +17,7 @@ from ner.model.directory import load
 from ner.model.features import CONTEXTS, LAYERS, Features, build_features
 from ner.model.saving import restore_weights, save
 from ner.model.tagger import Model, Tagger
-from tests.heads.test_heads import VOCAB_SIZE, make_batch, make_encoder, make_head
+from tests.factories import VOCAB_SIZE, make_batch, make_encoder, make_head
 
 CHOICES = [choice for choice in product((*LAYERS, 2), CONTEXTS) if choice != ("last", "none")]
 

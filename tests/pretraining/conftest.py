@@ -1,17 +1,12 @@
 """What the tests of pretraining share: a small vocabulary, a small model, a small text."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
-import torch
 
 from ner.data.tokenizer import WordPiece
-from ner.encoders.bert import Bert, BertConfig
-from ner.pretraining.mlm import MaskedLm, Pretrained
-
-SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"]
-CHINESE = list("外交部发言人在周二的例行记者会上表示中国愿同法就气候议题保持密切沟通")
-LATIN = ["play", "##ing", "##ed", "the", "a", "##b", "##c", "b", "c", "e", "##e", ".", ",", "1", "##2", "2"]
+from tests.factories import CHINESE, LATIN, SPECIALS, make_pretrained
 
 
 @pytest.fixture(scope="session")
@@ -22,15 +17,7 @@ def tokenizer() -> WordPiece:
 @pytest.fixture
 def make_model(tokenizer):
     """`make_model(seed=0, **sizes)`: a small masked language model in evaluation."""
-
-    def make(*, seed=0, **options) -> Pretrained:
-        torch.manual_seed(seed)
-        sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-        sizes |= {"intermediate_size": 32, "max_position_embeddings": 40}
-        encoder = Bert(BertConfig(**(sizes | options)), vocab_size=len(tokenizer))
-        return Pretrained(MaskedLm(encoder).eval(), tokenizer, "char")
-
-    return make
+    return partial(make_pretrained, tokenizer)
 
 
 @pytest.fixture

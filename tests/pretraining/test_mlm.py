@@ -7,12 +7,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
+from ner.data.tokenizer import WordPiece
 from ner.encoders import ENCODERS
 from ner.encoders.lstm import LstmConfig
 from ner.encoders.relatives import AlbertConfig, DistilBertConfig, ElectraConfig
 from ner.errors import DataError
 from ner.model.directory import open_encoder
-from ner.pretraining.mlm import Pretrained, load_mlm, restore_mlm, save_mlm, set_dropout
+from ner.pretraining.mlm import Pretrained, fill_mask, load_mlm, restore_mlm, save_mlm, set_dropout
 
 N_ROWS, N_PIECES = 4, 18
 TAGS = ["B-n", "I-n", "B-v"]
@@ -395,3 +396,54 @@ def test_saves_half_as_large(make_tagger, tokenizer, tmp_path):
         expected = expected.flatten(0, 1)[places]
         torch.testing.assert_close(loaded.double().scores(ids, mask, places), expected)
         torch.testing.assert_close(exact, expected, atol=1e-2 if dtype == torch.float16 else 1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("unit", ["char", "word"])
+def test_five_likeliest_pieces_of_each_mask(make_model, tokenizer, unit):
+    model = Pretrained(make_model().lm, tokenizer, unit)
+    masks = fill_mask(model, "中[MASK]外交[MASK]playing")
+    assert len(masks) == 2
+    middle = {
+        "char": list("外交") + ["[MASK]"] + [p for c in "playing" for p in tokenizer.pieces(c)],
+        "word": [*"外交", "[MASK]", "play", "##ing"],
+    }[unit]
+    number = tokenizer.index
+    ids = torch.tensor(
+        [[number[p] if isinstance(p, str) else p for p in ["[CLS]", "中", "[MASK]", *middle, "[SEP]"]]]
+    )
+    places = (ids[0] == number["[MASK]"]).nonzero().flatten()
+    with torch.no_grad():
+        expected = model.lm.scores(ids, ids >= 0, places).softmax(-1)
+    for row, probabilities in zip(masks, expected, strict=True):
+        assert len(row) == 5
+        assert [p for _, p in row] == sorted((p for _, p in row), reverse=True)
+        for piece, probability in row:
+            assert probability == pytest.approx(probabilities[number[piece]].item(), abs=1e-6)
+        lowest = row[-1][1]
+        better = {tokenizer.vocabulary[i] for i in (probabilities > lowest + 1e-6).nonzero().flatten()}
+        assert better <= {piece for piece, _ in row} | {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
+
+
+def test_the_head_decides(make_model, tokenizer):
+    model = make_model()
+    with torch.no_grad():
+        model.lm.predictions.bias[tokenizer.index["国"]] = 20.0
+        model.lm.predictions.bias[tokenizer.index["[UNK]"]] = 30.0  # never a guess
+    ((piece, probability), *_) = fill_mask(model, "中[MASK]")[0]
+    assert piece == "国"
+    assert probability < 1e-3
+
+
+def test_nothing_to_fill(make_model):
+    assert fill_mask(make_model(), "中国") == []
+    assert fill_mask(make_model(), "") == []
+    assert len(fill_mask(make_model(), "[MASK][MASK]")) == 2
+
+
+def test_errors(make_model):
+    model = make_model()
+    with pytest.raises(DataError, match="got 102 pieces, expected at most 40"):
+        fill_mask(model, "中" * 99 + "[MASK]")
+    without = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a"])
+    with pytest.raises(DataError, match=r"vocabulary without \[MASK\]"):
+        fill_mask(Pretrained(model.lm, without, "char"), "a")

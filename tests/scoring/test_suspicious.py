@@ -19,8 +19,7 @@ from ner.model.saving import save
 from ner.model.tagger import Model, Tagger
 from ner.scoring.suspicious import Margins, suspicious
 from ner.tags import Span, TagSet
-from tests.factories import make_inventories
-from tests.heads.test_heads import FLAT
+from tests.factories import FLAT, make_inventories
 
 TAGS = TagSet.from_labels(["LOC", "PER"], "BIO")
 TEXTS = ["王明在北", "京", "北京", "王小明", "明明", "小王", "在", "在京", "明", "王在北京", "小", "北"]

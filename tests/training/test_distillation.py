@@ -20,7 +20,7 @@ from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet
 from ner.training.distillation import columns, compute_soft_labels, fingerprint, prepare
 from ner.training.objectives import Distillation, Likelihood
-from tests.heads.test_heads import make_head, make_scored_batch
+from tests.factories import make_head, make_scored_batch
 
 TEXTS = ["中国队昨天抵达巴黎", "外交部", "昨天中国外交部发言人在巴黎说，中国队已经抵达。" * 2, "国"]
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ from ner.encoders import ENCODERS, Encoder
 from ner.heads import HEADS
 from ner.training.objectives import ADVERSARIES, OBJECTIVES, build_objective
 from ner.training.params import Config
-from tests.heads.test_heads import make_batch, make_tagger
+from tests.factories import make_batch, make_tagger
 
 RECOMPUTING = [name for name, kind in ENCODERS.items() if kind.recompute is not Encoder.recompute]
 BOTH = [(head, encoder) for head in HEADS for encoder in ENCODERS]

@@ -1,0 +1,198 @@
+"""What every head over every encoder fulfils."""
+
+import numpy as np
+import pytest
+import torch
+
+from ner.annotations.span_scores import score
+from ner.data.batch import Batch
+from ner.data.batches import Batches
+from ner.data.examples import encode
+from ner.data.sentence import Sentence
+from ner.data.tokenizer import learn_vocabulary
+from ner.data.windows import Windows
+from ner.encoders import ENCODERS
+from ner.errors import DataError
+from ner.heads import HEADS
+from ner.inference.predict import predict
+from ner.model.build import build_head
+from ner.model.tagger import Tagger
+from ner.tags import TagSet
+from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.step import Progress, Update, epoch_steps
+from tests.factories import (
+    FLAT,
+    HEAD_SCHEMES,
+    LABELS,
+    SMALL,
+    VOCAB_SIZE,
+    make_batch,
+    make_encoder,
+    make_head,
+    make_hidden,
+    make_inventories,
+    make_scored_batch,
+    make_spans,
+    make_tagger,
+    slice_batch,
+)
+
+BOTH = [(head, encoder) for head in HEADS for encoder in ENCODERS]
+
+
+def real_scores(head, scores, batch):
+    """Which scores are of tokens of the sentence, as bool in the shape of the scores."""
+    if isinstance(head, HEADS["global_pointer"]):  # all tokens of a span
+        lasts = torch.arange(scores.shape[1])[:, None] + torch.arange(scores.shape[2])
+        return (lasts < batch.mask.sum(dim=1)[:, None, None])[..., None].expand_as(scores)
+    return batch.mask.view(*batch.mask.shape, *[1] * (scores.dim() - 2)).expand_as(scores)
+
+
+def assert_same_spans(one, other):
+    assert [[s.span for s in row] for row in one] == [[s.span for s in row] for row in other]
+    for row, twin in zip(one, other, strict=True):
+        assert [s.score for s in row] == pytest.approx([s.score for s in twin])
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("name", "scheme"), HEAD_SCHEMES)
+def test_padded_scores_have_no_power(name, scheme):
+    head = make_head(name, scheme)
+    scores, batch, _ = make_scored_batch(head, n_tokens=9, apart=scheme == "IO")
+    changed = scores.where(real_scores(head, scores, batch), 1e4 * torch.randn_like(scores))
+    more_gold = torch.cat([batch.gold["spans"], torch.zeros_like(batch.gold["spans"])], dim=1)
+    changed.requires_grad_()
+    losses = head.loss(changed, batch._replace(gold={"spans": more_gold}))
+    torch.testing.assert_close(losses, head.loss(scores, batch))
+    losses.sum().backward()
+    assert (changed.grad[~real_scores(head, scores, batch)] == 0).all()
+    assert_same_spans(head.decode(changed, batch), head.decode(scores, batch))
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_the_loss_is_float32_whatever_the_autocast(name):
+    head = make_head(name)
+    scores, batch, _ = make_scored_batch(head, n_tokens=20)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = head.loss(scores, batch)
+        assert head.scores(make_hidden(torch.randn(2, 3, SMALL["hidden_size"])), None).dtype == torch.float32
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, head.loss(scores, batch))
+
+
+@pytest.mark.parametrize(("head", "encoder"), BOTH)
+def test_a_tagger_in_bfloat16_has_a_float32_loss_near_the_exact_one(head, encoder):
+    tagger, batch = make_tagger(head, encoder), make_batch()
+    _, exact = tagger(batch)
+    tagger.precision = "bf16"
+    scores, loss = tagger(batch)
+    assert loss.dtype == scores.dtype == torch.float32
+    torch.testing.assert_close(loss, exact, rtol=0.1, atol=0.3)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("head", "encoder"), BOTH)
+def test_padding_has_no_power(head, encoder):
+    tagger, batch = make_tagger(head, encoder), make_batch()
+    pieces = torch.randint(VOCAB_SIZE, batch.piece_ids.shape)
+    places = torch.randint(batch.piece_mask[0].numel(), batch.token_piece.shape)
+    changed = batch._replace(
+        piece_ids=torch.where(batch.piece_mask, batch.piece_ids, pieces),
+        token_piece=torch.where(batch.mask, batch.token_piece, places),
+    )
+    assert not torch.equal(changed.piece_ids, batch.piece_ids)
+    assert not torch.equal(changed.token_piece, batch.token_piece)
+    (scores, loss), (new_scores, new_loss) = tagger(batch), tagger(changed)
+    torch.testing.assert_close(new_loss, loss)
+    real = real_scores(tagger.head, scores, batch)
+    torch.testing.assert_close(new_scores[real], scores[real])
+    assert_same_spans(tagger.head.decode(new_scores, changed), tagger.head.decode(scores, batch))
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("head", "encoder"), BOTH)
+def test_a_sentence_alone_is_as_in_a_batch(head, encoder):
+    tagger, batch = make_tagger(head, encoder), make_batch(n_sentences=6)
+    scores, loss = tagger(batch)
+    together = tagger.head.decode(scores, batch)
+    for row in range(6):
+        alone = slice_batch(batch, row, row + 1)
+        n_windows = max(1, int(alone.piece_mask.any(dim=2).sum()))
+        n_pieces, n_tokens = int(alone.piece_mask.sum(dim=2).max()), alone.n_tokens
+        place, width = alone.token_piece[:, :n_tokens], alone.piece_ids.shape[2]
+        alone = Batch(
+            alone.piece_ids[:, :n_windows, :n_pieces],
+            alone.piece_mask[:, :n_windows, :n_pieces],
+            place // width * n_pieces + place % width,
+            alone.mask[:, :n_tokens],
+            alone.gold,
+        )
+        own_scores, own_loss = tagger(alone)
+        torch.testing.assert_close(own_loss[0], loss[row])
+        assert_same_spans(tagger.head.decode(own_scores, alone), [together[row]])
+
+
+@pytest.mark.parametrize(("head", "encoder"), BOTH)
+def test_the_gradient_reaches_every_parameter(head, encoder):
+    tagger, batch = make_tagger(head, encoder).train(), make_batch(n_sentences=8, n_tokens=9)
+    _, loss = tagger(batch)
+    loss.sum().backward()
+    for name, parameter in tagger.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        # the softmax over keys takes out what is added to all of them
+        if not name.endswith("key.bias"):
+            assert parameter.grad.abs().max() > 1e-9, name
+
+
+@pytest.mark.parametrize(("head", "encoder"), BOTH)
+def test_eight_sentences_are_learned_by_heart(head, encoder):
+    random = np.random.default_rng(1)
+    sentences = [
+        Sentence.with_spans(
+            tuple(random.choice(list("甲乙丙丁戊己庚辛壬癸"), size=n_tokens)),
+            tuple(make_spans(random, n_tokens)),
+        )
+        for n_tokens in range(5, 13)
+    ]
+    tokenizer = learn_vocabulary(token for s in sentences for token in s.tokens)
+    examples = encode(sentences, tokenizer)
+    built = make_encoder(encoder, vocab_size=len(tokenizer))
+    if hasattr(built, "prepare"):
+        built.prepare(tokenizer, examples.pieces)
+    torch.manual_seed(0)
+    tag_set = TagSet.from_labels(LABELS, "BIOES" if head in FLAT else "BIO")
+    tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": 0.0}))
+    # the longest sentence needs two windows
+    loader = Batches(examples, windows=Windows(12), batch_tokens=256, targets=tagger.head.targets, seed=0)
+    groups = parameter_groups(tagger, learning_rate=5e-3, head_learning_rate=2e-2, weight_decay=0.0)
+    optimizer, progress, device = build_optimizer(groups), Progress(), torch.device("cpu")
+    gold, lengths = [s.spans for s in sentences], [len(s.tokens) for s in sentences]
+    for _ in range(12):
+        for _ in range(10):
+            update = Update(optimizer, clip_grad=1.0)
+            list(epoch_steps(tagger, loader, update, progress, rate=lambda step: 1.0))
+            progress.next_epoch()
+        found, loss = predict(tagger, loader, device=device)
+        f1 = score(gold, [[s.span for s in answer["spans"]] for answer in found], lengths).total.f1
+        if f1 == 1.0:
+            break
+    assert f1 == 1.0
+    assert loss < 0.5
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_an_untrained_head_is_small_and_keeps_the_width_it_was_given(name):
+    torch.manual_seed(0)
+    head = build_head(name, 16, make_inventories(TagSet.from_labels(LABELS)), {"dropout": 0.5})
+    matrices = [parameter for parameter in head.parameters() if parameter.dim() == 2]
+    assert max(matrix.abs().max() for matrix in matrices) < 0.2
+    assert head.dropout.p == 0.5
+    assert "span_tags" not in head.state_dict()
+    if name in FLAT:
+        assert head.classifier.weight.shape == (5, 16)
+
+
+def test_an_unknown_head_is_named_with_the_known_ones():
+    with pytest.raises(DataError, match=f"head: got 'crv', expected one of {', '.join(HEADS)}"):
+        build_head("crv", 16, make_inventories(TagSet.from_labels(LABELS)), {"dropout": 0.1})
