@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ner.config import to_json
-from ner.data.folder import read_split
+from ner.data.folder import check_gold, read_split
 from ner.data.windows import LONG_TEXT
 from ner.errors import DataError
 from ner.files import whole_file
@@ -46,7 +46,8 @@ def main(args: argparse.Namespace) -> None:
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = load(model_dir, max_len=args.max_len, long_text=args.long_text)
     head = model.tagger.head
-    if args.audit and not head.is_likelihood:
+    check_gold(split, args.data_dir / args.split, head.annotations)
+    if args.audit and not ("spans" in head.annotations and head.is_likelihood):
         raise DataError(
             f"--audit: {args.model_dir} has a head without probabilities of a tagging, expected another"
         )

@@ -47,6 +47,14 @@ def read_split(data_dir: str | Path, split: str) -> Split:
     return Split(sentences, [place for one in read.values() for place in one.illegal])
 
 
+def check_gold(split: Split, folder: str | Path, annotations: Iterable[str]) -> None:
+    """DataError if the folder of a split holds no file of one of the annotations."""
+    for name in annotations:
+        if name not in split.sentences[0].gold:
+            files = " or ".join(ANNOTATIONS[name].files)
+            raise DataError(f"{folder}: no {files}, expected an annotated split")
+
+
 def _read_tokens(path: Path, number: int, line: str) -> tuple[str, ...]:
     items = line.rstrip(" ").split(" ")
     if "" in items:

@@ -12,6 +12,7 @@ from ner.annotations import Answer
 from ner.config import Options, option
 from ner.data.batch import Batch
 from ner.data.batches import Targets
+from ner.errors import DataError
 from ner.heads.losses import LOSSES, cross_entropy
 from ner.layers.dropout import Dropout
 from ner.tags import TagSet
@@ -21,7 +22,7 @@ class Hidden(NamedTuple):
     """What a head sees of the encoder, sentence first.
 
     tokens   (B, T, W) float, the state of the piece that is read for each token; padding is finite
-    cls      (B, N, H) float, the state of [CLS] in each window
+    cls      (B, N, H) float, the state of [CLS] in each window; (B, N, 4 H) with layers concat4
     windows  (B, N)    bool, True = the sentence has this window
     """
 
@@ -118,18 +119,18 @@ class Head(nn.Module):
 
     def divergence(self, scores: Any, other: Any, batch: Batch) -> Tensor:
         """(B,): KL(p, q) + KL(q, p) between two passes, in nats a sentence (R-Drop)."""
-        raise ValueError(f"{self.name} has no divergence between two passes")
+        raise DataError(f"{self.name} has no divergence between two passes")
 
     def probabilities(self, scores: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
         """(B, T, K): probability of each tag at each token, scores divided by `temperature`; no gradient."""
-        raise ValueError(f"{self.name} has no probabilities of tags, expected head softmax or crf")
+        raise DataError(f"{self.name} has no probabilities of tags, expected head softmax or crf")
 
     def soft_loss(self, scores: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
         """(B,): cross-entropy of the teacher's probabilities `batch.gold["soft_tags"]`, in nats.
 
         Times the squared temperature, which keeps the size of the gradient (Hinton, Vinyals and Dean 2015).
         """
-        raise ValueError(f"{self.name} cannot learn from soft labels, expected head softmax or crf")
+        raise DataError(f"{self.name} cannot learn from soft labels, expected head softmax or crf")
 
 
 def initialise(layer: nn.Linear) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ner.data.batches import Batches, token_budget
 from ner.data.examples import Examples
 from ner.data.sentence import Split
 from ner.errors import DataError
+from ner.heads import HEADS
 from ner.model.directory import load, resolve_model_dir
 from ner.model.tagger import Model, Tagger
 from ner.runtime import devices, distributed, logs
@@ -62,7 +63,10 @@ def build_task(
 ) -> tuple[FineTuning, SoftLabels | None]:
     """Builds the run and its directory, new or from a checkpoint, and asks the teacher if there is one."""
     checkpoint = checkpoint_of(settings)
-    train_split, val_split = (read_annotated(settings.data_dir, name) for name in ("train", "val"))
+    annotations = HEADS[config.head_name].annotations
+    train_split, val_split = (
+        read_annotated(settings.data_dir, name, annotations) for name in ("train", "val")
+    )
     devices.set_seed(settings.seed)
     model, examples = new_model(settings, config, train_split, checkpoint)
     tagger, soft_labels = model.tagger, None
@@ -142,12 +146,10 @@ def ways_of_running(settings: Settings) -> list[str]:
     return [way for way, is_asked in asked.items() if is_asked]
 
 
-def read_annotated(data_dir: Path, name: str) -> Split:
+def read_annotated(data_dir: Path, name: str, annotations: Sequence[str]) -> Split:
     """Reads a split to train or score on; logs tags that illegally begin an entity."""
     split = folder.read_split(data_dir, name)
-    if not split.annotated:
-        names = " or ".join(folder.GOLD_FILES)
-        raise DataError(f"{data_dir / name}: no {names}, expected an annotated split")
+    folder.check_gold(split, data_dir / name, annotations)
     if split.illegal:
         line, token = split.illegal[0]
         log.info(
@@ -185,7 +187,8 @@ def ask_teacher(settings: Settings, config: Config, model: Model, examples: Exam
 
 def compare(settings: Settings, teacher: Model) -> None:
     """Compares student and teacher on val, in the log and in distillation.json; megabytes in float32."""
-    val, student = read_annotated(settings.data_dir, "val"), load(settings.directory / "best")
+    student = load(settings.directory / "best")
+    val = read_annotated(settings.data_dir, "val", student.tagger.head.annotations)
     device = teacher.tagger.device
     student.tagger.place(device, precision=teacher.tagger.precision)
     n_tokens = sum(len(sentence.tokens) for sentence in val.sentences)

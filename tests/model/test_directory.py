@@ -199,7 +199,7 @@ def test_a_relative_with_a_wrong_file_is_one_line(tmp_path, encoder):
     name = next(name for name in whole if name.startswith(encoder) and "word_embeddings" not in name)
     short = name.partition(".")[2]
     for weights, expected in (
-        ({key: tensor for key, tensor in whole.items() if key != name}, f"encoder missing: {short}"),
+        ({key: tensor for key, tensor in whole.items() if key != name}, f"are missing: {short}"),
         (whole | {name: torch.zeros(3, 5)}, rf"{short}: got shape \(3, 5\), expected"),
         (
             {f"bert.{key}": tensor for key, tensor in whole.items()},
