@@ -80,6 +80,8 @@ def _read_blocks(
             continue
         if len(row) != n_columns:
             raise DataError(_describe_wrong_row(path, lines, max(n_columns, 2), skip=skip))
+        if n_columns > 2 and "\r" in lines[number - 1]:  # a whole file that ends its lines with CR alone
+            raise DataError(f"{path}:{number}: the line holds a CR, expected lines that end at LF or CR LF")
         token = row[columns[0]]
         if not token:
             raise DataError(f"{path}:{number}: empty token, expected a token before the TAB")

@@ -164,6 +164,8 @@ def test_utf8_read_in_another_encoding_is_noted(read):
         ("bio", "a\nb O O\n", "x.txt:1: 2 columns expected, got 1"),
         ("bio", "a b c O\n" * 2, "x.txt:1: 2 columns expected, got 4 in every row; --format conll reads"),
         ("bio", "a\tO\rb\tO\r", "x.txt:1: 2 columns expected, got 3; the line holds a CR"),
+        ("conll", "a\tB-X\rb\tI-X\r", "x.txt:1: the line holds a CR, expected lines that end at LF or CR LF"),
+        ("conll", "a B-X\rb I-X\r", "x.txt:1: the line holds a CR, expected lines that end at LF or CR LF"),
         ("bio", "a\tO\n\tO\n", "x.txt:2: empty token, expected a token before the TAB"),
         ("bio", "a\tO\nb\tB_PER\n", "x.txt:2: tag 'B_PER', expected O or B-"),
         ("bio", "a\tO\nb\t\n", "x.txt:2: tag '', expected O or B-"),
