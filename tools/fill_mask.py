@@ -24,10 +24,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--restore_file", default="best", metavar="NAME", help="checkpoint of a run: best or last")
     add("--unit", choices=UNITS, help="how to cut text (default: as the training data)")
     devices.add_device_arguments(parser)
-    args = parser.parse_args(argv)
-    if args.input is not None and args.text is not None:
-        parser.error("a file and --text: expected one of them")
-    return args
+    return program.parse_text_arguments(parser, argv)
 
 
 def main(args: argparse.Namespace) -> None:

@@ -35,10 +35,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--compile", action="store_true", help="compile the encoder first: half a minute, for much text")
     add("--chunk", type=int, default=CHUNK_TEXTS, help="texts read before they are encoded")
     devices.add_device_arguments(parser)
-    args = parser.parse_args(argv)
-    if args.input is not None and args.text is not None:
-        parser.error("a file and --text: expected one of them")
-    return args
+    return program.parse_text_arguments(parser, argv)
 
 
 def main(args: argparse.Namespace) -> None:

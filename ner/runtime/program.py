@@ -105,6 +105,14 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="write here (default: standard output)")
 
 
+def parse_text_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """Parses a command line with the options above; a file together with --text is an error."""
+    args = parser.parse_args(argv)
+    if args.input is not None and args.text is not None:
+        parser.error("a file and --text: expected one of them")
+    return args
+
+
 def check_texts(path: Path | None, texts: Iterable[str] | None) -> None:
     """DataError if the file does not exist or a text of the command line is not UTF-8."""
     if path is not None and not path.exists():

@@ -102,3 +102,12 @@ def test_cpu_memory_that_ran_out_is_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("error: out of memory: ")
     with pytest.raises(RuntimeError, match="shape"):
         exit_code(lambda: torch.ones(2).reshape(3))
+
+
+def test_a_file_together_with_a_text_is_refused(capsys):
+    parser = argparse.ArgumentParser()
+    program.add_text_arguments(parser)
+    assert program.parse_text_arguments(parser, ["--text", "a"]).text == ["a"]
+    with pytest.raises(SystemExit, match="2"):
+        program.parse_text_arguments(parser, ["x.txt", "--text", "a"])
+    assert "a file and --text: expected one of them" in capsys.readouterr().err
