@@ -115,10 +115,9 @@ def first_pieces(word_ids: Sequence[int]) -> list[int]:
 
 def compare_pieces(examples: Examples, theirs: Any, starts: Sequence[list[int]]) -> str:
     """Counts sentences with the same pieces, and sentences that differ only by dropped tokens."""
-    same, dropped, ends = 0, 0, examples.piece_ends
+    same, dropped = 0, 0
     for row, (ids, firsts) in enumerate(zip(theirs["input_ids"], starts, strict=True)):
-        own = examples.pieces[ends[row] : ends[row + 1]]
-        own_firsts = examples.token_starts[examples.token_ends[row] : examples.token_ends[row + 1]]
+        own, own_firsts = examples.of(row)
         if own.tolist() == ids and own_firsts.tolist() == firsts:
             same += 1
         else:

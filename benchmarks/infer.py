@@ -157,7 +157,7 @@ def same_pieces(
     kept = [int(i) for i in np.flatnonzero(is_simple)]
     if rivals and kept:
         theirs = hf_tokenizer(model_dir)([text_of(sentences[i]) for i in kept], add_special_tokens=False)
-        ours = (examples.pieces[examples.piece_ends[i] : examples.piece_ends[i + 1]].tolist() for i in kept)
+        ours = (examples.of(i)[0].tolist() for i in kept)
         kept = [i for i, a, b in zip(kept, theirs["input_ids"], ours, strict=True) if a == b]
     if not kept:
         raise DataError("no sentence of one window and a piece a token: expected a set of characters")

@@ -179,13 +179,12 @@ def hf_features(examples: Examples, model: Model, max_len: int) -> list[dict]:
     cls_id, sep_id, _ = examples.specials
     features = []
     for i, sentence in enumerate(examples.sentences):
-        pieces = examples.pieces[examples.piece_ends[i] : examples.piece_ends[i + 1]].tolist()
+        pieces, starts = examples.of(i)
         labels = [IGNORED] * len(pieces)
-        starts = examples.token_starts[examples.token_ends[i] : examples.token_ends[i + 1]]
         for start, tag in zip(starts, spans_to_tags(sentence.spans, len(starts)), strict=True):
             labels[start] = model.tag_set.index[tag]
         room = max_len - 2
-        ids = [cls_id, *pieces[:room], sep_id]
+        ids = [cls_id, *pieces[:room].tolist(), sep_id]
         features.append(
             {
                 "input_ids": ids,

@@ -117,14 +117,19 @@ class Batches:
         n_windows, length = int(self._n_windows[indices].max()), int(self._lengths[indices].max())
         token_ends = self._read.token_ends
         n_tokens = token_ends[np.add(indices, 1)] - token_ends[indices]
-        piece_ids = np.full((len(indices), n_windows, length), self._read.specials[2], dtype=np.int64)
+        cls_id, sep_id, pad_id = self._read.specials
+        piece_ids = np.full((len(indices), n_windows, length), pad_id, dtype=np.int64)
         n_real = np.zeros((len(indices), n_windows), dtype=np.int64)
         token_piece = np.zeros((len(indices), n_tokens.max()), dtype=np.int64)
         for row, i in enumerate(indices):
-            starts = self._fill_windows(i, piece_ids[row], n_real[row])
-            positions = self._read.token_starts[token_ends[i] : token_ends[i + 1]]
+            pieces, positions = self._read.of(i)
+            starts, n_text = self.windows.starts(len(pieces)), min(len(pieces), self.windows.capacity)
+            piece_ids[row, : len(starts), 1 : n_text + 1] = pieces[starts[:, None] + np.arange(n_text)]
+            n_real[row, : len(starts)] = n_text + 2
             owner = self.windows.owner(starts, positions)
             token_piece[row, : len(positions)] = owner * length + positions - starts[owner] + 1
+        real = n_real > 0
+        piece_ids[real, 0], piece_ids[real, n_real[real] - 1] = cls_id, sep_id
         return Batch(
             piece_ids=torch.from_numpy(piece_ids),
             piece_mask=torch.from_numpy(np.arange(length) < n_real[..., None]),
@@ -132,23 +137,6 @@ class Batches:
             mask=torch.from_numpy(np.arange(n_tokens.max()) < n_tokens[:, None]),
             gold=self._collate_gold(indices, n_tokens.max()),
         )
-
-    def _fill_windows(self, i: int, piece_ids: np.ndarray, n_real: np.ndarray) -> np.ndarray:
-        """Writes the windows of sentence i into piece_ids (N, P) and their lengths into n_real (N,).
-
-        Returns the position of each window's first piece in the sentence.
-        """
-        read, capacity = self._read, self.windows.capacity
-        cls_id, sep_id, _ = read.specials
-        pieces = read.pieces[read.piece_ends[i] : read.piece_ends[i + 1]]
-        starts = self.windows.starts(len(pieces))
-        for window, start in enumerate(starts):
-            text = pieces[start : start + capacity]
-            piece_ids[window, 0] = cls_id
-            piece_ids[window, 1 : len(text) + 1] = text
-            piece_ids[window, len(text) + 1] = sep_id
-            n_real[window] = len(text) + 2
-        return starts
 
     def _collate_gold(self, indices: Sequence[int], n_tokens: int) -> dict[str, torch.Tensor]:
         gold = {}

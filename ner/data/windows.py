@@ -75,33 +75,26 @@ def truncate(examples: Examples, capacity: int, how: str) -> tuple[Examples, lis
 
     `how` is head, tail or head_tail.  Tokens stay whole; a single token that is longer is truncated itself.
     """
-    n_tokens = np.diff(examples.token_ends)
-    starts = examples.token_starts + np.repeat(examples.piece_ends[:-1], n_tokens)
-    lengths = np.diff(np.append(starts, len(examples.pieces)))
-    keep, n_read = np.ones(len(starts), bool), lengths.copy()
+    starts, lengths = examples.starts, np.diff(examples.starts)
+    n_read = lengths.copy()  # pieces of each token that are read
     for i in np.flatnonzero(examples.n_pieces > capacity):
         own = slice(examples.token_ends[i], examples.token_ends[i + 1])
-        keep[own] = _kept_tokens(examples.token_starts[own], lengths[own], capacity, how)
-        n_read[own] = np.minimum(lengths[own], capacity)
-    kept = [np.flatnonzero(row) for row in np.split(keep, examples.token_ends[1:-1])]
+        keep = _kept_tokens(starts[own] - starts[own.start], lengths[own], capacity, how)
+        n_read[own] = keep * np.minimum(lengths[own], capacity)
+    kept = [np.flatnonzero(row) for row in np.split(n_read, examples.token_ends[1:-1])]
     sentences = []
     for sentence, row in zip(examples.sentences, kept, strict=True):
         if len(row) < len(sentence.tokens):
             gold = {name: ANNOTATIONS[name].truncate(value, row) for name, value in sentence.gold.items()}
             sentence = Sentence(tuple(sentence.tokens[token] for token in row), gold)
         sentences.append(sentence)
-    position = np.arange(len(examples.pieces)) - np.repeat(starts, lengths)  # of each piece in its token
-    read = np.repeat(keep, lengths) & (position < np.repeat(n_read, lengths))
-    token_ends = np.append(0, np.cumsum([len(row) for row in kept]))
-    ends = np.append(0, np.cumsum(n_read[keep]))
-    piece_ends = ends[token_ends]
+    position = np.arange(len(examples.pieces)) - np.repeat(starts[:-1], lengths)  # of each piece in its token
     shorter = replace(
         examples,
         sentences=sentences,
-        pieces=examples.pieces[read],
-        token_starts=(ends[:-1] - np.repeat(piece_ends[:-1], np.diff(token_ends))).astype(np.int32),
-        piece_ends=piece_ends,
-        token_ends=token_ends,
+        pieces=examples.pieces[position < np.repeat(n_read, lengths)],
+        starts=np.append(0, np.cumsum(n_read[n_read > 0])),
+        token_ends=np.cumsum([0, *map(len, kept)]),
     )
     return shorter, kept
 

@@ -16,8 +16,7 @@ def test_encode_gives_each_token_the_pieces_that_the_tokenizer_gives_it():
     assert len(examples) == 4
     for i, sentence in enumerate(sentences):
         pieces = [tokenizer.pieces(token) for token in sentence.tokens]
-        own = examples.pieces[examples.piece_ends[i] : examples.piece_ends[i + 1]]
-        starts = examples.token_starts[examples.token_ends[i] : examples.token_ends[i + 1]]
+        own, starts = examples.of(i)
         assert own.tolist() == list(chain.from_iterable(pieces))
         assert starts.tolist() == [sum(map(len, pieces[:t])) for t in range(len(pieces))]
         assert examples.n_pieces[i] == sum(map(len, pieces))
