@@ -4,8 +4,8 @@ import re
 import unicodedata
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import accumulate, chain
 
 from ner.data.audit.corpus import Corpus, Finding
 from ner.data.build import percentile
@@ -36,7 +36,7 @@ FILLERS = "\u115f\u1160\u3164\uffa0\u034f\u2800\u17b4\u17b5"
 REPLACEMENT = "\ufffd"
 
 
-def shared_texts(corpus: Corpus) -> list[Finding]:
+def shared_texts(corpus: Corpus) -> Iterator[Finding]:
     """Texts that two splits share, and texts of one split that lie inside longer texts of another.
 
     Compares only letters, marks and numbers, and ignores width and case (NFKC, casefold).  A text inside a
@@ -45,7 +45,6 @@ def shared_texts(corpus: Corpus) -> list[Finding]:
     the later split is reported.
     """
     texts = _folded(corpus)
-    found = []
     for outer in texts:
         known = {text: i for i, text in reversed(list(enumerate(texts[outer])))}
         others = [name for name in texts if name != outer]
@@ -61,8 +60,7 @@ def shared_texts(corpus: Corpus) -> list[Finding]:
                     surface = corpus.text(corpus.splits[name][i].tokens)
                     what = f"the {name} text {how} the {outer} text at {place}: {surface}"
                     values = {"split": name, "other_split": outer, "whole": whole, "other_place": place}
-                    found.append(Finding(what, [corpus.places[name][i]], values))
-    return found
+                    yield Finding(what, [corpus.places[name][i]], values)
 
 
 def _folded(corpus: Corpus) -> dict[str, list[str]]:
@@ -105,51 +103,42 @@ def texts_inside(parts: Collection[str], texts: Sequence[str], *, n: int) -> dic
     return found
 
 
-def illegal_tags(corpus: Corpus) -> list[Finding]:
+def illegal_tags(corpus: Corpus) -> Iterator[Finding]:
     """Tags that must not follow the tag before them, or must not end the sentence."""
-    return [Finding(tag, [place], {"tag": tag}) for place, tag in corpus.illegal]
+    for place, tag in corpus.illegal:
+        yield Finding(tag, [place], {"tag": tag})
 
 
-def labels_in_one_split(corpus: Corpus) -> list[Finding]:
+def labels_in_one_split(corpus: Corpus) -> Iterator[Finding]:
     """Labels that occur in only one of several annotated splits."""
     places: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for name in corpus.annotated:
         for place, sentence in zip(corpus.places[name], corpus.splits[name], strict=True):
             for span in sentence.spans:
                 places[span.label][name].append(place)
-    if len(corpus.annotated) < 2:
-        return []
-    found = []
     for label, by_split in sorted(places.items()):
-        if len(by_split) == 1:
+        if len(by_split) == 1 and len(corpus.annotated) > 1:
             [(name, all_places)] = by_split.items()
             what = f"{label}: {len(all_places):,} in {name}, none elsewhere"
             values = {"label": label, "split": name, "entities": len(all_places)}
-            found.append(Finding(what, list(dict.fromkeys(all_places)), values))
-    return found
+            yield Finding(what, list(dict.fromkeys(all_places)), values)
 
 
-def conflicting_texts(corpus: Corpus) -> list[Finding]:
+def conflicting_texts(corpus: Corpus) -> Iterator[Finding]:
     """Texts with the same tokens that occur several times with different entities."""
     n_times = Counter(sentence.tokens for _, sentence in corpus.with_places() if sentence.spans is not None)
     readings: dict[tuple[str, ...], dict[tuple, list[str]]] = defaultdict(lambda: defaultdict(list))
     for place, sentence in corpus.with_places():
         if n_times[sentence.tokens] > 1 and sentence.spans is not None:
             readings[sentence.tokens][tuple(sorted(sentence.spans))].append(place)
-    found = []
     for tokens, by_spans in readings.items():
         if len(by_spans) > 1:
-            entities = [
-                {
-                    "places": places,
-                    "entities": [[*span, corpus.gap.join(tokens[span[0] : span[1]])] for span in s],
-                }
-                for s, places in by_spans.items()
-            ]
+            values = []
+            for spans, places in by_spans.items():
+                entities = [[*span, corpus.gap.join(tokens[span.start : span.end])] for span in spans]
+                values.append({"places": places, "entities": entities})
             what = f"{len(by_spans)} readings of {corpus.text(tokens)}"
-            places = [place for places in by_spans.values() for place in places]
-            found.append(Finding(what, places, {"readings": entities}))
-    return found
+            yield Finding(what, list(chain(*by_spans.values())), {"readings": values})
 
 
 def ambiguous_surfaces(corpus: Corpus) -> list[Finding]:
@@ -168,29 +157,19 @@ def ambiguous_surfaces(corpus: Corpus) -> list[Finding]:
             rarer = [place for _, label_places in ranked[1:] for place in label_places]
             what = f"{corpus.text(tokens)}: {', '.join(f'{label} {n:,}' for label, n in counts.items())}"
             values = {"surface": corpus.gap.join(tokens), "labels": counts}
-            found.append(Finding(what, list(dict.fromkeys(rarer)), values))
-    return sorted(found, key=_share_of_rarer)
+            share = len(rarer) / sum(counts.values())
+            found.append((share, Finding(what, list(dict.fromkeys(rarer)), values)))
+    return [finding for _, finding in sorted(found, key=lambda pair: pair[0])]
 
 
-def _share_of_rarer(finding: Finding) -> float:
-    counts = finding.values["labels"].values()
-    return 1 - max(counts) / sum(counts)
-
-
-def invisible_characters(corpus: Corpus) -> list[Finding]:
-    """Sentences with invisible characters: control and format characters (zero-width, direction marks, byte
-    order marks), line separators, fillers; also private, unassigned or replaced (U+FFFD) characters.
-
-    Tabs and line ends count as white space.
-    """
+def invisible_characters(corpus: Corpus) -> Iterator[Finding]:
+    """Sentences with invisible characters; tabs and line ends count as white space."""
     invisible = {token: [c for c in token if _is_invisible(c)] for token in corpus.distinct_tokens}
     invisible = {token: characters for token, characters in invisible.items() if characters}
-    found = []
     for place, sentence in corpus.with_places() if invisible else ():
         if not invisible.keys().isdisjoint(sentence.tokens):
             counts = Counter(_name(c) for token in sentence.tokens for c in invisible.get(token, ()))
-            found.append(Finding(_join_counts(counts), [place], {"characters": counts}))
-    return found
+            yield Finding(_join_counts(counts), [place], {"characters": counts})
 
 
 def _name(character: str) -> str:
@@ -206,11 +185,10 @@ def _is_invisible(character: str) -> bool:
     return unicodedata.category(character) != "Zs" and character not in "\t\n\r"
 
 
-def markup_remains(corpus: Corpus) -> list[Finding]:
+def markup_remains(corpus: Corpus) -> Iterator[Finding]:
     """Sentences with HTML tags, HTML entities or beginnings of web addresses; ignores width (NFKC)."""
     normalised = {token: unicodedata.normalize("NFKC", token) for token in corpus.distinct_tokens}
     with_mark = {token for token, text in normalised.items() if any(mark in text for mark in MARKS)}
-    found = []
     for place, sentence in corpus.with_places():
         if not with_mark.isdisjoint(sentence.tokens):
             tokens = [normalised[token] for token in sentence.tokens]
@@ -218,8 +196,7 @@ def markup_remains(corpus: Corpus) -> list[Finding]:
             if corpus.gap:
                 counts = counts or Counter(match[0] for match in JOINED_MARKUP.finditer("".join(tokens)))
             if counts:
-                found.append(Finding(_join_counts(counts), [place], {"markup": counts}))
-    return found
+                yield Finding(_join_counts(counts), [place], {"markup": counts})
 
 
 def _join_counts(counts: Mapping[str, int]) -> str:

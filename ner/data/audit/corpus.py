@@ -80,19 +80,15 @@ def corpus_of_build(documents: Mapping[str, Document], dataset: Dataset) -> Corp
     If several files have the same name, the name of the split comes first: `test x.txt:3`.
     """
     n_files = Counter(document.path.name for document in documents.values())
-    prefixes = {name: f"{name} " if n_files[doc.path.name] > 1 else "" for name, doc in documents.items()}
-    illegal = [
-        (f"{prefixes[name]}{document.path.name}:{line}", tag)
-        for name, document in documents.items()
-        for line, tag in document.illegal
-    ]
-    # a split without a document was split off train
-    sources = {name: name if name in documents else "train" for name in dataset.splits}
-    places = {
-        name: [f"{prefixes[sources[name]]}{place}" for place in split_places]
-        for name, split_places in dataset.places.items()
-    }
-    token_per_line = {name for name, source in sources.items() if documents[source].unit is None}
+    prefix = {name: f"{name} " if n_files[doc.path.name] > 1 else "" for name, doc in documents.items()}
+    illegal, places, token_per_line = [], {}, set()
+    for name, document in documents.items():
+        illegal += [(f"{prefix[name]}{document.path.name}:{line}", tag) for line, tag in document.illegal]
+    for name, own in dataset.places.items():
+        source = name if name in documents else "train"  # the split was split off train
+        places[name] = [f"{prefix[source]}{place}" for place in own]
+        if documents[source].unit is None:
+            token_per_line.add(name)
     return Corpus(dataset.splits, places, illegal, dataset.facts["unit"], token_per_line)
 
 
@@ -101,13 +97,8 @@ def corpus_of_folder(data_dir: str | Path) -> Corpus:
     names = [name for name in SPLITS if name == "train" or (Path(data_dir) / name).is_dir()]
     read = {name: read_split(data_dir, name) for name in names}
     splits = {name: split.sentences for name, split in read.items()}
-    places = {
-        name: [f"{name}/sentences.txt:{line}" for line in range(1, len(sentences) + 1)]
-        for name, sentences in splits.items()
-    }
-    illegal = [
-        (f"{name}/tags.txt:{line}", f"tag {position + 1} of the line")
-        for name, split in read.items()
-        for line, position in split.illegal
-    ]
+    places, illegal = {}, []
+    for name, split in read.items():
+        places[name] = [f"{name}/sentences.txt:{i}" for i in range(1, len(split.sentences) + 1)]
+        illegal += [(f"{name}/tags.txt:{i}", f"tag {t + 1} of the line") for i, t in split.illegal]
     return Corpus(splits, places, illegal, read_unit(data_dir, splits["train"]))

@@ -74,12 +74,7 @@ def summary(corpus: Corpus, findings: Findings) -> list[str]:
 
 
 def as_files(corpus: Corpus, findings: Findings) -> dict[str, str]:
-    """The content of the audit's files, by file name."""
-    return {"audit.json": as_json(corpus, findings), "audit.md": as_page(corpus, findings)}
-
-
-def as_json(corpus: Corpus, findings: Findings) -> str:
-    """JSON with every finding and all its places."""
+    """The content of the audit's files, by file name: JSON with every finding and all its places; a page."""
     values = {
         "unit": corpus.unit,
         "sentences": {name: len(sentences) for name, sentences in corpus.splits.items()},
@@ -89,7 +84,8 @@ def as_json(corpus: Corpus, findings: Findings) -> str:
             for name, found in findings.items()
         },
     }
-    return json.dumps(values, ensure_ascii=False, indent=1) + "\n"
+    text = json.dumps(values, ensure_ascii=False, indent=1) + "\n"
+    return {"audit.json": text, "audit.md": as_page(corpus, findings)}
 
 
 def as_page(corpus: Corpus, findings: Findings) -> str:
