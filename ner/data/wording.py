@@ -38,9 +38,8 @@ def align_columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(display_width, column)) for column in zip(*rows, strict=True)]
     lines = []
     for row in rows:
-        padding = [" " * (width - display_width(cell)) for cell, width in zip(row, widths, strict=True)]
-        first, *others = zip(row, padding, strict=True)
-        lines.append("  ".join(["".join(first), *(spaces + cell for cell, spaces in others)]))
+        spaces = [" " * (width - display_width(cell)) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join([row[0] + spaces[0], *map(str.__add__, spaces[1:], row[1:])]).rstrip())
     return "\n".join(lines)
 
 

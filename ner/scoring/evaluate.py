@@ -13,11 +13,11 @@ from ner.annotations.span_scores import score
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence, Split
+from ner.data.wording import align_columns
 from ner.heads.base import Head
 from ner.inference.predict import predict
 from ner.model.tagger import Model
 from ner.runtime.logs import log
-from ner.scoring.tables import table
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ def log_scores(
 ) -> None:
     """Logs scores; `inventories` are the head's, `strict` comes from `seqeval_strict`."""
     for name, scores in result.scores.items():
-        log.info(f"\n{table(scores.table())}\n")
+        log.info(f"\n{align_columns(scores.table())}\n")
         log.info(
             f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold entities, all scored: "
             f"{scores.describe()}  loss {result.loss:.4f}"

@@ -9,11 +9,11 @@ from itertools import islice
 from pathlib import Path
 
 from ner.config import to_json
+from ner.data.wording import align_columns
 from ner.errors import DataError, TrainingError
 from ner.runtime import logs
 from ner.runtime.logs import log
 from ner.runtime.program import is_out_of_memory
-from ner.scoring.tables import table
 from ner.studies.search import (
     Range,
     Space,
@@ -187,4 +187,4 @@ def ranking(trials: list[Trial]) -> str:
         best = f"{100 * max(trial.f1s):.2f}" if trial.f1s else "-"
         name = f"{trial.directory.name}  {_describe(trial.values)}"
         rows.append((name, best, str(len(trial.f1s)), trial.state))
-    return table(rows)
+    return align_columns(rows)

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from ner.annotations import ANNOTATIONS
 from ner.data.batches import Batches
+from ner.data.wording import align_columns
 from ner.model.saving import restore_weights, save
 from ner.model.tagger import Model, train_from
 from ner.runtime import distributed
 from ner.runtime.devices import peak_memory
 from ner.runtime.logs import ProgressBar, log
 from ner.scoring.evaluate import Evaluation, evaluate
-from ner.scoring.tables import duration, table
+from ner.scoring.tables import duration
 from ner.training.new_model import depth_to_learn
 from ner.training.objectives import Objective
 from ner.training.optim import WeightAverage, rate_factor
@@ -161,7 +162,7 @@ class FineTuning(Task):
             gold = [sentence.gold[name] for sentence in self.val.sentences]
             log.info(ANNOTATIONS[name].diagnose(gold, self._result.predicted(name), hint))
         elif self._is_best:
-            log.info(table(self._result.main.table()))
+            log.info(align_columns(self._result.main.table()))
         self.progress.next_epoch()
         self._steps = None
 

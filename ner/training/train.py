@@ -17,6 +17,7 @@ from ner.data import folder
 from ner.data.batches import Batches, token_budget
 from ner.data.examples import Examples
 from ner.data.sentence import Split
+from ner.data.wording import align_columns
 from ner.errors import DataError
 from ner.heads import HEADS
 from ner.model.directory import load, resolve_model_dir
@@ -24,7 +25,6 @@ from ner.model.tagger import Model, Tagger
 from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
 from ner.scoring.evaluate import annotated_batches, evaluate, log_missed_gold, log_unread_gold
-from ner.scoring.tables import table
 from ner.training.distillation import SoftLabels, check_pair, prepare
 from ner.training.fine_tuning import FineTuning
 from ner.training.new_model import Settings, new_model
@@ -204,7 +204,7 @@ def compare(settings: Settings, teacher: Model) -> None:
         sizes = {"parameters": size, "megabytes": megabytes}
         rows[name] = {**sizes, "tokens_per_second": speed, "val_f1": f1}
         cells.append((name, f"{size}", f"{megabytes}", f"{speed}", f"{100 * f1:.2f}"))
-    log.info(f"\n{table(cells)}")
+    log.info(f"\n{align_columns(cells)}")
     with files.whole_file(settings.directory / "distillation.json") as file:
         file.write(to_json(rows))
 
