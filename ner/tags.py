@@ -56,14 +56,20 @@ class ScoredSpan(NamedTuple):
         return Span(self.start, self.end, self.label)
 
 
-def keep_apart(spans: Iterable, *, key: Callable) -> list:
-    """Returns spans that share no token, sorted.  Chooses greedily, the smallest `key` first."""
+def keep_apart(spans: Iterable, *, key: Callable, dropped: list[tuple] | None = None) -> list:
+    """Returns spans that share no token, sorted.  Chooses greedily, the smallest `key` first.
+
+    Appends each of the others to `dropped`, as (span, a chosen span that overlaps it).
+    """
     kept: list = []
     for span in sorted(spans, key=lambda span: (key(span), span)):
         at = bisect_left(kept, span.start, key=lambda other: other.start)
-        is_free_before = at == 0 or kept[at - 1].end <= span.start
-        if is_free_before and (at == len(kept) or span.end <= kept[at].start):
+        near = kept[max(at - 1, 0) : at + 1]
+        overlapping = [other for other in near if other.start < span.end and span.start < other.end]
+        if not overlapping:
             kept.insert(at, span)
+        elif dropped is not None:
+            dropped.append((span, overlapping[-1]))
     return kept
 
 

@@ -19,6 +19,12 @@ def list_lines(numbers: Iterable[int]) -> str:
     return f"{noun} {', '.join(map(str, numbers[:N_LINES]))}{more}"
 
 
+def note_lines(numbers: Sequence[int], what: str, singular: str, plural: str | None = None) -> list[str]:
+    """A note on lines, such as `2 texts left out: lines 1, 3`; none if there are no lines."""
+    n_lines = count_noun(len(numbers), singular, plural)
+    return [f"{n_lines} {what}: {list_lines(numbers)}"] if numbers else []
+
+
 def quote(text: str) -> str:
     """The first 20 characters of a text, in quotes and on one line."""
     return repr(_truncate(text, 20))

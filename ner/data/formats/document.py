@@ -71,10 +71,6 @@ class AnnotatedText(NamedTuple):
     marks: tuple[Mark, ...] | None
     text_place: tuple[Path, int] | None = None
 
-    @property
-    def place(self) -> tuple[Path, int]:
-        return self.text_place or (self.path, self.line)
-
 
 class InvalidSpan(NamedTuple):
     """An entity that cannot be used, and the reason."""

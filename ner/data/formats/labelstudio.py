@@ -5,17 +5,14 @@ UTF-16 units, as in JavaScript (https://github.com/HumanSignal/label-studio/issu
 code points (https://github.com/HumanSignal/label-studio/pull/1559).  The entity's text shows which.
 """
 
-from collections.abc import Iterator
+from itertools import accumulate
 from pathlib import Path
 
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, Mark, Reading, Texts
 from ner.data.formats.jsonl import objects, sample_objects, text_of, type_name
-from ner.data.wording import count_noun, list_lines
+from ner.data.wording import note_lines
 from ner.errors import DataError
-
-LAST_OF_BMP = "\uffff"  # a character beyond it is two units of UTF-16
-CODE_POINTS, UTF16_UNITS = "code points", "UTF-16 units"
 
 
 def looks_like(path: Path, text: str) -> bool:
@@ -41,11 +38,8 @@ def read_labelstudio(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
         else:
             marks = None if values is None else tuple(_mark(path, line, value) for value in values)
             texts.append(AnnotatedText(path, line, text, marks))
-    notes = list(content.notes)
-    skipped, ignored = ("skipped task", "left out"), ("result", "of other kinds ignored")
-    for lines, (noun, how) in ((skipped_lines, skipped), (ignored_lines, ignored)):
-        if lines:
-            notes.append(f"{count_noun(len(lines), noun)} {how}: {list_lines(lines)}")
+    notes = [*content.notes, *note_lines(skipped_lines, "left out", "skipped task")]
+    notes += note_lines(ignored_lines, "of other kinds ignored", "result")
     return _in_code_points(Texts(path, texts, notes, content.sha256))
 
 
@@ -102,57 +96,41 @@ def _mark(path: Path, line: int, value: object) -> Mark:
 def _in_code_points(source: Texts) -> Texts:
     """The texts with all offsets in code points.
 
-    Only offsets after a character beyond the BMP depend on the unit.  If the surface of some of them fits
-    only one unit, the others are read in that unit too.  DataError if the unit stays open.
+    If the surface of some entities fits only one unit, the others are read in that unit too.  DataError if
+    the unit stays open.
     """
-    candidates = {
-        (i, mark): list(_matching_units(text.text, mark))
-        for i, text in enumerate(source.texts)
-        for mark in text.marks or ()
-        if any(character > LAST_OF_BMP for character in text.text[: max(mark.end, 0)])
-    }
-    known_units = {units[0] for units in candidates.values() if len(units) == 1}
+    readings = [[_readings(text.text, mark) for mark in text.marks or ()] for text in source.texts]
+    known = {unit for row in readings for fitting in row if len(fitting) == 1 for unit in fitting}
     texts = []
-    for i, text in enumerate(source.texts):
+    for text, row in zip(source.texts, readings, strict=True):
         marks = []
-        for mark in text.marks or ():
-            units = candidates.get((i, mark), [CODE_POINTS])
-            if len(units) > 1:
-                if len(known_units) != 1:
-                    span = f"{text.path}:{mark.line}: {mark.label} {mark.start}-{mark.end}"
-                    which = "UTF-16 units or code points, expected the entity's text to show which"
-                    raise DataError(f"{span} may count {which}")
-                units = list(known_units)
-            if units == [UTF16_UNITS]:
-                start, end = (_code_point_index(text.text, offset) for offset in (mark.start, mark.end))
-                mark = mark._replace(start=start, end=end)
-            marks.append(mark)
+        for mark, fitting in zip(text.marks or (), row, strict=True):
+            if len(fitting) > 1 and len(known) != 1:
+                span = f"{text.path}:{mark.line}: {mark.label} {mark.start}-{mark.end}"
+                which = "UTF-16 units or code points, expected the entity's text to show which"
+                raise DataError(f"{span} may count {which}")
+            unit = next(iter(known if len(fitting) > 1 else fitting), None)
+            marks.append(fitting.get(unit, mark))
         texts.append(text._replace(marks=text.marks and tuple(marks)))
-    notes = list(source.notes)
-    if known_units:
-        notes.append(f"offsets are read as {' or '.join(sorted(known_units))}, as the entities' texts show")
-    return source._replace(texts=texts, notes=notes)
+    shown = f"offsets are read as {' or '.join(sorted(known))}, as the entities' texts show"
+    return source._replace(texts=texts, notes=[*source.notes, *([shown] if known else [])])
 
 
-def _matching_units(text: str, mark: Mark) -> Iterator[str]:
-    """The units in which the offsets of a mark give its surface."""
-    spans = {
-        CODE_POINTS: (mark.start, mark.end),
-        UTF16_UNITS: (_code_point_index(text, mark.start), _code_point_index(text, mark.end)),
+def _readings(text: str, mark: Mark) -> dict[str, Mark]:
+    """By unit the mark with offsets in code points, if its surface fits.
+
+    Empty if the unit has no effect: no character before the end is beyond the BMP, two units of UTF-16.
+    """
+    if max(text[: max(mark.end, 0)], default="") <= "\uffff":
+        return {}
+    offsets = list(accumulate((1 + (character > "\uffff") for character in text), initial=0))
+    start, end = (offsets.index(offset) if offset in offsets else -1 for offset in mark[:2])
+    marks = {"code points": mark, "UTF-16 units": mark._replace(start=start, end=end)}
+    return {
+        unit: m
+        for unit, m in marks.items()
+        if 0 <= m.start < m.end <= len(text) and m.surface in (None, text[m.start : m.end])
     }
-    for unit, (start, end) in spans.items():
-        if 0 <= start < end <= len(text) and mark.surface in (None, text[start:end]):
-            yield unit
-
-
-def _code_point_index(text: str, offset: int) -> int:
-    """The code point at an offset in UTF-16 units; -1 inside a character or beyond the text."""
-    n_units = 0
-    for index, character in enumerate(text):
-        if n_units >= offset:
-            return index if n_units == offset else -1
-        n_units += 2 if character > LAST_OF_BMP else 1
-    return len(text) if n_units == offset else -1
 
 
 FORMAT = Format("texts", read_labelstudio, looks_like)

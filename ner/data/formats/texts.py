@@ -1,15 +1,15 @@
 """Texts with entities as spans of characters: the checks on the spans, and conversion from and to tokens."""
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from ner.data.formats.document import AnnotatedText, Document, InvalidSpan, Mark, Texts
 from ner.data.sentence import Sentence
-from ner.data.wording import count_noun, list_lines, quote
+from ner.data.wording import count_noun, list_lines, note_lines, quote
 from ner.data.words import Token, guess_unit_of_texts, guess_unit_of_tokens, split_words
 from ner.errors import DataError
-from ner.tags import Span
+from ner.tags import Span, keep_apart
 
 LEAVE_OUT = "--misfits leave_out leaves them out"
 
@@ -28,25 +28,20 @@ def check_marks(source: Texts, *, drop_invalid: bool = False) -> Texts:
     _refuse_invalid(source.invalid, "in parts", drop_invalid=drop_invalid)
     texts, invalid, repeated_lines = [], [], []
     for text in source.texts:
-        if text.marks is not None:
-            kept: dict[tuple, Mark] = {}
-            for mark in text.marks:
-                place, label = f"{text.path}:{mark.line}", mark.label
-                if any("\ud800" <= character <= "\udfff" for character in label):
-                    raise DataError(f"{place}: half of a surrogate pair in label {label!a}")
-                if problem := _find_problem(text.text, mark):
-                    invalid.append(InvalidSpan(text.path, mark.line, problem))
-                elif mark[:3] in kept:
-                    repeated_lines.append(mark.line)
-                else:
-                    kept[mark[:3]] = mark
-            text = text._replace(marks=tuple(kept[key] for key in sorted(kept)))
-        texts.append(text)
+        kept: dict[tuple, Mark] = {}
+        for mark in text.marks or ():
+            place, label = f"{text.path}:{mark.line}", mark.label
+            if any("\ud800" <= character <= "\udfff" for character in label):
+                raise DataError(f"{place}: half of a surrogate pair in label {label!a}")
+            if problem := _find_problem(text.text, mark):
+                invalid.append(InvalidSpan(text.path, mark.line, problem))
+            elif mark[:3] in kept:
+                repeated_lines.append(mark.line)
+            else:
+                kept[mark[:3]] = mark
+        texts.append(text._replace(marks=text.marks and tuple(kept[key] for key in sorted(kept))))
     _refuse_invalid(invalid, "not matching the text", drop_invalid=drop_invalid)
-    notes = list(source.notes)
-    if repeated_lines:
-        n_repeated = count_noun(len(repeated_lines), "entity", "entities")
-        notes.append(f"{n_repeated} given twice, read once: {list_lines(repeated_lines)}")
+    notes = [*source.notes, *note_lines(repeated_lines, "given twice, read once", "entity", "entities")]
     return source._replace(texts=texts, notes=notes, invalid=(*source.invalid, *invalid))
 
 
@@ -70,8 +65,8 @@ def split_at_line_ends(source: Texts, *, drop_invalid: bool = False) -> Texts:
             inside = [mark for mark in marks if start <= mark.start and mark.end <= end]
             marks = [mark for mark in marks if mark not in inside]
             if end > start:
-                moved = tuple(m._replace(start=m.start - start, end=m.end - start) for m in inside)
-                moved = None if text.marks is None else moved
+                moved = (m._replace(start=m.start - start, end=m.end - start) for m in inside)
+                moved = None if text.marks is None else tuple(moved)
                 place = text.text_place and (text.text_place[0], text.text_place[1] + number)
                 texts.append(text._replace(text=text.text[start:end], marks=moved, text_place=place))
             start += len(line) + 1
@@ -87,31 +82,15 @@ def remove_overlaps(source: Texts, *, keep_longest: bool = False) -> Texts:
     """
     texts, invalid = [], []
     for text in source.texts:
-        if text.marks is not None:
-            kept: list[Mark] = []  # without overlaps, sorted by start
-            dropped = []
-            for mark in sorted(text.marks, key=lambda mark: (mark.start - mark.end, mark.start)):
-                longer = _overlapping(kept, mark)
-                if longer is None:
-                    insort(kept, mark)
-                else:
-                    dropped.append((mark, longer))
-            for mark, longer in sorted(dropped, key=lambda pair: pair[0][:3]):
-                problem = f"{_describe_mark(text.text, mark)} overlaps {_describe_mark(text.text, longer)}"
-                invalid.append(InvalidSpan(text.path, mark.line, problem))
-            text = text._replace(marks=tuple(kept))
-        texts.append(text)
+        dropped: list[tuple[Mark, Mark]] = []
+        kept = keep_apart(text.marks or (), key=lambda mark: mark.start - mark.end, dropped=dropped)
+        for mark, longer in sorted(dropped):
+            problem = f"{_describe_mark(text.text, mark)} overlaps {_describe_mark(text.text, longer)}"
+            invalid.append(InvalidSpan(text.path, mark.line, problem))
+        texts.append(text._replace(marks=text.marks and tuple(kept)))
     remedy = "--nested keep_longest keeps the longest of them"
     _refuse_invalid(invalid, "nested or overlapping", drop_invalid=keep_longest, remedy=remedy)
     return source._replace(texts=texts, invalid=(*source.invalid, *invalid))
-
-
-def _overlapping(kept: Sequence[Mark], mark: Mark) -> Mark | None:
-    """A mark of `kept` that shares a character with `mark`; `kept` is sorted and has no overlaps."""
-    i = bisect_left(kept, mark.start, key=lambda other: other.start)
-    if i < len(kept) and kept[i].start < mark.end:
-        return kept[i]
-    return kept[i - 1] if i and kept[i - 1].end > mark.start else None
 
 
 def check_labels(source: Texts) -> None:
@@ -151,21 +130,18 @@ def to_document(source: Texts, *, unit: str | None = None, drop_invalid: bool = 
         spans = None if text.marks is None else sorted(set(_spans(text, tokens, invalid)))
         if tokens:
             sentences.append(Sentence.with_spans([text.text[start:end] for start, end in tokens], spans))
-            places.append(text.place)
+            places.append(text.text_place or (text.path, text.line))
         else:
             empty_lines.append(text.line)
     remedy = f"{LEAVE_OUT}, --unit char makes every character a token"
     _refuse_invalid(invalid, "cutting a token", drop_invalid=drop_invalid, remedy=remedy)
     if not sentences:
         raise DataError(f"{source.path}: no text, expected texts that are not empty")
-    notes = list(source.notes)
-    if empty_lines:
-        n_empty = count_noun(len(empty_lines), "text")
-        notes.append(f"{n_empty} without a token left out: {list_lines(empty_lines)}")
+    notes = [*source.notes, *note_lines(empty_lines, "without a token left out", "text")]
     files, first_lines = zip(*places, strict=True)
     left_out = tuple(f"{path.name}:{line}: {problem}" for path, line, problem in (*source.invalid, *invalid))
-    document = Document(source.path, sentences, list(first_lines), [], notes, source.sha256, scheme=None)
-    return document._replace(unit=unit, left_out=left_out, files=files)
+    options = {"unit": unit, "left_out": left_out, "files": files}
+    return Document(source.path, sentences, list(first_lines), [], notes, source.sha256, None, **options)
 
 
 def _spans(text: AnnotatedText, tokens: Sequence[Token], invalid: list[InvalidSpan]) -> Iterator[Span]:
@@ -203,9 +179,6 @@ def to_texts(document: Document, *, unit: str | None = None) -> Texts:
         texts.append(AnnotatedText(document.path, line, text, marks))
         if split_words(text, unit) != tokens:
             changed_lines.append(line)
-    notes = list(document.notes)
-    if changed_lines:
-        n_changed = count_noun(len(changed_lines), "sentence")
-        lines = list_lines(changed_lines)
-        notes.append(f"{n_changed} whose tokens the text alone does not give (unit {unit}): {lines}")
+    what = f"whose tokens the text alone does not give (unit {unit})"
+    notes = [*document.notes, *note_lines(changed_lines, what, "sentence")]
     return Texts(document.path, texts, notes, document.sha256)
