@@ -7,6 +7,7 @@ any other line at runs of spaces.
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from sys import intern
 from typing import NamedTuple
 
 from ner.annotations.spans import tag_set_of
@@ -51,33 +52,30 @@ def begins_with_tagged_token(text: str) -> bool:
         return False
 
 
-def _rows(lines: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """(line number from 1, columns) of every line that is not white space."""
+def _rows(lines: list[str], skip: str | None) -> Iterator[tuple[int, list[str]]]:
+    """(line number from 1, columns) of every line that is not white space and does not begin with `skip`."""
     for number, line in enumerate(lines, start=1):
         if line and not line.isspace():
-            yield number, _split_columns(line)
+            row = _split_columns(line)
+            if row[0] != skip:
+                yield number, row
 
 
-def _count_columns(lines: list[str], *, skip: str | None = None) -> int:
-    """Number of columns of the first row that does not begin with `skip`; 0 if the file has no such row."""
-    return next((len(row) for _, row in _rows(lines) if row[0] != skip), 0)
+def _first_row(lines: list[str], *, skip: str | None = None) -> tuple[int, int]:
+    """Line and number of columns of the first row that does not begin with `skip`; 0 if there is none."""
+    return next(((number, len(row)) for number, row in _rows(lines, skip)), (0, 0))
 
 
 def _read_blocks(
     path: str | Path, lines: list[str], n_columns: int, columns=(0, -1), *, skip: str | None = None
-) -> tuple[list[Block], int]:
-    """The sentences, and the number of rows that were skipped because they begin with `skip`.
+) -> list[Block]:
+    """The sentences, without rows that begin with `skip`; `columns` are the indices of token and tag.
 
-    `columns` are the indices of token and tag.  DataError if a row has another number of columns, if a
-    token is empty, or if the file has no sentence.
+    DataError if a row has another number of columns, if a token is empty, or if the file has no sentence.
     """
     blocks: list[Block] = []
-    interned: dict[str, str] = {}  # millions of tokens share a few thousand distinct strings
-    previous_line, n_skipped = -1, 0
-    for number, row in _rows(lines):
-        if row[0] == skip:
-            n_skipped += 1
-            continue
+    previous_line = -1
+    for number, row in _rows(lines, skip):
         if len(row) != n_columns:
             raise DataError(_describe_wrong_row(path, lines, max(n_columns, 2), skip=skip))
         if n_columns > 2 and "\r" in lines[number - 1]:  # a whole file that ends its lines with CR alone
@@ -87,18 +85,18 @@ def _read_blocks(
             raise DataError(f"{path}:{number}: empty token, expected a token before the TAB")
         if number != previous_line + 1:
             blocks.append(Block(number, [], []))
-        blocks[-1].tokens.append(interned.setdefault(token, token))
+        blocks[-1].tokens.append(intern(token))  # millions of tokens share a few thousand distinct strings
         if n_columns > 1:
-            blocks[-1].tags.append(interned.setdefault(row[columns[1]], row[columns[1]]))
+            blocks[-1].tags.append(intern(row[columns[1]]))
         previous_line = number
     if not blocks:
         raise DataError(f"{path}: no sentence, expected one token a line")
-    return blocks, n_skipped
+    return blocks
 
 
 def _describe_wrong_row(path: str | Path, lines: list[str], expected: int, *, skip: str | None = None) -> str:
     """The error message for the first row with another number of columns than `expected`."""
-    counts = [(number, len(row)) for number, row in _rows(lines) if row[0] != skip]
+    counts = [(number, len(row)) for number, row in _rows(lines, skip)]
     number, got = next((number, n) for number, n in counts if n != expected)
     message = f"{path}:{number}: {expected} columns expected, got {got}"
     if "\r" in lines[number - 1]:
@@ -109,8 +107,8 @@ def _describe_wrong_row(path: str | Path, lines: list[str], expected: int, *, sk
     return f"{message}; line {first_as_expected} has {expected}" if first_as_expected > number else message
 
 
-def _document_of_tags(path: str | Path, content: Content, blocks: list[Block], scheme) -> Document:
-    """A document whose tags are read under `scheme`; DataError with the line of the first wrong tag."""
+def _make_document(path: str | Path, content: Content, blocks: list[Block], scheme) -> Document:
+    """A document whose tags, if it has any, are read under `scheme`; DataError names the first wrong one."""
     first_seen: dict[str, int] = {}
     for block in blocks:
         for number, tag in enumerate(block.tags, start=block.first_line):
@@ -122,16 +120,17 @@ def _document_of_tags(path: str | Path, content: Content, blocks: list[Block], s
     sentences, illegal = [], []
     for block in blocks:
         ids = [tag_set.index[tag] for tag in block.tags]
-        sentences.append(Sentence.with_spans(block.tokens, tag_set.spans(ids)))
+        sentences.append(Sentence.with_spans(block.tokens, tag_set.spans(ids) if first_seen else None))
         illegal += [(block.first_line + i, block.tags[i]) for i in tag_set.illegal_positions(ids)]
     notes = [*content.notes, *(_scheme_notes(sentences, illegal, tag_set) if scheme is None else ())]
     starts = [block.first_line for block in blocks]
-    return Document(Path(path), sentences, starts, illegal, notes, content.sha256, tag_set.scheme)
+    known = tag_set.scheme if first_seen else None
+    return Document(Path(path), sentences, starts, illegal, notes, content.sha256, known)
 
 
 def _scheme_notes(sentences: list[Sentence], illegal: list, tag_set: TagSet) -> Iterator[str]:
     """Notes on a guessed scheme, and on a scheme that would fit the illegal tags."""
-    n_entities = sum(len(sentence.spans) for sentence in sentences)
+    n_entities = sum(len(sentence.spans or ()) for sentence in sentences)
     if tag_set.scheme == "BIO" and len(illegal) > n_entities / 2:
         yield f"{len(illegal):,} of {n_entities:,} entities begin with I-: --scheme IOB1 makes that legal"
     elif tag_set.scheme != "BIO":
@@ -147,15 +146,10 @@ def read_bio(path: str | Path, reading: Reading = DEFAULTS) -> Document:
     scheme.
     """
     lines, content = read_content_lines(path, reading.encoding)
-    n_columns = _count_columns(lines)
+    _, n_columns = _first_row(lines)
     if n_columns > 2:
         raise DataError(_describe_wrong_row(path, lines, 2))
-    blocks, _ = _read_blocks(path, lines, max(n_columns, 1))
-    if n_columns == 2:
-        return _document_of_tags(path, content, blocks, reading.scheme)
-    sentences = [Sentence.with_spans(block.tokens, None) for block in blocks]
-    starts = [block.first_line for block in blocks]
-    return Document(Path(path), sentences, starts, [], content.notes, content.sha256, None)
+    return _make_document(path, content, _read_blocks(path, lines, max(n_columns, 1)), reading.scheme)
 
 
 def read_conll(path: str | Path, reading: Reading = DEFAULTS) -> Document:
@@ -164,30 +158,25 @@ def read_conll(path: str | Path, reading: Reading = DEFAULTS) -> Document:
     DataError as in `read_bio`, and if a chosen column does not exist.
     """
     lines, content = read_content_lines(path, reading.encoding)
-    n_columns = _count_columns(lines, skip=DOCUMENT_START)
+    number, n_columns = _first_row(lines, skip=DOCUMENT_START)
     if n_columns == 1:
-        number = next(i for i, row in _rows(lines) if row[0] != DOCUMENT_START)
         raise DataError(f"{path}:{number}: 2 or more columns expected, got 1")
     chosen = reading.columns or (1, -1)
     for column in chosen:
         if n_columns and not 1 <= abs(column) <= n_columns:
             raise DataError(f"{path}: no column {column}, expected 1 to {n_columns} or -1 to -{n_columns}")
     indices = tuple(column - 1 if column > 0 else column for column in chosen)
-    blocks, n_skipped = _read_blocks(path, lines, n_columns, indices, skip=DOCUMENT_START)
+    blocks = _read_blocks(path, lines, n_columns, indices, skip=DOCUMENT_START)
+    n_skipped = sum(_split_columns(line)[0] == DOCUMENT_START for line in lines if DOCUMENT_START in line)
     if n_skipped:
         content.notes.append(f"{count_noun(n_skipped, DOCUMENT_START + ' line')} skipped")
-    return _document_of_tags(path, content, blocks, reading.scheme)
+    return _make_document(path, content, blocks, reading.scheme)
 
 
 def looks_like_conll(path: Path, text: str) -> bool:
     """True if the first line has more than two columns or begins with `-DOCSTART-`."""
     columns = _first_columns(text)
     return len(columns) > 2 or columns[:1] == [DOCUMENT_START]
-
-
-def looks_like_bio(path: Path, text: str) -> bool:
-    """True for every file: bio is the guess if no other format fits."""
-    return True
 
 
 def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
@@ -219,6 +208,7 @@ def _fits_column(token: str, *, annotated: bool) -> bool:
     return annotated or not (" " in token or token.isspace() or token[-1] == "\r")
 
 
-BIO = Format("tokens", read_bio, looks_like_bio, partial(write_columns, scheme="BIO"))
+# bio is the guess if no other format fits
+BIO = Format("tokens", read_bio, lambda path, text: True, partial(write_columns, scheme="BIO"))
 BIOES = BIO._replace(writer=partial(write_columns, scheme="BIOES"))
 CONLL = Format("tokens", read_conll, looks_like_conll)

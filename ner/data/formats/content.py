@@ -59,8 +59,7 @@ def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = Fal
     DataError if the file is empty or not in this encoding; the message suggests a likely encoding.
     `exact` allows an empty file and keeps a byte order mark as a character.
     """
-    data = read_bytes(path)
-    notes = []
+    data, notes = read_bytes(path), []
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -69,7 +68,8 @@ def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = Fal
         raise DataError(undecodable(path, error) + remedy) from None
     except (LookupError, UnicodeError):
         raise DataError(f"--encoding {encoding}: no such encoding, expected one such as gb18030") from None
-    if not data.isascii() and codecs.lookup(encoding).name not in ("utf-8", "utf-8-sig") and _is_utf8(data):
+    is_utf8 = data.isascii() or codecs.lookup(encoding).name in ("utf-8", "utf-8-sig")
+    if not is_utf8 and _decode(data, "utf-8", final=True):
         notes.append(f"read as {encoding}, though the bytes are UTF-8 too")
     if not text and not exact:
         raise DataError(f"{path}: empty, expected annotated text")
@@ -81,13 +81,6 @@ def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = Fal
         more = f" and {n_inside - 1:,} more" if n_inside > 1 else ""
         notes.append(f"{count_noun(n_inside, 'byte order mark')} inside, kept: line {line}{more}")
     return Content(text, notes, hashlib.sha256(data).hexdigest())
-
-
-def _is_utf8(data: bytes) -> bool:
-    try:
-        return bool(data.decode("utf-8"))
-    except UnicodeDecodeError:
-        return False
 
 
 def read_content_lines(path: str | Path, encoding: str = "utf-8") -> tuple[list[str], Content]:
@@ -124,10 +117,10 @@ def likely_encoding(data: bytes, *, sample: int = 1 << 16) -> str | None:
     return "gb18030" if _decode(data, "gb2312") else None
 
 
-def _decode(data: bytes, name: str) -> str:
-    """The decoded text without an incomplete character at the end; empty if the bytes cannot be decoded."""
+def _decode(data: bytes, name: str, *, final: bool = False) -> str:
+    """The decoded text, or "" if that fails; not `final`: without an incomplete character at the end."""
     try:
-        return codecs.getincrementaldecoder(name)().decode(data)
+        return codecs.getincrementaldecoder(name)().decode(data, final)
     except UnicodeDecodeError:
         return ""
 

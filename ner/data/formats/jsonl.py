@@ -11,6 +11,7 @@ A file without any of the keys is not annotated.  Offsets are code points.
 
 import json
 from collections.abc import ItemsView, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ner.data.formats.columns import begins_with_tagged_token
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, Mark, Reading, Texts
 from ner.errors import DataError
-from ner.files import unique_keys
+from ner.files import unique_keys, write_lines
 
 N_SAMPLED = 1000  # objects from which a format is guessed
 KEYS = ("label", "labels", "entities", "entity_list")
@@ -98,17 +99,17 @@ def type_name(value: object) -> str:
     return names.get(type(value), "a number")
 
 
-def read_jsonl(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
+def _read(path: str | Path, reading: Reading = DEFAULTS, *, text_keys, mark_keys, marks_of) -> Texts:
     """Reads one text an object; ignores other keys, such as `id` and doccano's `relations`."""
     path = Path(path)
     content = read_content(path, reading.encoding)
     texts = []
     for line, values in objects(path, content.text):
-        text = text_of(path, line, values, "text", "data")
-        keys = [key for key in KEYS if key in values]
+        text = text_of(path, line, values, *text_keys)
+        keys = [key for key in mark_keys if key in values]
         if len(keys) > 1:
             raise DataError(f"{path}:{line}: keys {keys[0]!r} and {keys[1]!r}, expected one of them")
-        marks = tuple(_jsonl_marks(path, line, keys[0], values[keys[0]])) if keys else None
+        marks = tuple(marks_of(path, line, keys[0], values[keys[0]])) if keys else None
         texts.append(AnnotatedText(path, line, text, marks))
     return Texts(path, texts, content.notes, content.sha256)
 
@@ -139,12 +140,9 @@ def _fields(item: object) -> tuple[object, object, object, object]:
 
 def write_jsonl(path: str | Path, source: Texts) -> None:
     """Writes one text a line, without `label` if the text is not annotated."""
-    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-        for text in source.texts:
-            values: dict = {"text": text.text}
-            if text.marks is not None:
-                values["label"] = [mark[:3] for mark in text.marks]
-            file.write(json.dumps(values, ensure_ascii=False) + "\n")
+    labels = ({} if t.marks is None else {"label": [mark[:3] for mark in t.marks]} for t in source.texts)
+    rows = ({"text": text.text} | label for text, label in zip(source.texts, labels, strict=True))
+    write_lines(Path(path), (json.dumps(row, ensure_ascii=False) for row in rows))
 
 
 def looks_like_cluener(path: Path, text: str) -> bool:
@@ -152,18 +150,7 @@ def looks_like_cluener(path: Path, text: str) -> bool:
     return any(isinstance(values.get("label"), dict) for values in sample_objects(path, text))
 
 
-def read_cluener(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
-    """Reads one text an object; ignores other keys, such as `id`."""
-    path = Path(path)
-    content = read_content(path, reading.encoding)
-    texts = []
-    for line, values in objects(path, content.text):
-        marks = tuple(_cluener_marks(path, line, values["label"])) if "label" in values else None
-        texts.append(AnnotatedText(path, line, text_of(path, line, values, "text"), marks))
-    return Texts(path, texts, content.notes, content.sha256)
-
-
-def _cluener_marks(path: Path, line: int, labels: object) -> Iterator[Mark]:
+def _cluener_marks(path: Path, line: int, key: str, labels: object) -> Iterator[Mark]:
     for label, surfaces in _items(path, line, labels):
         for surface, places in _items(path, line, surfaces):
             if not isinstance(places, list) or not all(map(_is_place, places)):
@@ -182,5 +169,7 @@ def _is_place(value: object) -> bool:
     return isinstance(value, list) and len(value) == 2 and all(type(offset) is int for offset in value)
 
 
+read_jsonl = partial(_read, text_keys=("text", "data"), mark_keys=KEYS, marks_of=_jsonl_marks)
+read_cluener = partial(_read, text_keys=("text",), mark_keys=("label",), marks_of=_cluener_marks)
 JSONL = Format("texts", read_jsonl, looks_like_jsonl, write_jsonl)
 CLUENER = Format("texts", read_cluener, looks_like_cluener)
