@@ -232,12 +232,6 @@ class TagSet:
         return sorted(illegal)
 
 
-def tags_to_spans(tags: Sequence[str], scheme: str = "BIO") -> list[Span]:
-    """Reads tag strings of a sentence as spans.  A tag that continues nothing starts an entity."""
-    tag_set = TagSet(sorted({OUTSIDE, *tags}), scheme)
-    return tag_set.spans([tag_set.index[tag] for tag in tags])
-
-
 def spans_to_tags(spans: Iterable[Span], n_tokens: int, scheme: str = "BIO") -> list[str]:
     """Writes spans of a sentence as tag strings; ValueError if tags cannot represent them."""
     spans = list(spans)

@@ -173,3 +173,9 @@ def error_line(function, *args):
     with pytest.raises(DataError, match=r"\A.+\Z") as caught:
         function(*args)
     return str(caught.value)
+
+
+def tags_to_spans(tags, scheme="BIO"):
+    """The spans of tag strings, as a `TagSet` of exactly these tags reads them."""
+    tag_set = TagSet(sorted({"O", *tags}), scheme)
+    return tag_set.spans([tag_set.index[tag] for tag in tags])

@@ -113,7 +113,7 @@ def test_cluener_is_built_and_dropped_entities_are_listed(place, run_main):
     assert "unit: char, guessed from the text of train" in ended.out
     assert "train.json: 2 entities left out, as asked\n  train.json:1: company 0-2 '招商' over" in ended.out
     assert read_split("o", "test").sentences[0].tokens == ("A", " ", "B")  # the unit of train
-    assert read_split("o", "train").n_entities == 2
+    assert sum(len(sentence.spans) for sentence in read_split("o", "train").sentences) == 2
     assert len(json.loads(Path("o/dataset.json").read_text())["left_out"]["train"]) == 2
 
 
@@ -275,7 +275,7 @@ def test_msra_has_the_published_counts(msra):
     assert set(facts["shared_texts"].values()) == {0}
     assert facts["illegal_gold"] == facts["notes"] == {}
     assert facts["unit"] == "char"
-    assert read_split(msra, "test").n_entities == 6190
+    assert sum(len(sentence.spans) for sentence in read_split(msra, "test").sentences) == 6190
 
 
 @pytest.mark.parametrize("file", ["sentences.txt", "tags.txt"])

@@ -20,8 +20,8 @@ from ner.tags import (
     span_facts,
     spans_to_tags,
     split_tag,
-    tags_to_spans,
 )
+from tests.factories import tags_to_spans
 
 LABELS = ("LOC", "PER")
 

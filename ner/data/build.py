@@ -32,8 +32,8 @@ class Dataset(NamedTuple):
     splits: dict[str, list[Sentence]]
     facts: dict
     "the content of `dataset.json`"
-    places: dict[str, list[str]]
-    "`file:line` where each sentence of a split starts in its source"
+    parts: dict[str, Part]
+    "where the sentences of each split are taken from"
 
 
 def read_splits(
@@ -119,8 +119,7 @@ def build(
     if train_size is not None:
         facts["train_size"] = train_size
     facts |= {"choices": choices} | _describe(documents, parts, splits)
-    places = {name: [documents[p.source].place(row) for row in p.rows] for name, p in parts.items()}
-    return Dataset(splits, facts, places)
+    return Dataset(splits, facts, parts)
 
 
 def _parts(
@@ -170,11 +169,10 @@ def _describe(
     for name, split in counts.items():
         missing[name] = {label: n for label, n in (split["entities"] or {}).items() if label not in labels}
     texts = {name: {sentence.tokens for sentence in sentences} for name, sentences in splits.items()}
-    in_order = {name: documents[name] for name in SPLITS if name in documents}
     return {
         "sources": {
             name: {"file": doc.path.name, "sha256": doc.sha256, "format": doc.format, "scheme": doc.scheme}
-            for name, doc in in_order.items()
+            for name, doc in documents.items()
         },
         "labels": labels,
         "splits": counts,
@@ -182,11 +180,11 @@ def _describe(
         "labels_missing_in_train": {name: found for name, found in missing.items() if found},
         "illegal_gold": {
             name: [f"{doc.path.name}:{line}: {tag}" for line, tag in doc.illegal]
-            for name, doc in in_order.items()
+            for name, doc in documents.items()
             if doc.illegal
         },
-        "left_out": {name: list(doc.left_out) for name, doc in in_order.items() if doc.left_out},
-        "notes": {name: doc.notes for name, doc in in_order.items() if doc.notes},
+        "left_out": {name: list(doc.left_out) for name, doc in documents.items() if doc.left_out},
+        "notes": {name: doc.notes for name, doc in documents.items() if doc.notes},
     }
 
 

@@ -41,9 +41,8 @@ def read_split(data_dir: str | Path, split: str) -> Split:
             raise DataError(f"{folder}: {' and '.join(annotation.files)}, expected one of them")
         if files:
             read[name] = annotation.read(files[0], tokens)
-    values = zip(*(one.values for one in read.values()), strict=True) if read else ((),) * len(tokens)
-    rows = zip(tokens, values, strict=True)
-    sentences = [Sentence(row, dict(zip(read, gold, strict=True))) for row, gold in rows]
+    golds = ({name: one.values[i] for name, one in read.items()} for i in range(len(tokens)))
+    sentences = list(map(Sentence, tokens, golds))
     return Split(sentences, [place for one in read.values() for place in one.illegal])
 
 
@@ -82,9 +81,9 @@ def write_split(
     """
     folder, sentences = Path(folder), list(sentences)
     folder.mkdir(parents=True, exist_ok=True)
-    write_lines(folder / "sentences.txt", (" ".join(map(escape, s.tokens)) for s in sentences))
-    files = gold_files([sentences]) if files is None else files
     tokens = [sentence.tokens for sentence in sentences]
+    write_lines(folder / "sentences.txt", (" ".join(map(escape, row)) for row in tokens))
+    files = gold_files([sentences]) if files is None else files
     for name in sentences[0].gold if sentences else ():
         values = [sentence.gold[name] for sentence in sentences]
         ANNOTATIONS[name].write(folder / files[name], tokens, values)

@@ -41,7 +41,3 @@ class Split(NamedTuple):
     @property
     def annotated(self) -> bool:
         return all(sentence.gold for sentence in self.sentences)
-
-    @property
-    def n_entities(self) -> int:
-        return sum(len(sentence.spans or ()) for sentence in self.sentences)

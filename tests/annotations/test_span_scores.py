@@ -10,7 +10,8 @@ from seqeval.metrics.v1 import precision_recall_fscore_support as strict
 from seqeval.scheme import IOB2
 
 from ner.annotations.span_scores import Counts, score, tag_counts
-from ner.tags import ScoredSpan, Span, spans_to_tags, tags_to_spans
+from ner.tags import ScoredSpan, Span, spans_to_tags
+from tests.factories import tags_to_spans
 
 LABELS = ("LOC", "ORG", "PER")
 TAGS = ("O", *(f"{prefix}-{label}" for label in LABELS for prefix in "BI"))

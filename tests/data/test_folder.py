@@ -66,7 +66,6 @@ def test_a_split_survives_the_disk(tmp_path_factory, sentences):
     assert split.sentences == sentences
     assert split.illegal == []
     assert split.annotated
-    assert split.n_entities == sum(len(sentence.spans) for sentence in sentences)
 
 
 def test_a_split_without_annotation(tmp_path):
@@ -76,7 +75,6 @@ def test_a_split_without_annotation(tmp_path):
     split = read_split(tmp_path, "test")
     assert split.sentences == sentences
     assert not split.annotated
-    assert split.n_entities == 0
 
 
 def test_lines_end_at_newlines_alone(tmp_path):

@@ -81,14 +81,12 @@ def corpus_of_build(documents: Mapping[str, Document], dataset: Dataset) -> Corp
     """
     n_files = Counter(document.path.name for document in documents.values())
     prefix = {name: f"{name} " if n_files[doc.path.name] > 1 else "" for name, doc in documents.items()}
-    illegal, places, token_per_line = [], {}, set()
+    illegal, places = [], {}
     for name, document in documents.items():
         illegal += [(f"{prefix[name]}{document.path.name}:{line}", tag) for line, tag in document.illegal]
-    for name, own in dataset.places.items():
-        source = name if name in documents else "train"  # the split was split off train
-        places[name] = [f"{prefix[source]}{place}" for place in own]
-        if documents[source].unit is None:
-            token_per_line.add(name)
+    for name, (source, rows) in dataset.parts.items():
+        places[name] = [f"{prefix[source]}{documents[source].place(row)}" for row in rows]
+    token_per_line = {name for name, part in dataset.parts.items() if documents[part.source].unit is None}
     return Corpus(dataset.splits, places, illegal, dataset.facts["unit"], token_per_line)
 
 

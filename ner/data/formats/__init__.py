@@ -48,7 +48,7 @@ def load(path: str | Path, name: str, reading: Reading = DEFAULTS) -> Document |
         raise DataError(f"{path}: {tags}; expected none")
     source = format.reader(path, reading)
     if format.holds == "tokens":
-        return source._replace(format=name)
+        return source
     source = texts.check_marks(source, drop_invalid=reading.drop_invalid)
     if reading.split_lines:
         source = texts.split_at_line_ends(source, drop_invalid=reading.drop_invalid)

@@ -14,6 +14,7 @@ from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, InvalidSp
 from ner.data.formats.texts import check_labels
 from ner.data.wording import count_noun
 from ner.errors import DataError
+from ner.files import write_lines
 
 _ENTITY = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?", re.DOTALL)
 _IGNORED = "REAMN*#"  # relations, events, attributes, modifications, normalisations, equivalences, notes
@@ -94,11 +95,11 @@ def write_brat(folder: str | Path, source: Texts) -> None:
         path = folder / f"{number:0{width}d}.txt"
         path.write_bytes(text.text.encode())
         if text.marks is not None:
-            rows = [
-                f"T{i}\t{m.label} {m.start} {m.end}\t{text.text[m.start : m.end].translate(_LINE_BREAKS)}\n"
+            rows = (
+                f"T{i}\t{m.label} {m.start} {m.end}\t{text.text[m.start : m.end].translate(_LINE_BREAKS)}"
                 for i, m in enumerate(text.marks, start=1)
-            ]
-            path.with_suffix(".ann").write_bytes("".join(rows).encode())
+            )
+            write_lines(path.with_suffix(".ann"), rows)
 
 
 FORMAT = Format("texts", read_brat, looks_like, write_brat)

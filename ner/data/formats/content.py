@@ -99,7 +99,7 @@ def read_content_lines(path: str | Path, encoding: str = "utf-8") -> tuple[list[
     return lines, content
 
 
-def likely_encoding(data: bytes, *, sample: int = 1 << 16) -> str | None:
+def likely_encoding(data: bytes) -> str | None:
     """The name of an encoding in which the data look like text, or None.
 
     Compares the multi-byte encodings by their share of frequent characters, then the single-byte ones.
@@ -108,7 +108,7 @@ def likely_encoding(data: bytes, *, sample: int = 1 << 16) -> str | None:
         if data.startswith(mark):
             return name
     first = next((i for i, byte in enumerate(data) if byte > 127), 0)
-    data = data[data.rfind(b"\n", 0, first) + 1 :][:sample]
+    data = data[data.rfind(b"\n", 0, first) + 1 :][: 1 << 16]  # from the first such line, at most 64 KiB
     for share, names, enough in ((_wide_share, _WIDE, 0.12), (_narrow_share, _NARROW, 0.6)):
         shares = {name: share(_decode(data, name), names[name]) for name in names}
         best = max(shares, key=shares.get)

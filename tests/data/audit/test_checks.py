@@ -24,7 +24,8 @@ from ner.data.audit.checks import (
     texts_inside,
 )
 from ner.data.words import split_words
-from ner.tags import Span, tags_to_spans
+from ner.tags import Span
+from tests.factories import tags_to_spans
 
 
 @st.composite
