@@ -35,6 +35,9 @@ class Counts:
         total = self.n_gold + self.n_predicted
         return 2 * self.n_correct / total if total else 0.0
 
+    def rates(self) -> dict[str, float]:
+        return {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+
 
 @dataclass
 class SpanScores:
@@ -66,33 +69,24 @@ class SpanScores:
         return self.n_tokens_outside / self.n_tokens if self.n_tokens else 0.0
 
     def per_epoch(self) -> dict[str, float]:
-        return {
-            "precision": self.total.precision,
-            "recall": self.total.recall,
-            "f1": self.total.f1,
-            "accuracy": self.accuracy,
-            "accuracy_all_o": self.accuracy_all_o,
-        }
+        return self.total.rates() | {"accuracy": self.accuracy, "accuracy_all_o": self.accuracy_all_o}
 
     def summary(self) -> dict:
-        per_type = {
-            label: {"precision": c.precision, "recall": c.recall, "f1": c.f1, "support": c.n_gold}
-            for label, c in sorted(self.per_type.items())
-        }
+        types = sorted(self.per_type.items())
         return {
             "f1": self.total.f1,
             **self.per_epoch(),
             **asdict(self.total),
             "n_sentences": self.n_sentences,
             "n_tokens": self.n_tokens,
-            "per_type": per_type,
+            "per_type": {label: counts.rates() | {"support": counts.n_gold} for label, counts in types},
         }
 
     def table(self) -> list[tuple[str, ...]]:
         """Precision, recall, F1, gold and predicted entities of each type and of all."""
         rows = [("type", "precision", "recall", "F1", "gold", "predicted")]
         for label, c in [*sorted(self.per_type.items()), ("all", self.total)]:
-            percents = (f"{100 * value:.2f}" for value in (c.precision, c.recall, c.f1))
+            percents = (f"{100 * value:.2f}" for value in c.rates().values())
             rows.append((label, *percents, str(c.n_gold), str(c.n_predicted)))
         return rows
 

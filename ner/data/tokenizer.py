@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as _Pipeline
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from ner.errors import DataError
-from ner.files import read_json, read_text
+from ner.files import read_json, read_text, write_lines
 
 PAD, UNK, CLS, SEP, MASK, SPACE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"
 
@@ -77,11 +77,9 @@ class WordPiece:
     def save(self, model_dir: str | Path) -> None:
         """Writes `vocab.txt` and `tokenizer_config.json` as in a published BERT directory."""
         model_dir = Path(model_dir)
-        text = "".join(f"{piece}\n" for piece in self.vocabulary)
-        (model_dir / "vocab.txt").write_text(text, encoding="utf-8", newline="\n")
+        write_lines(model_dir / "vocab.txt", self.vocabulary)
         values = {"tokenizer_class": "BertTokenizer", **self.normalisation._asdict()}
-        path = model_dir / "tokenizer_config.json"
-        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+        write_lines(model_dir / "tokenizer_config.json", [json.dumps(values, indent=2)])
 
 
 def load_tokenizer(model_dir: str | Path) -> WordPiece:
@@ -124,11 +122,8 @@ def _fast_switches(published: dict) -> dict:
     normalizer = published.get("normalizer")
     if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
         return {}
-    return {
-        "do_lower_case": normalizer.get("lowercase"),
-        "strip_accents": normalizer.get("strip_accents"),
-        "tokenize_chinese_chars": normalizer.get("handle_chinese_chars"),
-    }
+    names = ("lowercase", "strip_accents", "handle_chinese_chars")  # in the order of our fields
+    return dict(zip(Normalisation._fields, map(normalizer.get, names), strict=True))
 
 
 def _fast_vocabulary(published: dict, path: Path) -> list[str]:
@@ -175,15 +170,11 @@ def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Nor
 
 def _letters(words: Counter[str], n_most: int) -> list[str]:
     """The `n_most` most frequent pieces of one character, first those that begin a word."""
-    characters: Counter[str] = Counter()
-    inside: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for word, count in words.items():
-        for character in word:
-            characters[character] += count
-        for piece in _spelling(word)[1:]:
-            inside[piece] += count
-    counts = {c: n for c, n in characters.items() if n > 1}
-    counts |= {piece: n for piece, n in inside.items() if piece[2:] in counts}
+        for piece in (*word, *_spelling(word)[1:]):
+            counts[piece] += count
+    counts = {piece: n for piece, n in counts.items() if counts[piece[-1]] > 1}
     kept = sorted(counts, key=lambda piece: (-counts[piece], piece))[: max(0, n_most)]
     return sorted(kept, key=lambda piece: (len(piece) > 1, piece))
 
