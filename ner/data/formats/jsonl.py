@@ -10,6 +10,7 @@ A file without any of the keys is not annotated.  Offsets are code points.
 """
 
 import json
+import re
 from collections.abc import ItemsView, Iterator
 from functools import partial
 from itertools import islice
@@ -21,6 +22,7 @@ from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, Mark, Rea
 from ner.errors import DataError
 from ner.files import unique_keys, write_lines
 
+_skip_space = re.compile(r"[ \t\r\n]*").match
 N_SAMPLED = 1000  # objects from which a format is guessed
 KEYS = ("label", "labels", "entities", "entity_list")
 EXPECTED = 'expected [start, end, "LOC"] or {"start_offset": ..., "end_offset": ..., "label": "LOC"}'
@@ -40,10 +42,10 @@ def sample_objects(path: Path, text: str) -> Iterator[dict]:
 
 def objects(path: str | Path, text: str) -> Iterator[tuple[int, dict]]:
     """(line from 1 on which it begins, object) of JSON lines, or of the objects of one array."""
-    position = _skip_space(text, 0)
+    position = _skip_space(text, 0).end()
     is_array = text.startswith("[", position)
     if is_array:
-        position = _skip_space(text, position + 1)
+        position = _skip_space(text, position + 1).end()
     line, counted, more = 1, 0, not (is_array and text.startswith("]", position))
     while more and (is_array or position < len(text)):
         line, counted = line + text.count("\n", counted, position), position
@@ -51,20 +53,14 @@ def objects(path: str | Path, text: str) -> Iterator[tuple[int, dict]]:
         if not isinstance(value, dict):
             raise DataError(f"{path}:{line}: got {type_name(value)}, expected a JSON object")
         yield line, value
-        position = _skip_space(text, position)
+        position = _skip_space(text, position).end()
         if is_array:
             more = text.startswith(",", position)
-            position = _skip_space(text, position + 1) if more else position
-    if is_array and (text[position : position + 1] != "]" or _skip_space(text, position + 1) < len(text)):
+            position = _skip_space(text, position + 1).end() if more else position
+    if is_array and text[position:].rstrip(" \t\r\n") != "]":
         number = text.count("\n", 0, position) + 1
         expected = "expected , or ] after an object, nothing after the last ]"
         raise DataError(f"{path}:{number}: not JSON, {expected}")
-
-
-def _skip_space(text: str, position: int) -> int:
-    while position < len(text) and text[position] in " \t\r\n":
-        position += 1
-    return position
 
 
 def _decode(path: str | Path, text: str, position: int, line: int) -> tuple[object, int]:
