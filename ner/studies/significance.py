@@ -28,10 +28,9 @@ def precision_recall_f1(counts: np.ndarray) -> np.ndarray:
     )
 
 
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and standard deviation with n - 1 in the denominator (nan for a single value)."""
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return float(np.mean(values)), deviation
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and standard deviation with n - 1 in the denominator (None for a single value)."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def resamples(n_sentences: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:

@@ -3,12 +3,11 @@
 Facts of the data (labels, unit, vocabulary, steps of an epoch) are arguments of the code, never keys here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ner.config import Options, load_options, option, require
+from ner.config import Options, option, require
 from ner.data.windows import LONG_TEXT
 from ner.heads import HEADS
 from ner.heads.losses import LOSSES
@@ -126,8 +125,3 @@ class Config(Options):
         if self.freeze_layers == "embeddings":
             return 1
         return self.freeze_layers + 1 if self.freeze_layers else 0
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads params.json and applies `key=value` overrides; see `load_options`."""
-    return load_options(Config, path, overrides)

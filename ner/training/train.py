@@ -12,7 +12,7 @@ from torch import nn
 
 from ner import files, tensors
 from ner.annotations import ANNOTATIONS
-from ner.config import to_json
+from ner.config import load_options, to_json
 from ner.data import folder
 from ner.data.batches import Batches, token_budget
 from ner.data.examples import Examples
@@ -30,7 +30,7 @@ from ner.training.fine_tuning import FineTuning
 from ner.training.new_model import Settings, new_model
 from ner.training.objectives import Objective, build_objective
 from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.params import Config, load_config
+from ner.training.params import Config
 from ner.training.run import begin, checkpoint_of, lock_directory, run, share_model
 from ner.training.step import Update
 
@@ -45,7 +45,7 @@ def train(settings: Settings, after_epoch: Callable[[], None] = lambda: None) ->
         with distributed.synchronised():
             logs.start_log(quiet=True)
             log.info(settings.command)
-            config = load_config(settings.params, settings.overrides)
+            config = load_options(Config, settings.params, settings.overrides)
             where, ways = str(settings.params), ways_of_running(settings)
             objective = build_objective(asdict(config), ways=ways, where=where)
             lock_directory(settings, locks)
