@@ -29,7 +29,7 @@ from ner.training.distillation import SoftLabels, check_pair, prepare
 from ner.training.fine_tuning import FineTuning
 from ner.training.new_model import Settings, new_model
 from ner.training.objectives import Objective, build_objective
-from ner.training.optim import build_optimizer, parameter_groups
+from ner.training.optim import WeightAverage, build_optimizer, parameter_groups
 from ner.training.params import Config
 from ner.training.run import begin, checkpoint_of, lock_directory, run, share_model
 from ner.training.step import Update
@@ -81,6 +81,7 @@ def build_task(
         config=config,
         model=model,
         objective=objective,
+        average=WeightAverage(tagger, config.ema) if config.ema else None,
         update=build_update(settings, config, tagger),
         train=Batches(
             examples,
