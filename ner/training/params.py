@@ -102,14 +102,13 @@ class Config(Options):
         require(self.head_name in list(HEADS), "head", self.head_name, f"one of {', '.join(HEADS)}")
         frozen = isinstance(self.freeze_layers, int) or self.freeze_layers == "embeddings"
         require(frozen, "freeze_layers", self.freeze_layers, "a number of layers, or 'embeddings'")
+        of_layers = ("layer_decay", "freeze_layers", "unfreeze_every")
         is_frozen, no_dropout = not self.full_finetuning, self.multi_dropout > 1 and self.head_dropout <= 0
         for name, must_be_zero, expected in (
             ("multi_dropout", self.rdrop, "0 with rdrop: one of them"),
             ("multi_dropout", no_dropout, "0 without head_dropout"),
             ("label_smoothing", self.loss != "ce", "0 with a loss other than ce"),
-            ("layer_decay", is_frozen, "0 if full_finetuning is false"),
-            ("freeze_layers", is_frozen, "0 if full_finetuning is false"),
-            ("unfreeze_every", is_frozen, "0 if full_finetuning is false"),
+            *((name, is_frozen, "0 if full_finetuning is false") for name in of_layers),
             ("activation_checkpointing", is_frozen, "false with full_finetuning false"),
         ):
             value = getattr(self, name)
