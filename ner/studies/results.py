@@ -78,19 +78,6 @@ class Answers:
     "hash of the sentences and their gold; runs are comparable only if it is the same"
 
 
-def read_answers(path: Path) -> Answers:
-    """Reads `predictions_<split>.jsonl`; DataError names the first wrong line."""
-    digest = hashlib.sha256()
-
-    def parse(values: dict) -> np.ndarray:
-        truth, guess = ([Span(*span) for span in values[name]] for name in ("gold", "predicted"))
-        digest.update(json.dumps([values["tokens"], sorted(truth)]).encode())
-        return count([truth], [guess])
-
-    counts = _parse_lines(path, "a sentence", parse)
-    return Answers(np.concatenate(counts), digest.hexdigest())
-
-
 @dataclass(frozen=True)
 class Run:
     """An experiment directory.  A property is None, or empty, if its file is missing."""
@@ -116,15 +103,21 @@ class Run:
 
     @cached_property
     def answers(self) -> Answers | None:
-        path = self.directory / f"predictions_{self.split}.jsonl"
+        path, digest = self.directory / f"predictions_{self.split}.jsonl", hashlib.sha256()
         if self.scores is None or not path.exists():
             return None
-        answers = read_answers(path)
-        counted = precision_recall_f1(answers.counts.sum(axis=0))
+
+        def parse(values: dict) -> np.ndarray:
+            truth, guess = ([Span(*span) for span in values[name]] for name in ("gold", "predicted"))
+            digest.update(json.dumps([values["tokens"], sorted(truth)]).encode())
+            return count([truth], [guess])
+
+        counts = np.concatenate(_parse_lines(path, "a sentence", parse))
+        counted = precision_recall_f1(counts.sum(axis=0))
         if not np.allclose(counted, self.scores, rtol=0, atol=1e-9):
             scored = f"{self.scores[2]:.4f} as in metrics_{self.split}.json"
             raise DataError(f"{path}: F1 is {counted[2]:.4f}, expected {scored}")
-        return answers
+        return Answers(counts, digest.hexdigest())
 
     @property
     def missing_file(self) -> str:

@@ -25,7 +25,6 @@ from ner.training.run_dir import check_same
 MIN_RIVALS = 4  # a trial is stopped only if so many others have come as far
 MAX_SUGGESTIONS = 100  # requests to optuna, which may suggest values that were tried before
 STATES = ("begun", "finished", "pruned", "failed")
-SHARED = ("params", "options", "data")
 RANGE = re.compile(r"(.+?)\.\.(.+?)(:log)?")
 
 
@@ -112,7 +111,7 @@ def read_trials(directory: Path, shared: dict) -> list[Trial]:
     for folder in {path.parent for path in directory.glob("trial-*/trial.json")}.difference(folders):
         raise DataError(f"{folder}: expected a number behind trial-")
     for path in (folder / "trial.json" for folder in folders if (folder / "trial.json").exists()):
-        check_same(path, shared, SHARED, "the search")
+        check_same(path, shared, list(shared), "the search")
         written = read_json(path)
         values, state = written.get("values"), written.get("state")
         if not isinstance(values, dict) or state not in STATES:

@@ -92,8 +92,8 @@ class FineTuning(Task):
         """Yields False after each optimiser step, and True where an epoch has none left."""
         config, progress, tagger = self.config, self.progress, self.model.tagger
         model = self.replicas or tagger
-        options = {"rate": self.rate, "accumulation": config.gradient_accumulation_steps}
-        options["objective"] = self.objective
+        accumulation, objective = config.gradient_accumulation_steps, self.objective
+        options = {"rate": self.rate, "accumulation": accumulation, "objective": objective}
         while True:
             if config.unfreeze_every:
                 train_from(tagger, depth_to_learn(tagger, config, progress.epoch))
@@ -161,9 +161,8 @@ class FineTuning(Task):
     def must_save(self) -> bool:
         """True after an epoch, and every `save_steps` inside one."""
         progress, every = self.progress, self.config.save_steps
-        if progress.batch == 0:
-            return True
-        return bool(every) and progress.step % every == 0 and progress.batch < len(self.train)
+        is_due = every > 0 and progress.step % every == 0 and progress.batch < len(self.train)
+        return is_due or progress.batch == 0
 
     def note_best(self) -> bool:
         return self._is_best

@@ -139,6 +139,6 @@ def save(task: Task, *, is_best: bool) -> None:
     with distributed.synchronised():
         if not distributed.is_first():
             return
-        if is_best and (names := run_dir.clear_scores(task.directory)):
+        if is_best and (names := run_dir.clear_directory(task.directory, run_dir.SCORES)):
             log.info(f"removed, scores of an earlier best: {', '.join(names)}")
         save_checkpoint(task, is_best=is_best)
