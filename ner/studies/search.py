@@ -70,8 +70,8 @@ def parse_space(items: Sequence[str]) -> dict[str, Range | list[Any]]:
             raise DataError(f"--set {item}: expected key=value,value or key=low..high")
         if key in space:
             raise DataError(f"--set {item}: {key} twice, expected it once")
-        values = [parse_value(part) for part in text.split(",")]
-        space[key] = _parse_range(item, text, kinds.get(key)) or values
+        listed = [parse_value(part) for part in text.split(",")]
+        space[key] = _parse_range(item, text, kinds.get(key)) or listed
     return space
 
 
@@ -155,7 +155,16 @@ def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
     except ImportError:
         raise DataError("--trials: optuna is not installed: pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions = {key: _distribution(allowed) for key, allowed in space.items()}
+    kinds = optuna.distributions
+
+    def distribution(allowed: Range | Sequence[Any]):
+        if not isinstance(allowed, Range):
+            return kinds.CategoricalDistribution(allowed)
+        is_whole = isinstance(allowed.low, int) and isinstance(allowed.high, int)
+        kind = kinds.IntDistribution if is_whole else kinds.FloatDistribution
+        return kind(allowed.low, allowed.high, log=allowed.log)
+
+    distributions = {key: distribution(allowed) for key, allowed in space.items()}
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=len(trials)))
     for trial in trials:
         ended = trial.state == "finished" and trial.f1s
@@ -175,16 +184,6 @@ def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
     # only a space of whole numbers and lists can be used up
     finite = {key: range(a.low, a.high + 1) if isinstance(a, Range) else a for key, a in space.items()}
     return next((values for values in grid(finite) if values not in tried), None)
-
-
-def _distribution(allowed: Range | Sequence[Any]):
-    """optuna's distribution over the allowed values of a key."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if not isinstance(allowed, Range):
-        return CategoricalDistribution(allowed)
-    is_whole = isinstance(allowed.low, int) and isinstance(allowed.high, int)
-    return (IntDistribution if is_whole else FloatDistribution)(allowed.low, allowed.high, log=allowed.log)
 
 
 def falls_behind(f1s: Sequence[float], others: Sequence[Trial]) -> bool:

@@ -23,24 +23,17 @@ from ner.training.run import RunSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(RunSettings):
-    """Where and how a model is fine-tuned."""
+    """Where and how a model is fine-tuned: the options of train.py, under the names that explain them there."""
 
     params: Path
-    "params.json"
     data_dir: Path
-    "a set made by build_dataset.py"
     bert_model_dir: Path | None = None
-    "published weights; its config decides the sizes"
     teacher: Path | None = None
-    "a fine-tuned model to learn from as well"
     unlabelled: Path | None = None
-    "more text, tagged by the teacher"
     soft_labels_dir: Path | None = None
     "keeps the teacher's answers; None: the run's directory"
     multi_gpu: bool = False
-    "DataParallel over the visible GPUs"
     loss_scale: float = 0.0
-    "with fp16: a fixed scale; 0: dynamic"
 
 
 def new_model(

@@ -28,7 +28,6 @@ class RunSettings:
     """Where and how a run is carried out.  params.json says what is trained."""
 
     directory: Path
-    "gets the results"
     command: str = ""
     "the command line, for the log and resolved.json"
     overrides: Sequence[str] = ()

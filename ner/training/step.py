@@ -62,7 +62,6 @@ class Update:
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     "scales the loss for fp16; a disabled one changes nothing"
     clip_grad: float = 0.0
-    "largest norm of the gradient; 0: no clipping"
     fixed_scale: float = 0.0
     "scale that the scaler keeps; 0: the scaler adapts it"
 
@@ -96,7 +95,6 @@ class Task:
     replicas: nn.Module | None = None
     "the model wrapped for several devices or processes"
     show_progress: bool = field(default_factory=lambda: sys.stderr.isatty() and distributed.is_first())
-    "show a progress bar on the terminal"
     progress: Progress = field(default_factory=Progress)
     record: Any
     "dataclass of what the task itself keeps in a checkpoint"
