@@ -23,7 +23,7 @@ from ner.training.run import RunSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(RunSettings):
-    """Where and how a model is fine-tuned: the options of train.py, under the names that explain them there."""
+    """Where and how a model is fine-tuned: the options of train.py, whose help explains them."""
 
     params: Path
     data_dir: Path
