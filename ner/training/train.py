@@ -46,8 +46,7 @@ def train(settings: Settings, after_epoch: Callable[[], None] = lambda: None) ->
             logs.start_log(quiet=True)
             log.info(settings.command)
             config = load_options(Config, settings.params, settings.overrides)
-            ways = ways_of_running(settings)
-            objective = build_objective(asdict(config), ways=ways, where=str(settings.params))
+            objective = choose_objective(settings, config)
             lock_directory(settings, locks)
             task, soft_labels = build_task(settings, config, objective)
         share_model(task, task.model.tagger, seed=settings.seed, some_unused=config.unfreeze_every > 0)
@@ -138,17 +137,15 @@ def replicate(tagger: Tagger) -> nn.Module | None:
     return None
 
 
-def ways_of_running(settings: Settings) -> list[str]:
-    """The options that not every objective supports.  DataError if two of them exclude each other."""
-    if settings.multi_gpu and distributed.world_size() > 1:
+def choose_objective(settings: Settings, config: Config) -> Objective:
+    """What the run minimises.  DataError if options of the command line do not go together or with it."""
+    torchrun = distributed.world_size() > 1
+    if settings.multi_gpu and torchrun:
         raise DataError("--multi_gpu: got torchrun as well, expected one of them")
-    asked = {
-        "--multi_gpu": settings.multi_gpu,
-        "torchrun": distributed.world_size() > 1,
-        "--fp16": settings.precision == "fp16",
-        "--teacher": settings.teacher,
-    }
-    return [way for way, is_asked in asked.items() if is_asked]
+    ways = {"--multi_gpu": settings.multi_gpu, "torchrun": torchrun, "--teacher": settings.teacher}
+    ways |= {"--fp16": settings.precision == "fp16"}
+    asked = [way for way, is_asked in ways.items() if is_asked]
+    return build_objective(asdict(config), ways=asked, where=str(settings.params))
 
 
 def read_annotated(data_dir: Path, name: str, annotations: Sequence[str]) -> Split:
