@@ -60,7 +60,8 @@ def train_series(settings: Settings, seeds: Sequence[int]) -> None:
         mean, deviation = mean_and_deviation(best)
         name = ANNOTATIONS[HEADS[config.head_name].annotations[0]].headline.capitalize()
         spread = "" if deviation is None else f", standard deviation {deviation:.2f} (n - 1)"
-        log.info(f"best val {name} of {len(best)} seed{'s' * (len(best) > 1)}: mean {mean:.2f}{spread}")
+        runs_in_words = "1 seed" if deviation is None else f"{len(best)} seeds"
+        log.info(f"best val {name} of {runs_in_words}: mean {mean:.2f}{spread}")
 
 
 def _plan_run(settings: Settings, seed: int, config: Config) -> Settings:
