@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ner.runtime import devices, distributed, program
-from ner.studies.series import train_series
+from ner.studies.runs import train_series
 from ner.training.train import Settings, train
 
 

@@ -124,6 +124,12 @@ def read_compressed_lines(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path}: cannot be read, {error.strerror or error}") from None
 
 
+def numbered(folder: Path, prefix: str) -> dict[int, Path]:
+    """Number -> path of every `<prefix>N` in a folder, in ascending order; other names are left out."""
+    found = {path.name.removeprefix(prefix): path for path in folder.glob(f"{prefix}*")}
+    return {int(number): found[number] for number in sorted(filter(str.isdecimal, found), key=int)}
+
+
 def sha256(path: str | Path) -> str:
     """Hex digest of a file."""
     with Path(path).open("rb") as file:

@@ -17,7 +17,6 @@ import ner.training.run
 from ner.data.folder import read_split
 from ner.data.tokenizer import learn_vocabulary
 from ner.runtime import program
-from ner.training.fine_tuning import FineTuning
 
 SAMPLE = Path(__file__).parents[1] / "data" / "sample" / "sample.bio"
 
@@ -173,26 +172,26 @@ def read_epochs(folder, checkpoint) -> list[dict]:
 
 
 def interrupt_at_epoch(monkeypatch, epoch):
-    go_on = FineTuning._begin_epoch
+    go_on = ner.training.fine_tuning.epoch_steps
 
-    def stop(experiment):
-        if experiment.progress.epoch == epoch:
+    def stop(model, train, update, progress, **options):
+        if progress.epoch == epoch:
             raise KeyboardInterrupt
-        go_on(experiment)
+        return go_on(model, train, update, progress, **options)
 
-    monkeypatch.setattr(FineTuning, "_begin_epoch", stop)
+    monkeypatch.setattr(ner.training.fine_tuning, "epoch_steps", stop)
 
 
 def interrupt_at_call(monkeypatch, number):
     """Interrupts when an epoch begins for the `number`-th time, counted over all runs."""
-    go_on, calls = FineTuning._begin_epoch, itertools.count(1)
+    go_on, calls = ner.training.fine_tuning.epoch_steps, itertools.count(1)
 
-    def stop(experiment):
+    def stop(*args, **options):
         if next(calls) == number:
             raise KeyboardInterrupt
-        go_on(experiment)
+        return go_on(*args, **options)
 
-    monkeypatch.setattr(FineTuning, "_begin_epoch", stop)
+    monkeypatch.setattr(ner.training.fine_tuning, "epoch_steps", stop)
 
 
 def interrupt_after_saving(monkeypatch, n_saves):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from dataclasses import fields
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from ner.annotations.spans import SpanInventory
+from ner.config import load_options
 from ner.data.batch import Batch
 from ner.data.batches import Targets
 from ner.data.tokenizer import WordPiece
@@ -23,6 +25,7 @@ from ner.model.build import build_encoder, build_head
 from ner.model.tagger import Tagger
 from ner.pretraining.mlm import MaskedLm, Pretrained
 from ner.tags import Span, TagSet
+from ner.training.params import Config
 
 LABELS = ("LOC", "PER")
 VOCAB_SIZE = 40
@@ -161,6 +164,9 @@ def make_scored_batch(head, *, n_sentences=5, n_tokens=4, seed=0, apart=False):
 def path_score(path, scores, transitions):
     steps = pairwise((-1, *path, -1))
     return sum(scores[t, k] for t, k in enumerate(path)) + sum(transitions[step] for step in steps)
+
+
+load_config = partial(load_options, Config)
 
 
 def make_params(folder, values):

@@ -8,8 +8,8 @@ import pytest
 from ner.config import from_mapping, to_json
 from ner.encoders import ENCODERS
 from ner.errors import DataError
-from ner.training.params import Config, load_config
-from tests.factories import make_params
+from ner.training.params import Config
+from tests.factories import load_config, make_params
 
 
 def test_the_line_of_a_wrong_key_is_named(tmp_path):

@@ -13,6 +13,7 @@ from ner.errors import DataError
 from ner.files import (
     OPENERS,
     add_file_name,
+    numbered,
     read_compressed_lines,
     read_json,
     read_text_lines,
@@ -57,6 +58,15 @@ def test_a_newline_alone_ends_a_line(tmp_path, data):
     assert read_text_lines(tmp_path / "t") == ["a", "b"]
     (tmp_path / "t").write_bytes("a\u2028b\x0bc\rd\n\n".encode())
     assert read_text_lines(tmp_path / "t") == ["a\u2028b\x0bc\rd", ""]
+
+
+def test_numbered_names_stand_in_the_order_of_their_numbers(tmp_path):
+    for name in ("step-10", "step-9", "step-", "step-x", ".step-3", "other"):
+        (tmp_path / name).mkdir()
+    assert list(numbered(tmp_path, "step-").items()) == [
+        (number, tmp_path / f"step-{number}") for number in (9, 10)
+    ]
+    assert numbered(tmp_path / "none", "step-") == {}
 
 
 def test_a_key_that_occurs_twice_is_named(tmp_path):

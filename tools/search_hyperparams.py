@@ -12,6 +12,7 @@ stopped.  Repeating the command continues a search that was cut off; more values
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -19,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import train
 from ner.errors import DataError
 from ner.runtime import distributed, logs, program
+from ner.studies.runs import Search, check_search, ranking, run_search
 from ner.studies.search import parse_space
-from ner.studies.trials import Search, check_search, ranking, run_search
 from ner.training.run_dir import only_trainer
 
 
@@ -50,10 +51,11 @@ def main(args: argparse.Namespace) -> None:
             raise DataError(
                 f"--{name}: not in a search, which continues by itself; each trial has one --seed"
             )
-    settings = train.read_settings(args.run)
-    search = Search(args.model_dir, space, args.trials, args.prune_after, settings, args.options)
+    own = {"directory": args.model_dir, "params": args.model_dir / "params.json"}
+    settings = replace(train.read_settings(args.run), **own)
+    search = Search(settings, space, args.trials, args.prune_after, args.options)
     check_search(search)
-    with only_trainer(search.directory):
+    with only_trainer(args.model_dir):
         trials, complaints = run_search(search)
     if trials:
         print(ranking(trials))

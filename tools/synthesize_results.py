@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ner.errors import DataError
+from ner.files import numbered
 from ner.runtime import logs, program
 from ner.runtime.logs import log
 from ner.scoring.tables import markdown_table
@@ -72,7 +73,7 @@ def read_system(text: str, split: str) -> tuple[str, list[Run]]:
         if run.directory.resolve() in seen:
             raise DataError(f"{run.directory}: twice in {name}, expected each run once")
         seen.add(run.directory.resolve())
-        if run.epochs is None and run.scores is None:
+        if not run.epochs and run.scores is None:
             raise DataError(
                 f"{run.directory}: no metrics.jsonl, no metrics_{split}.json, expected one of them"
             )
@@ -81,11 +82,10 @@ def read_system(text: str, split: str) -> tuple[str, list[Run]]:
 
 def runs_in(directory: Path) -> list[Path]:
     """The directories of a series by seed, or the directory itself if it is one experiment."""
-    numbers = {path: path.name.removeprefix("seed-") for path in directory.glob("seed-*")}
-    seeds = [path for path, number in numbers.items() if number.isdecimal()]
+    seeds = list(numbered(directory, "seed-").values())
     if seeds and (directory / "metrics.jsonl").exists():
         log.info(f"{directory}: only the runs seed-* inside are read, not the run of the directory itself")
-    return sorted(seeds, key=lambda path: int(numbers[path])) or [directory]
+    return seeds or [directory]
 
 
 def as_csv(rows: list[Row]) -> str:

@@ -3,15 +3,17 @@
 import hashlib
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ner.config import require
 from ner.errors import DataError
-from ner.files import read_json, read_text
+from ner.files import read_json, read_text_lines
 from ner.studies.significance import (
     bootstrap,
     count,
@@ -29,30 +31,41 @@ LEVEL = 0.05  # a difference is significant if its p is at most this
 def read_epochs(directory: Path) -> list[dict]:
     """Reads the lines of `metrics.jsonl`, each with the score that ranks it under the key `headline`.
 
-    DataError names the first line that is not the line of an epoch.
+    No lines if there is no such file; DataError names the first that is not the line of an epoch.
     """
     path, resolved = directory / "metrics.jsonl", directory / "resolved.json"
+    if not path.exists():
+        return []
     # runs whose resolved.json names no headline were ranked by F1
     headline = read_json(resolved).get("headline", "val_f1") if resolved.exists() else "val_f1"
     keys = {"epoch": int, headline: float, "seconds": float}
-    epochs = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+
+    def parse(values: dict) -> dict:
+        for key, kind in keys.items():
+            require(isinstance(values[key], kind | int), key, values[key], "a number")
+        return values | {"headline": values[headline]}
+
+    return _parse_lines(path, "an epoch", parse)
+
+
+def _parse_lines(path: Path, what: str, parse: Callable[[dict], Any]) -> list:
+    """What `parse` makes of each line, a JSON object; DataError names the first that it cannot take."""
+    parsed = []
+    for number, line in enumerate(read_text_lines(path), start=1):
         try:
-            values = json.loads(line)
-            wrong = [key for key, kind in keys.items() if not isinstance(values[key], kind | int)]
+            parsed.append(parse(json.loads(line)))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{path}:{number}: not the line of an epoch, {error!r}") from None
-        if wrong:
-            raise DataError(f"{path}:{number}: {wrong[0]}: got {values[wrong[0]]!r}, expected a number")
-        epochs.append(values | {"headline": values[headline]})
-    if not epochs:
-        raise DataError(f"{path}: empty, expected a line an epoch")
-    return epochs
+            raise DataError(f"{path}:{number}: not the line of {what}, {error!r}") from None
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: {error}") from None
+    if not parsed:
+        raise DataError(f"{path}: empty, expected a line {what}")
+    return parsed
 
 
-def best_headline(epochs: Sequence[dict]) -> float:
-    """The highest validation score, a fraction: the score of the epoch whose model is `best`."""
-    return max(epoch["headline"] for epoch in epochs)
+def headlines(directory: Path) -> list[float]:
+    """The score that ranks each epoch so far, a fraction; its maximum is that of the model `best`."""
+    return [epoch["headline"] for epoch in read_epochs(directory)]
 
 
 @dataclass(frozen=True)
@@ -65,30 +78,16 @@ class Answers:
     "hash of the sentences and their gold; runs are comparable only if it is the same"
 
 
-def read_answers(path: Path) -> Answers:
-    """Reads `predictions_<split>.jsonl`; DataError names the first wrong line."""
-    digest, counts = hashlib.sha256(), []
-    for number, line in enumerate(read_text(path).removesuffix("\n").split("\n"), start=1):
-        try:
-            values = json.loads(line)
-            truth, guess = ([Span(*span) for span in values[name]] for name in ("gold", "predicted"))
-            counts.append(count([truth], [guess]))
-            digest.update(json.dumps([values["tokens"], sorted(truth)]).encode())
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise DataError(f"{path}:{number}: not the line of a sentence, {error!r}") from None
-    return Answers(np.concatenate(counts), digest.hexdigest())
-
-
 @dataclass(frozen=True)
 class Run:
-    """An experiment directory.  A property is None if its file is missing."""
+    """An experiment directory.  A property is None, or empty, if its file is missing."""
 
     directory: Path
     split: str
 
     @cached_property
-    def epochs(self) -> list[dict] | None:
-        return read_epochs(self.directory) if (self.directory / "metrics.jsonl").exists() else None
+    def epochs(self) -> list[dict]:
+        return read_epochs(self.directory)
 
     @cached_property
     def scores(self) -> tuple[float, float, float] | None:
@@ -104,15 +103,21 @@ class Run:
 
     @cached_property
     def answers(self) -> Answers | None:
-        path = self.directory / f"predictions_{self.split}.jsonl"
+        path, digest = self.directory / f"predictions_{self.split}.jsonl", hashlib.sha256()
         if self.scores is None or not path.exists():
             return None
-        answers = read_answers(path)
-        counted = precision_recall_f1(answers.counts.sum(axis=0))
+
+        def parse(values: dict) -> np.ndarray:
+            truth, guess = ([Span(*span) for span in values[name]] for name in ("gold", "predicted"))
+            digest.update(json.dumps([values["tokens"], sorted(truth)]).encode())
+            return count([truth], [guess])
+
+        counts = np.concatenate(_parse_lines(path, "a sentence", parse))
+        counted = precision_recall_f1(counts.sum(axis=0))
         if not np.allclose(counted, self.scores, rtol=0, atol=1e-9):
             scored = f"{self.scores[2]:.4f} as in metrics_{self.split}.json"
             raise DataError(f"{path}: F1 is {counted[2]:.4f}, expected {scored}")
-        return answers
+        return Answers(counts, digest.hexdigest())
 
     @property
     def missing_file(self) -> str:
@@ -122,7 +127,7 @@ class Run:
             f"metrics_{self.split}.json": self.scores,
             f"predictions_{self.split}.jsonl": self.answers,
         }
-        return next((name for name, value in results.items() if value is None), "")
+        return next((name for name, value in results.items() if not value), "")
 
 
 @dataclass
@@ -157,7 +162,8 @@ def summarise(system: str, runs: Sequence[Run], n_resamples: int) -> Row:
     """Fills in means and deviations over the runs, and the interval over the sentences."""
     row = Row(system, len(runs))
     if all(run.epochs for run in runs):
-        row.val_f1, row.val_f1_deviation = _spread([best_headline(run.epochs) for run in runs])
+        best = [max(epoch["headline"] for epoch in run.epochs) for run in runs]
+        row.val_f1, row.val_f1_deviation = mean_and_deviation(best)
         seconds = [[epoch["seconds"] for epoch in run.epochs] for run in runs]
         row.seconds_an_epoch = statistics.mean(map(statistics.mean, seconds))
         row.minutes = statistics.mean(map(sum, seconds)) / 60
@@ -167,7 +173,7 @@ def summarise(system: str, runs: Sequence[Run], n_resamples: int) -> Row:
     if all(run.scores for run in runs):
         precisions, recalls, f1s = zip(*(run.scores for run in runs), strict=True)
         row.precision, row.recall = statistics.mean(precisions), statistics.mean(recalls)
-        row.f1, row.f1_deviation = _spread(f1s)
+        row.f1, row.f1_deviation = mean_and_deviation(f1s)
     if counts := counts_by_run(runs):
         row.f1_low, row.f1_high = bootstrap(counts, n_resamples=n_resamples)
     return row
@@ -177,11 +183,6 @@ def counts_by_run(runs: Sequence[Run]) -> list[np.ndarray]:
     """The counts of each run; empty if a run has no answers."""
     answers = [run.answers for run in runs]
     return [] if None in answers else [one.counts for one in answers]
-
-
-def _spread(values: Sequence[float]) -> tuple[float, float | None]:
-    mean, deviation = mean_and_deviation(values)
-    return mean, deviation if len(values) > 1 else None
 
 
 def check_comparable(systems: dict[str, Sequence[Run]]) -> None:
@@ -194,22 +195,20 @@ def check_comparable(systems: dict[str, Sequence[Run]]) -> None:
                 f"expected the same as in {answered[0].directory}"
             )
     for system, runs in systems.items():
-        _check_one_system(system, runs)
-
-
-def _check_one_system(system: str, runs: Sequence[Run]) -> None:
-    files = [run.directory / "resolved.json" for run in runs]
-    resolved = [(file, read_json(file)) for file in files if file.exists()]
-    file_of_seed = {}
-    for file, values in resolved:
-        first_file, first_values = resolved[0]
-        if different := [part for part in ALIKE if values.get(part) != first_values.get(part)]:
-            raise DataError(
-                f"{file}: other {different[0]} than {first_file}, expected {system} to be one system"
-            )
-        same = file_of_seed.setdefault(values.get("seed", file), file)
-        if same != file:
-            raise DataError(f"{file}: seed {values['seed']} as {same}, expected {system} to have each once")
+        files = [run.directory / "resolved.json" for run in runs]
+        resolved = {file: read_json(file) for file in files if file.exists()}
+        file_of_seed = {}
+        for file, values in resolved.items():
+            first = next(iter(resolved))
+            if different := [part for part in ALIKE if values.get(part) != resolved[first].get(part)]:
+                raise DataError(
+                    f"{file}: other {different[0]} than {first}, expected {system} to be one system"
+                )
+            same = file_of_seed.setdefault(values.get("seed", file), file)
+            if same != file:
+                raise DataError(
+                    f"{file}: seed {values['seed']} as {same}, expected {system} to have each once"
+                )
 
 
 def compare(rows: Sequence[Row], systems: dict[str, Sequence[Run]], baseline: str, n_shuffles: int) -> None:

@@ -17,15 +17,14 @@ from typing import Any
 
 from ner.config import parse_value, to_json
 from ner.errors import DataError
-from ner.files import read_json, whole_file
-from ner.studies.results import read_epochs
+from ner.files import numbered, read_json, whole_file
+from ner.studies.results import headlines
 from ner.training.params import Config
 from ner.training.run_dir import check_same
 
 MIN_RIVALS = 4  # a trial is stopped only if so many others have come as far
 MAX_SUGGESTIONS = 100  # requests to optuna, which may suggest values that were tried before
 STATES = ("begun", "finished", "pruned", "failed")
-SHARED = ("params", "options", "data")
 RANGE = re.compile(r"(.+?)\.\.(.+?)(:log)?")
 
 
@@ -37,6 +36,9 @@ class Range:
     high: int | float
     log: bool = False
     "True: the logarithm is drawn uniformly"
+
+    def __contains__(self, value: Any) -> bool:
+        return isinstance(value, int | float) and self.low <= value <= self.high
 
 
 Space = Mapping[str, Range | Sequence[Any]]
@@ -68,8 +70,8 @@ def parse_space(items: Sequence[str]) -> dict[str, Range | list[Any]]:
             raise DataError(f"--set {item}: expected key=value,value or key=low..high")
         if key in space:
             raise DataError(f"--set {item}: {key} twice, expected it once")
-        values = [parse_value(part) for part in text.split(",")]
-        space[key] = _parse_range(item, text, kinds.get(key)) or values
+        listed = [parse_value(part) for part in text.split(",")]
+        space[key] = _parse_range(item, text, kinds.get(key)) or listed
     return space
 
 
@@ -88,7 +90,7 @@ def _parse_range(item: str, text: str, kind: Any) -> Range | None:
 
 
 def overrides(values: Mapping[str, Any]) -> list[str]:
-    """The values as `key=value` overrides for `load_config`."""
+    """The values as `key=value` overrides for `load_options`."""
     return [f"{key}={json.dumps(value)}" for key, value in values.items()]
 
 
@@ -105,39 +107,18 @@ def grid(space: Space) -> Iterator[dict[str, Any]]:
 
 def read_trials(directory: Path, shared: dict) -> list[Trial]:
     """Reads all trials in the directory, by number; DataError if one belongs to another search."""
-    trials = []
-    for path in sorted(directory.glob("trial-*/trial.json"), key=lambda path: _number(path.parent)):
-        check_same(path, shared, SHARED, "the search")
+    trials, folders = [], numbered(directory, "trial-").values()
+    for folder in {path.parent for path in directory.glob("trial-*/trial.json")}.difference(folders):
+        raise DataError(f"{folder}: expected a number behind trial-")
+    for path in (folder / "trial.json" for folder in folders if (folder / "trial.json").exists()):
+        check_same(path, shared, list(shared), "the search")
         written = read_json(path)
         values, state = written.get("values"), written.get("state")
         if not isinstance(values, dict) or state not in STATES:
             raise DataError(f"{path}: got state {state!r} of values {values!r}, expected one of {STATES}")
-        scores = [] if state == "begun" else epoch_scores(path.parent)
+        scores = [] if state == "begun" else headlines(path.parent)
         trials.append(Trial(path.parent, values, state, scores))
     return trials
-
-
-def _number(directory: Path) -> int:
-    """N of `trial-N`."""
-    try:
-        return int(directory.name.removeprefix("trial-"))
-    except ValueError:
-        raise DataError(f"{directory}: expected a number behind trial-") from None
-
-
-def new_directory(directory: Path) -> Path:
-    """Makes `trial-N`, where N is larger than the number of any folder `trial-*`, whoever made it."""
-    names = [path.name.removeprefix("trial-") for path in directory.glob("trial-*")]
-    made = directory / f"trial-{max((int(name) for name in names if name.isdecimal()), default=0) + 1}"
-    made.mkdir()
-    return made
-
-
-def epoch_scores(directory: Path) -> list[float]:
-    """The headline metric on val of each epoch so far, a fraction; empty before the first has ended."""
-    if not (directory / "metrics.jsonl").exists():
-        return []
-    return [epoch["headline"] for epoch in read_epochs(directory)]
 
 
 def write_trial(trial: Trial, shared: dict) -> None:
@@ -160,13 +141,7 @@ def next_values(space: Space, trials: Sequence[Trial], n_trials: int | None) -> 
 
 def in_space(values: Mapping[str, Any], space: Space) -> bool:
     """True if the values lie in the space; a directory may also hold trials of other spaces."""
-
-    def is_allowed(allowed: Range | Sequence[Any], value: Any) -> bool:
-        if not isinstance(allowed, Range):
-            return value in allowed
-        return isinstance(value, int | float) and allowed.low <= value <= allowed.high
-
-    return values.keys() == space.keys() and all(is_allowed(space[key], values[key]) for key in space)
+    return values.keys() == space.keys() and all(values[key] in space[key] for key in space)
 
 
 def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
@@ -180,7 +155,16 @@ def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
     except ImportError:
         raise DataError("--trials: optuna is not installed: pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    distributions = {key: _distribution(allowed) for key, allowed in space.items()}
+    kinds = optuna.distributions
+
+    def distribution(allowed: Range | Sequence[Any]):
+        if not isinstance(allowed, Range):
+            return kinds.CategoricalDistribution(allowed)
+        is_whole = isinstance(allowed.low, int) and isinstance(allowed.high, int)
+        kind = kinds.IntDistribution if is_whole else kinds.FloatDistribution
+        return kind(allowed.low, allowed.high, log=allowed.log)
+
+    distributions = {key: distribution(allowed) for key, allowed in space.items()}
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=len(trials)))
     for trial in trials:
         ended = trial.state == "finished" and trial.f1s
@@ -200,16 +184,6 @@ def suggest(space: Space, trials: Sequence[Trial]) -> dict[str, Any] | None:
     # only a space of whole numbers and lists can be used up
     finite = {key: range(a.low, a.high + 1) if isinstance(a, Range) else a for key, a in space.items()}
     return next((values for values in grid(finite) if values not in tried), None)
-
-
-def _distribution(allowed: Range | Sequence[Any]):
-    """optuna's distribution over the allowed values of a key."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if not isinstance(allowed, Range):
-        return CategoricalDistribution(allowed)
-    is_whole = isinstance(allowed.low, int) and isinstance(allowed.high, int)
-    return (IntDistribution if is_whole else FloatDistribution)(allowed.low, allowed.high, log=allowed.log)
 
 
 def falls_behind(f1s: Sequence[float], others: Sequence[Trial]) -> bool:

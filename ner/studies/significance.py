@@ -28,17 +28,16 @@ def precision_recall_f1(counts: np.ndarray) -> np.ndarray:
     )
 
 
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """Mean, and standard deviation with n - 1 in the denominator (nan for a single value)."""
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
-    return float(np.mean(values)), deviation
+def mean_and_deviation(values: Sequence[float]) -> tuple[float, float | None]:
+    """Mean, and standard deviation with n - 1 in the denominator (None for a single value)."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
-def resamples(n_sentences: int, n_resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Yields chunks (rows, n_sentences) int64: each row holds sentence numbers drawn with replacement."""
-    random = np.random.default_rng(seed)
-    for n_rows in _chunk_sizes(n_sentences, n_resamples):
-        yield random.integers(n_sentences, size=(n_rows, n_sentences))
+def draws(below: int, n_columns: int, n_rows: int, seed: int, dtype: type = np.int64) -> Iterator[np.ndarray]:
+    """Yields random numbers from 0 up to `below`, in chunks (rows, n_columns) of at most CHUNK numbers."""
+    random, size = np.random.default_rng(seed), max(1, CHUNK // max(1, n_columns))
+    for first in range(0, n_rows, size):
+        yield random.integers(below, size=(min(size, n_rows - first), n_columns), dtype=dtype)
 
 
 def bootstrap(
@@ -52,7 +51,7 @@ def bootstrap(
     counts = np.stack(runs, axis=1).astype(np.float64)  # (S, R, 3)
     n_sentences, n_runs, _ = counts.shape
     f1s = []
-    for rows in resamples(n_sentences, n_resamples, seed):
+    for rows in draws(n_sentences, n_sentences, n_resamples, seed):  # sentences, with replacement
         cells = (rows + n_sentences * np.arange(len(rows))[:, None]).ravel()
         # (rows, S): how often each sentence was drawn
         weights = np.bincount(cells, minlength=len(rows) * n_sentences).reshape(len(rows), n_sentences)
@@ -81,10 +80,8 @@ def randomisation(
     first, second = np.mean(ours, axis=0), np.mean(theirs, axis=0)
     no_swaps = np.zeros((1, len(first)), dtype=bool)
     observed = abs(swapped_differences(first, second, no_swaps)[0]) - 1e-12  # tolerates rounding
-    random = np.random.default_rng(seed)
     n_as_large = 0
-    for n_rows in _chunk_sizes(len(first), n_shuffles):
-        swaps = random.integers(2, size=(n_rows, len(first)), dtype=np.int8)
+    for swaps in draws(2, len(first), n_shuffles, seed, np.int8):
         n_as_large += int((abs(swapped_differences(first, second, swaps)) >= observed).sum())
     return (n_as_large + 1) / (n_shuffles + 1)
 
@@ -96,10 +93,3 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[i]))
         adjusted[i] = largest
     return adjusted
-
-
-def _chunk_sizes(n_columns: int, n_rows: int) -> Iterator[int]:
-    """Splits `n_rows` into chunks of at most CHUNK numbers, at least one row each."""
-    size = max(1, CHUNK // max(1, n_columns))
-    for first in range(0, n_rows, size):
-        yield min(size, n_rows - first)

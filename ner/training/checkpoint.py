@@ -10,6 +10,7 @@ killed program leaves at most such folders; the next program that resumes remove
 
 import contextlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ner.errors import DataError, TrainingError
-from ner.files import read_json
+from ner.files import numbered, read_json
 from ner.model.manifest import STATE, check_manifest, check_sizes, write_manifest
 from ner.runtime import distributed
 from ner.runtime.devices import random_state, set_random_state
@@ -40,7 +41,7 @@ def save_checkpoint(task: Task, *, is_best: bool) -> Path:
     directory, update, progress = task.directory, task.update, task.progress
     target = directory / "checkpoints" / f"step-{progress.step}"
     draft = _hidden(target, "unfinished")
-    best = progress.step if is_best else _best_step(directory)
+    best = progress.step if is_best else _linked_step(directory / "best")
     weights = (p for group in update.optimizer.param_groups for p in group["params"])
     if not all(bool(weight.isfinite().all()) for weight in weights):
         raise TrainingError(
@@ -49,7 +50,6 @@ def save_checkpoint(task: Task, *, is_best: bool) -> Path:
     try:
         with saving(target):
             target.parent.mkdir(exist_ok=True)
-            shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir()
             task.write_model(draft)
             values = {"progress": asdict(progress), "best": best, "record": asdict(task.record)}
@@ -96,11 +96,9 @@ def find_checkpoint(experiment_dir: Path, name: str) -> Path:
     _clean_up(experiment_dir)
     link, candidates = experiment_dir / name, []
     if name == "last":
-        candidates = _checkpoints(experiment_dir)[::-1]
-        if link.is_symlink():
-            newest = Path(os.readlink(link)).name.removeprefix("step-")
-            newest_step = int(newest) if newest.isdecimal() else -1
-            candidates = [path for path in candidates if _step(path) <= newest_step]
+        newest = (_linked_step(link) or 0) if link.is_symlink() else math.inf
+        saved = numbered(experiment_dir / "checkpoints", "step-")
+        candidates = [path for step, path in reversed(saved.items()) if step <= newest]
     elif (name == "best" or name.startswith("checkpoints/step-")) and link.is_dir():
         candidates = [experiment_dir / "checkpoints" / link.resolve().name]
     if not candidates:
@@ -129,23 +127,17 @@ def restore_checkpoint(task: Task, folder: Path) -> None:
         task.read_model(folder)
         state, random_states = {}, {}
         for name, tensor in load_file(folder / f"{STATE}.safetensors").items():
-            part, key = name.split(".", 1)
-            if part == "random":
-                random_states[key] = tensor
-            else:
-                number, key = key.split(".")
-                state.setdefault(int(number), {})[key] = tensor
+            _, *number, key = name.split(".")  # random.cpu, optimizer.3.exp_avg
+            part = state.setdefault(int(number[0]), {}) if number else random_states
+            part[key] = tensor
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict({"state": state, "param_groups": groups})
         task.update.scaler.load_state_dict(values["scaler"])
-        progress, best, record = Progress(**values["progress"]), values["best"], values["record"]
+        progress, best = Progress(**values["progress"]), values["best"]
+        record = type(task.record)(**values["record"])
         set_random_state(random_states)
     except (OSError, SafetensorError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{folder}: not a checkpoint of this run, {str(error).splitlines()[0]}") from None
-    try:
-        record = type(task.record)(**record)
-    except TypeError as error:
-        raise DataError(f"{path}: record: {error}") from None
     if distributed.is_first():
         discard_after(task.directory, progress.step, best)
     task.progress, task.record = progress, record
@@ -154,46 +146,42 @@ def restore_checkpoint(task: Task, folder: Path) -> None:
 def discard_after(experiment_dir: Path, step: int, best: int | None) -> None:
     """Makes `step` the last checkpoint and `best` the best one, if it still exists; removes later ones."""
     folder, link = experiment_dir / "checkpoints", experiment_dir / "best"
+    saved = numbered(folder, "step-")
     _link(experiment_dir / "last", folder / f"step-{step}")
-    if best is not None and (folder / f"step-{best}").is_dir():
-        _link(link, folder / f"step-{best}")
+    if best in saved:
+        _link(link, saved[best])
     else:
         link.unlink(missing_ok=True)
     _flush(experiment_dir)
-    for path in _checkpoints(experiment_dir):
-        if _step(path) > step:
+    for number, path in saved.items():
+        if number > step:
             _remove(path)
 
 
-def _checkpoints(experiment_dir: Path) -> list[Path]:
-    found = (experiment_dir / "checkpoints").glob("step-*")
-    return sorted((path for path in found if path.name[5:].isdecimal()), key=_step)
-
-
-def _step(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
-
-
-def _best_step(experiment_dir: Path) -> int | None:
-    best = experiment_dir / "best"
-    return _step(best.resolve()) if best.is_dir() else None
+def _linked_step(link: Path) -> int | None:
+    """N of the `step-N` to which a link leads; None if it leads elsewhere."""
+    number = link.resolve().name.removeprefix("step-")
+    return int(number) if number.isdecimal() else None
 
 
 def _prune(experiment_dir: Path) -> None:
-    for path in _checkpoints(experiment_dir)[:-N_KEPT]:
-        if _step(path) != _best_step(experiment_dir):
+    best = _linked_step(experiment_dir / "best")
+    for step, path in list(numbered(experiment_dir / "checkpoints", "step-").items())[:-N_KEPT]:
+        if step != best:
             _remove(path)
 
 
 def _hidden(target: Path, state: str) -> Path:
-    return target.with_name(f".{target.name}.{state}")
+    """The name of a draft or of a folder that is being removed; whatever has it now is removed first."""
+    hidden = target.with_name(f".{target.name}.{state}")
+    shutil.rmtree(hidden, ignore_errors=True)
+    return hidden
 
 
 def _publish(draft: Path, target: Path) -> None:
     """Renames the draft to its final name; `_clean_up` restores an older folder after a crash."""
     replaced = _hidden(target, "replaced")
     if target.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
         target.rename(replaced)
     draft.rename(target)
     _flush(target.parent)
@@ -202,10 +190,7 @@ def _publish(draft: Path, target: Path) -> None:
 
 def _remove(path: Path) -> None:
     """Removes a checkpoint under another name, so that no half-removed folder looks like one."""
-    hidden = _hidden(path, "removed")
-    shutil.rmtree(hidden, ignore_errors=True)
-    path.rename(hidden)
-    shutil.rmtree(hidden)
+    shutil.rmtree(path.rename(_hidden(path, "removed")))
 
 
 def _clean_up(experiment_dir: Path) -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ner.data.batches import Batches
 from ner.data.examples import Examples, encode
@@ -19,9 +18,10 @@ from ner.data.sentence import Sentence
 from ner.data.windows import Windows
 from ner.data.words import split_words
 from ner.files import whole_file
+from ner.inference.predict import predict
 from ner.model.saving import config_of
 from ner.model.tagger import Model
-from ner.runtime.devices import casts_kept, choose_batch_tokens
+from ner.runtime.devices import choose_batch_tokens
 from ner.runtime.logs import log
 from ner.tags import NON_TAGS, TagSet
 from ner.tensors import sha256_of_tensors
@@ -134,20 +134,18 @@ def compute_soft_labels(
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-@torch.no_grad()
 def _fill(labels, teacher: Model, sentences, tag_set: TagSet, temperature: float) -> None:
     examples, order = encode(sentences, teacher.tokenizer), columns(teacher.tag_set, tag_set)
-    tagger, ends = teacher.tagger.eval(), examples.token_ends
+    tagger, ends = teacher.tagger, examples.token_ends
+
+    def keep(indices, batch, scores, losses, answers) -> None:
+        soft = tagger.head.probabilities(scores, batch, temperature=temperature)[..., order]
+        soft = (soft / soft.sum(-1, keepdim=True)).half().cpu().numpy()
+        for i, row, answer in zip(indices, soft, answers, strict=True):
+            own = labels[ends[i] : ends[i + 1]]
+            own["soft"] = row[: len(own)]
+            own["best"] = tag_set.tag_ids([span.span for span in answer["spans"]], len(own))
+
     budget = choose_batch_tokens(None, tagger.device)
     batches = Batches(examples, windows=Windows(teacher.max_len), batch_tokens=budget)
-    with casts_kept(tagger.device.type):
-        for indices, batch in batches.batches():
-            moved = batch.to(tagger.device)
-            scores, _ = tagger(moved)
-            soft = tagger.head.probabilities(scores, moved, temperature=temperature)[..., order]
-            soft = (soft / soft.sum(-1, keepdim=True)).half().cpu().numpy()
-            decoded = tagger.head.decode(scores, moved)
-            for i, row, spans in zip(indices, soft, decoded, strict=True):
-                own = labels[ends[i] : ends[i + 1]]
-                own["soft"] = row[: len(own)]
-                own["best"] = tag_set.tag_ids([span.span for span in spans], len(own))
+    predict(tagger, batches, device=tagger.device, on_batch=keep)

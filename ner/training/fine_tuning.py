@@ -1,6 +1,7 @@
 """Fine-tuning of a tagger: epochs, early stopping, and the scores of each epoch."""
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from ner.training.new_model import depth_to_learn
 from ner.training.objectives import Objective
 from ner.training.optim import WeightAverage, rate_factor
 from ner.training.params import Config
-from ner.training.step import Task, check_finite, describe_skipped, epoch_steps, n_steps_an_epoch
+from ner.training.step import Task, check_finite, describe_skipped, epoch_steps
 
 
 @dataclass
@@ -53,32 +54,31 @@ class FineTuning(Task):
     train: Batches
     val: Batches
     record: Patience = field(default_factory=Patience)
-    average: WeightAverage | None = field(init=False)
-    _steps: Iterator[bool] | None = field(default=None, init=False)
-    "the rest of the epoch under way"
+    average: WeightAverage | None = None
+    _steps: Iterator[bool] = field(init=False)
+    "of `_take_steps`"
     _epoch_is_done: bool = field(default=False, init=False)
     _is_best: bool = field(default=False, init=False)
     _result: Evaluation | None = field(default=None, init=False)
     "of the last epoch"
     _began: float = field(default=0.0, init=False)
     "when the epoch would have begun if it had never been interrupted"
-    _bars: contextlib.ExitStack = field(default_factory=contextlib.ExitStack, init=False)
-    _bar: ProgressBar | None = field(default=None, init=False)
-
-    def __post_init__(self):
-        self.average = WeightAverage(self.model.tagger, self.config.ema) if self.config.ema else None
 
     @property
     def steps_an_epoch(self) -> int:
-        return n_steps_an_epoch(self.train, self.config.gradient_accumulation_steps)
+        """Optimiser steps of one epoch; the last may hold fewer batches."""
+        n_batches = self.config.gradient_accumulation_steps * distributed.world_size()
+        return math.ceil(len(self.train) / n_batches)
 
     def rate(self, step: int) -> float:
         """Factor of every peak learning rate at an optimiser step."""
         config, n_steps = self.config, self.steps_an_epoch * self.config.epoch_num
         return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
 
-    def running(self) -> contextlib.AbstractContextManager:
-        return self._bars
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        with contextlib.closing(self._take_steps()) as self._steps:
+            yield
 
     def is_over(self) -> bool:
         """True after the last epoch, or if patience has run out."""
@@ -87,40 +87,34 @@ class FineTuning(Task):
         return epoch >= config.epoch_num or (is_impatient and epoch > config.min_epoch_num)
 
     def take_step(self) -> None:
-        if self._steps is None:
-            self._begin_epoch()
-        self._epoch_is_done = not next(self._steps, False)
-        if self._epoch_is_done:
-            return
-        self._bar.step(self.progress.loss)
-        self.progress.seconds = time.perf_counter() - self._began
-        if self.average:
-            self.average.update(self.progress.step)
+        self._epoch_is_done = next(self._steps)
 
-    def _begin_epoch(self) -> None:
-        config, progress = self.config, self.progress
-        if config.unfreeze_every:
-            train_from(self.model.tagger, depth_to_learn(self.model.tagger, config, progress.epoch))
-        self._began = time.perf_counter() - progress.seconds
-        title = f"epoch {progress.epoch + 1}/{config.epoch_num}"
-        self._bar = self._bars.enter_context(ProgressBar(self.steps_an_epoch, title, self.show_progress))
-        self._bar.start(progress.step - progress.epoch * self.steps_an_epoch)
-        self._steps = epoch_steps(
-            self.replicas or self.model.tagger,
-            self.train,
-            self.update,
-            progress,
-            rate=self.rate,
-            accumulation=config.gradient_accumulation_steps,
-            objective=self.objective,
-        )
+    def _take_steps(self) -> Iterator[bool]:
+        """Yields False after each optimiser step, and True where an epoch has none left."""
+        config, progress, tagger = self.config, self.progress, self.model.tagger
+        model = self.replicas or tagger
+        accumulation, objective = config.gradient_accumulation_steps, self.objective
+        options = {"rate": self.rate, "accumulation": accumulation, "objective": objective}
+        while True:
+            if config.unfreeze_every:
+                train_from(tagger, depth_to_learn(tagger, config, progress.epoch))
+            self._began = time.perf_counter() - progress.seconds
+            title = f"epoch {progress.epoch + 1}/{config.epoch_num}"
+            with ProgressBar(self.steps_an_epoch, title, self.show_progress) as bar:
+                bar.start(progress.step - progress.epoch * self.steps_an_epoch)
+                for _ in epoch_steps(model, self.train, self.update, progress, **options):
+                    bar.step(progress.loss)
+                    progress.seconds = time.perf_counter() - self._began
+                    if self.average:
+                        self.average.update(progress.step)
+                    yield False
+            yield True
 
     def must_evaluate(self) -> bool:
         """True after an epoch.  A signal after its last step still stops the run before the evaluation."""
         return self._epoch_is_done
 
     def evaluate(self) -> dict:
-        self._bars.close()
         progress, config = self.progress, self.config
         seconds = time.perf_counter() - self._began
         shared = distributed.world_size() > 1
@@ -164,14 +158,12 @@ class FineTuning(Task):
         elif self._is_best:
             log.info(align_columns(self._result.main.table()))
         self.progress.next_epoch()
-        self._steps = None
 
     def must_save(self) -> bool:
         """True after an epoch, and every `save_steps` inside one."""
         progress, every = self.progress, self.config.save_steps
-        if progress.batch == 0:
-            return True
-        return bool(every) and progress.step % every == 0 and progress.batch < len(self.train)
+        is_due = every > 0 and progress.step % every == 0 and progress.batch < len(self.train)
+        return is_due or progress.batch == 0
 
     def note_best(self) -> bool:
         return self._is_best
@@ -199,4 +191,6 @@ class FineTuning(Task):
     def finish(self) -> None:
         if self.progress.epoch < self.config.epoch_num:
             log.info(f"stopped early: {self.record.n_without_gain} epochs without gain")
-        log.info(f"best val F1 {100 * self.record.best_f1:.2f}; the model is {self.directory / 'best'}")
+        headline = ANNOTATIONS[self.model.tagger.head.annotations[0]].headline.capitalize()
+        best = f"{100 * self.record.best_f1:.2f}"
+        log.info(f"best val {headline} {best}; the model is {self.directory / 'best'}")

@@ -23,24 +23,17 @@ from ner.training.run import RunSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(RunSettings):
-    """Where and how a model is fine-tuned."""
+    """Where and how a model is fine-tuned: the options of train.py, whose help explains them."""
 
     params: Path
-    "params.json"
     data_dir: Path
-    "a set made by build_dataset.py"
     bert_model_dir: Path | None = None
-    "published weights; its config decides the sizes"
     teacher: Path | None = None
-    "a fine-tuned model to learn from as well"
     unlabelled: Path | None = None
-    "more text, tagged by the teacher"
     soft_labels_dir: Path | None = None
     "keeps the teacher's answers; None: the run's directory"
     multi_gpu: bool = False
-    "DataParallel over the visible GPUs"
     loss_scale: float = 0.0
-    "with fp16: a fixed scale; 0: dynamic"
 
 
 def new_model(
@@ -109,24 +102,18 @@ def _make_encoder(
 def check(tagger: Tagger, settings: Settings, config: Config, train: Split) -> None:
     """DataError at the first key of params.json, or entities of train, that the tagger does not allow."""
     n_layers, limit = n_layers_of(tagger), tagger.encoder.max_positions
-    rate = config.transition_learning_rate
-    has_dropout = config.head_dropout > 0 or (config.full_finetuning and tagger.encoder.has_dropout)
-    line = ""
-    if limit and config.max_len > limit:
-        line = f"max_len: got {config.max_len}, expected at most {limit} as the encoder has positions"
-    elif config.rdrop and not has_dropout:  # its two passes would be the same
-        line = f"rdrop: got {config.rdrop}, expected 0 if the model has no dropout"
-    elif rate and not tagger.head.transition_parameters():
-        expected = f"0 with head {config.head_name!r}, which has no transitions"
-        line = f"transition_learning_rate: got {rate}, expected {expected}"
-    elif config.full_finetuning and config.n_frozen > n_layers:
-        expected = f"at most {n_layers - 1} of {n_layers} layers"
-        line = (
-            f"freeze_layers: got {config.freeze_layers}, expected {expected}; "
-            "full_finetuning false freezes the whole encoder"
-        )
-    if line:
-        raise DataError(f"{settings.params}: {line}")
+    has_transitions, full = bool(tagger.head.transition_parameters()), config.full_finetuning
+    has_dropout = config.head_dropout > 0 or (full and tagger.encoder.has_dropout)
+    none_to_learn = f"0 with head {config.head_name!r}, which has no transitions"
+    fewer = f"at most {n_layers - 1} of {n_layers} layers; full_finetuning false freezes the whole encoder"
+    for name, is_wrong, expected in (
+        ("max_len", limit and config.max_len > limit, f"at most {limit} as the encoder has positions"),
+        ("rdrop", not has_dropout, "0 if the model has no dropout"),  # its two passes would be the same
+        ("transition_learning_rate", not has_transitions, none_to_learn),
+        ("freeze_layers", full and config.n_frozen > n_layers, fewer),
+    ):
+        if is_wrong and getattr(config, name):
+            raise DataError(f"{settings.params}: {name}: got {getattr(config, name)}, expected {expected}")
     for number, sentence in enumerate(train.sentences, start=1):
         spans = sentence.spans or ()
         if lost := sorted(set(spans) - set(tagger.head.learnable("spans", spans))):

@@ -166,8 +166,8 @@ def build_objective(keys: Mapping[str, Any], *, ways: Iterable[str] = (), where:
     chosen = stated.pop("name", None)
     if chosen not in (None, *OBJECTIVES):
         raise DataError(f"{where}: objective.name: got {chosen!r}, expected one of {', '.join(OBJECTIVES)}")
-    inner, outer = [], []
-    for name, kind in OBJECTIVES.items():
+    objective, built = Likelihood(), {}
+    for name, kind in sorted(OBJECTIVES.items(), key=lambda item: item[1].is_outer):
         asked = keys.get(kind.key)
         is_asked = asked == name or (isinstance(asked, int | float) and asked > 0)
         if not (is_asked or name == chosen or kind.way in ways):
@@ -177,15 +177,12 @@ def build_objective(keys: Mapping[str, Any], *, ways: Iterable[str] = (), where:
                 raise DataError(f"{where}: {kind.key}: got {asked!r} with {way}, expected {expected}")
         own = {one.name: keys[one.metadata["flat"]] for one in fields(kind) if one.metadata.get("flat")}
         own |= stated if name == chosen else {}
-        (outer if kind.is_outer else inner).append((kind, own))
-    if len(inner) > 1 or len(outer) > 1:
-        kinds = (inner if len(inner) > 1 else outer)[:2]
-        first, second = (kind.__name__ for kind, _ in kinds)
-        raise DataError(f"{where}: objective: got {first} and {second}, expected one of them")
-    objective = Likelihood()
-    for kind, own in inner + outer:
-        base = {"base": objective} if kind.is_outer else {}
-        objective = from_mapping(kind, own | base, f"{where}: objective")
+        own |= {"base": objective} if kind.is_outer else {}
+        other = built.setdefault(kind.is_outer, kind)
+        if other is not kind:
+            pair = f"{other.__name__} and {kind.__name__}"
+            raise DataError(f"{where}: objective: got {pair}, expected one of them")
+        objective = from_mapping(kind, own, f"{where}: objective")
     return objective
 
 

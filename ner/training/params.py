@@ -3,12 +3,11 @@
 Facts of the data (labels, unit, vocabulary, steps of an epoch) are arguments of the code, never keys here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ner.config import Options, load_options, option, require
+from ner.config import Options, option, require
 from ner.data.windows import LONG_TEXT
 from ner.heads import HEADS
 from ner.heads.losses import LOSSES
@@ -103,14 +102,13 @@ class Config(Options):
         require(self.head_name in list(HEADS), "head", self.head_name, f"one of {', '.join(HEADS)}")
         frozen = isinstance(self.freeze_layers, int) or self.freeze_layers == "embeddings"
         require(frozen, "freeze_layers", self.freeze_layers, "a number of layers, or 'embeddings'")
+        of_layers = ("layer_decay", "freeze_layers", "unfreeze_every")
         is_frozen, no_dropout = not self.full_finetuning, self.multi_dropout > 1 and self.head_dropout <= 0
         for name, must_be_zero, expected in (
             ("multi_dropout", self.rdrop, "0 with rdrop: one of them"),
             ("multi_dropout", no_dropout, "0 without head_dropout"),
             ("label_smoothing", self.loss != "ce", "0 with a loss other than ce"),
-            ("layer_decay", is_frozen, "0 if full_finetuning is false"),
-            ("freeze_layers", is_frozen, "0 if full_finetuning is false"),
-            ("unfreeze_every", is_frozen, "0 if full_finetuning is false"),
+            *((name, is_frozen, "0 if full_finetuning is false") for name in of_layers),
             ("activation_checkpointing", is_frozen, "false with full_finetuning false"),
         ):
             value = getattr(self, name)
@@ -126,8 +124,3 @@ class Config(Options):
         if self.freeze_layers == "embeddings":
             return 1
         return self.freeze_layers + 1 if self.freeze_layers else 0
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads params.json and applies `key=value` overrides; see `load_options`."""
-    return load_options(Config, path, overrides)

@@ -28,7 +28,6 @@ class RunSettings:
     """Where and how a run is carried out.  params.json says what is trained."""
 
     directory: Path
-    "gets the results"
     command: str = ""
     "the command line, for the log and resolved.json"
     overrides: Sequence[str] = ()
@@ -139,6 +138,6 @@ def save(task: Task, *, is_best: bool) -> None:
     with distributed.synchronised():
         if not distributed.is_first():
             return
-        if is_best and (names := run_dir.clear_scores(task.directory)):
+        if is_best and (names := run_dir.clear_directory(task.directory, run_dir.SCORES)):
             log.info(f"removed, scores of an earlier best: {', '.join(names)}")
         save_checkpoint(task, is_best=is_best)

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import fnmatch
 import json
 import os
 import shutil
@@ -13,9 +14,9 @@ from ner.files import add_file_name, read_json, read_text, whole_file
 
 LOCK = "train.lock"
 METRICS = "metrics.jsonl"
-RESULTS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best", "distillation.json")
 # files that evaluate.py writes about `best`
-SCORES = ("metrics_*.json", "predictions_*.txt", "predictions_*.jsonl", "suspicious_*.jsonl")
+SCORES = ("metrics_*.json", "predictions_*.jsonl", "predictions_*.txt", "suspicious_*.jsonl")
+RESULTS = ("train.log", METRICS, "resolved.json", "checkpoints", "last", "best", "distillation.json", *SCORES)
 # keys of resolved.json in which two runs must agree to differ in their seed alone
 ALIKE = ("params", "data", "precision", "loss_scale", "encoder", "weights")
 ALIKE += ("tokenizer", "teacher", "world_size")
@@ -64,7 +65,7 @@ def check_directory(directory: Path, *, overwrite: bool, restore: str | None) ->
     """DataError if results of an earlier run would be overwritten without `overwrite`."""
     if restore and overwrite:
         raise DataError("--restore_file and --overwrite: expected one of them")
-    names = _results(directory)
+    names = _results(directory, RESULTS)
     if names and not restore and not overwrite:
         goes_on = "--restore_file last continues that run, " if (directory / "last").is_dir() else ""
         raise DataError(
@@ -73,27 +74,18 @@ def check_directory(directory: Path, *, overwrite: bool, restore: str | None) ->
         )
 
 
-def clear_directory(directory: Path) -> None:
-    """Removes the files of an earlier run."""
-    for path in (directory / name for name in _results(directory)):
+def clear_directory(directory: Path, patterns: Sequence[str] = RESULTS) -> list[str]:
+    """Removes the results of an earlier run whose names match; returns their names."""
+    names = _results(directory, patterns)
+    for path in (directory / name for name in names):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-
-
-def clear_scores(directory: Path) -> list[str]:
-    """Removes the files of evaluate.py, because another model is `best` now; returns their names."""
-    names = _scores(directory)
-    for name in names:
-        (directory / name).unlink()
     return names
 
 
-def _results(directory: Path) -> list[str]:
-    names = [name for name in RESULTS if (directory / name).exists() or (directory / name).is_symlink()]
-    return names + _scores(directory)
-
-
-def _scores(directory: Path) -> list[str]:
-    return sorted(path.name for pattern in SCORES for path in directory.glob(pattern))
+def _results(directory: Path, patterns: Sequence[str]) -> list[str]:
+    """Names of files, folders and links, wherever these lead."""
+    found = os.listdir(directory) if directory.is_dir() else []
+    return [name for pattern in patterns for name in sorted(fnmatch.filter(found, pattern))]
 
 
 def check_unchanged(directory: Path, resolved: dict) -> None:

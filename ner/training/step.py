@@ -1,6 +1,5 @@
 """A model in training: the `Task`, its optimiser steps, and the steps of an epoch of fine-tuning."""
 
-import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -63,14 +62,29 @@ class Update:
     scaler: torch.amp.GradScaler = field(default_factory=lambda: torch.amp.GradScaler("cpu", enabled=False))
     "scales the loss for fp16; a disabled one changes nothing"
     clip_grad: float = 0.0
-    "largest norm of the gradient; 0: no clipping"
     fixed_scale: float = 0.0
     "scale that the scaler keeps; 0: the scaler adapts it"
 
 
 @dataclass(kw_only=True)
 class Task:
-    """A model in training, which `ner.training.run` runs: base of `FineTuning` and `Pretraining`."""
+    """A model in training, which `ner.training.run` runs: base of `FineTuning` and `Pretraining`.
+
+    A subclass has these methods:
+
+    running()            the context in which all steps are taken, such as a progress bar
+    is_over()            True if no step is left
+    take_step()          takes the next optimiser step, or finds that the epoch has none left
+    must_evaluate()      True if the model is to be measured now, and
+    must_save()          True if it is to be saved
+    evaluate()           measures the model; returns a line of metrics.jsonl
+    report(line)         logs what `evaluate` returned, and begins to count for the next line
+    note_best()          True if the evaluated model is the best so far, which the record then says
+    before_save()        completes the record, in all processes
+    write_model(folder)  and read_model(folder): the model's part of a checkpoint
+    describe_position()  where a restored run goes on
+    finish()             what follows the last step
+    """
 
     counter: ClassVar[str]
     "key that numbers the lines of metrics.jsonl, and the attribute of `Progress` with the same count"
@@ -81,56 +95,13 @@ class Task:
     replicas: nn.Module | None = None
     "the model wrapped for several devices or processes"
     show_progress: bool = field(default_factory=lambda: sys.stderr.isatty() and distributed.is_first())
-    "show a progress bar on the terminal"
     progress: Progress = field(default_factory=Progress)
     record: Any
     "dataclass of what the task itself keeps in a checkpoint"
     stop: StopRequest = field(default_factory=StopRequest)
 
-    def running(self) -> contextlib.AbstractContextManager:
-        """The context in which all steps are taken, such as a progress bar."""
-        return contextlib.nullcontext()
-
-    def is_over(self) -> bool:
-        raise NotImplementedError
-
-    def take_step(self) -> None:
-        """Takes the next optimiser step, or finds that the epoch has none left."""
-        raise NotImplementedError
-
-    def must_evaluate(self) -> bool:
-        raise NotImplementedError
-
-    def evaluate(self) -> dict:
-        """Measures the model; returns a line of metrics.jsonl."""
-        raise NotImplementedError
-
-    def report(self, line: dict) -> None:
-        """Logs what `evaluate` returned, and begins to count for the next line."""
-        raise NotImplementedError
-
-    def must_save(self) -> bool:
-        raise NotImplementedError
-
-    def note_best(self) -> bool:
-        """True if the evaluated model is the best so far, which the record then says."""
-        raise NotImplementedError
-
     def before_save(self) -> None:
-        """Completes the record, in all processes."""
-
-    def write_model(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    def read_model(self, folder: Path) -> None:
-        raise NotImplementedError
-
-    def describe_position(self) -> str:
-        """Where a restored run goes on."""
-        raise NotImplementedError
-
-    def finish(self) -> None:
-        """What follows the last step."""
+        pass
 
 
 def optimiser_step(
@@ -200,11 +171,6 @@ def describe_skipped(progress: Progress, update: Update) -> str:
     return f"  {n_skipped} steps skipped as fp16 overflowed" if n_skipped else ""
 
 
-def n_steps_an_epoch(loader: Batches, accumulation: int) -> int:
-    """Optimiser steps of one epoch; the last may hold fewer batches."""
-    return math.ceil(len(loader) / (accumulation * distributed.world_size()))
-
-
 def epoch_steps(
     model: nn.Module,
     loader: Batches,
@@ -221,42 +187,34 @@ def epoch_steps(
     the batches of each process in one step.  TrainingError if a loss is not finite, or as `count_skipped`.
     """
     model.train()
-    batches, n_batches = loader.batch_indices(progress.epoch), accumulation * distributed.world_size()
-    for first in range(progress.batch, len(batches), n_batches):
+    device, n_processes = next(model.parameters()).device, distributed.world_size()
+
+    def take_step(batches: Sequence[np.ndarray]) -> None:
+        """On the mean loss a token of the batches of all processes."""
+        n_tokens = sum(map(loader.n_tokens, batches))
+        own = range(distributed.rank(), len(batches), n_processes)
+        losses: dict[int, Tensor] = {}
+
+        def loss_of(number: int) -> Tensor:
+            loss = objective(model, loader.collate(batches[number]).to(device))
+            losses[number] = loss.detach()
+            return loss * float(number in own) / n_tokens
+
+        def check() -> None:
+            values = [losses[number].item() if number in own else 0.0 for number in range(len(batches))]
+            values = distributed.all_sum(values)
+            for number, value in enumerate(values, start=progress.batch + 1):
+                check_finite(value, f"epoch {progress.epoch + 1}, batch {number}, step {progress.step + 1}")
+            count_skipped(progress, update)  # of the steps before: the device has completed them
+            progress.loss_sum += sum(values)
+            progress.n_tokens += n_tokens
+
+        given = own or [0]  # a process without a batch takes the first, whose loss it multiplies by 0
+        optimiser_step(model, given, loss_of, update, progress, n_batches=len(batches), check=check)
+
+    order, n_batches = loader.batch_indices(progress.epoch), accumulation * n_processes
+    for first in range(progress.batch, len(order), n_batches):
         set_rates(update.optimizer, rate(progress.step))
-        group = batches[first : first + n_batches]
-        _tagging_step(model, loader, group, update, progress, objective)
+        take_step(order[first : first + n_batches])
         yield True
     count_skipped(progress, update)
-
-
-def _tagging_step(
-    model: nn.Module,
-    loader: Batches,
-    batches: Sequence[np.ndarray],
-    update: Update,
-    progress: Progress,
-    objective: Objective,
-) -> None:
-    """Takes one optimiser step on the mean loss a token of the batches of all processes."""
-    device = next(model.parameters()).device
-    n_tokens = sum(map(loader.n_tokens, batches))
-    own = range(distributed.rank(), len(batches), distributed.world_size())
-    losses: dict[int, Tensor] = {}
-
-    def loss_of(number: int) -> Tensor:
-        loss = objective(model, loader.collate(batches[number]).to(device))
-        losses[number] = loss.detach()
-        return loss * float(number in own) / n_tokens
-
-    def check() -> None:
-        values = [losses[number].item() if number in own else 0.0 for number in range(len(batches))]
-        values = distributed.all_sum(values)
-        for number, value in enumerate(values, start=progress.batch + 1):
-            check_finite(value, f"epoch {progress.epoch + 1}, batch {number}, step {progress.step + 1}")
-        count_skipped(progress, update)  # of the steps before: the device has completed them
-        progress.loss_sum += sum(values)
-        progress.n_tokens += n_tokens
-
-    given = own or [0]  # a process without a batch takes the first, whose loss it multiplies by 0
-    optimiser_step(model, given, loss_of, update, progress, n_batches=len(batches), check=check)

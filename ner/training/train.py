@@ -12,7 +12,7 @@ from torch import nn
 
 from ner import files, tensors
 from ner.annotations import ANNOTATIONS
-from ner.config import to_json
+from ner.config import load_options, to_json
 from ner.data import folder
 from ner.data.batches import Batches, token_budget
 from ner.data.examples import Examples
@@ -29,8 +29,8 @@ from ner.training.distillation import SoftLabels, check_pair, prepare
 from ner.training.fine_tuning import FineTuning
 from ner.training.new_model import Settings, new_model
 from ner.training.objectives import Objective, build_objective
-from ner.training.optim import build_optimizer, parameter_groups
-from ner.training.params import Config, load_config
+from ner.training.optim import WeightAverage, build_optimizer, parameter_groups
+from ner.training.params import Config
 from ner.training.run import begin, checkpoint_of, lock_directory, run, share_model
 from ner.training.step import Update
 
@@ -45,13 +45,11 @@ def train(settings: Settings, after_epoch: Callable[[], None] = lambda: None) ->
         with distributed.synchronised():
             logs.start_log(quiet=True)
             log.info(settings.command)
-            config = load_config(settings.params, settings.overrides)
-            where, ways = str(settings.params), ways_of_running(settings)
-            objective = build_objective(asdict(config), ways=ways, where=where)
+            config = load_options(Config, settings.params, settings.overrides)
+            objective = choose_objective(settings, config)
             lock_directory(settings, locks)
             task, soft_labels = build_task(settings, config, objective)
-        some_unused = config.unfreeze_every > 0
-        share_model(task, task.model.tagger, seed=settings.seed, some_unused=some_unused)
+        share_model(task, task.model.tagger, seed=settings.seed, some_unused=config.unfreeze_every > 0)
         run(task, after_epoch)
         if soft_labels and distributed.is_first():
             compare(settings, soft_labels.teacher)
@@ -64,11 +62,9 @@ def build_task(
     """Builds the run and its directory, new or from a checkpoint, and asks the teacher if there is one."""
     checkpoint = checkpoint_of(settings)
     annotations = HEADS[config.head_name].annotations
-    train_split, val_split = (
-        read_annotated(settings.data_dir, name, annotations) for name in ("train", "val")
-    )
+    train, val = (read_annotated(settings.data_dir, name, annotations) for name in ("train", "val"))
     devices.set_seed(settings.seed)
-    model, examples = new_model(settings, config, train_split, checkpoint)
+    model, examples = new_model(settings, config, train, checkpoint)
     tagger, soft_labels = model.tagger, None
     tagger.place(settings.device, precision=settings.precision)
     if settings.teacher:
@@ -81,6 +77,7 @@ def build_task(
         config=config,
         model=model,
         objective=objective,
+        average=WeightAverage(tagger, config.ema) if config.ema else None,
         update=build_update(settings, config, tagger),
         train=Batches(
             examples,
@@ -90,13 +87,20 @@ def build_task(
             seed=settings.seed,
             soft_tags=soft_labels and soft_labels.soft,
         ),
-        val=annotated_batches(model, val_split.sentences, batch_tokens=budget),
+        val=annotated_batches(model, val.sentences, batch_tokens=budget),
         device=settings.device,
         replicas=replicate(tagger) if settings.multi_gpu else None,
     )
     resolved = resolve(settings, task, soft_labels)
     begin(task, resolved, checkpoint=checkpoint, params=settings.params)
-    log_facts(task, train_split, val_split, resolved)
+    log_missed_gold(tagger.head, val.sentences)
+    log_unread_gold(task.train, "train")
+    log_unread_gold(task.val, "val")
+    log.info(
+        f"{len(train.sentences)} + {len(val.sentences)} sentences, {resolved['n_parameters']} parameters, "
+        f"{task.steps_an_epoch} steps an epoch of {budget} pieces each, "
+        f"{settings.precision} on {settings.device}{distributed.describe_processes()}"
+    )
     return task, soft_labels
 
 
@@ -133,17 +137,15 @@ def replicate(tagger: Tagger) -> nn.Module | None:
     return None
 
 
-def ways_of_running(settings: Settings) -> list[str]:
-    """The options that not every objective supports.  DataError if two of them exclude each other."""
-    if settings.multi_gpu and distributed.world_size() > 1:
+def choose_objective(settings: Settings, config: Config) -> Objective:
+    """What the run minimises.  DataError if options of the command line do not go together or with it."""
+    torchrun = distributed.world_size() > 1
+    if settings.multi_gpu and torchrun:
         raise DataError("--multi_gpu: got torchrun as well, expected one of them")
-    asked = {
-        "--multi_gpu": settings.multi_gpu,
-        "torchrun": distributed.world_size() > 1,
-        "--fp16": settings.precision == "fp16",
-        "--teacher": settings.teacher,
-    }
-    return [way for way, is_asked in asked.items() if is_asked]
+    ways = {"--multi_gpu": settings.multi_gpu, "torchrun": torchrun, "--teacher": settings.teacher}
+    ways |= {"--fp16": settings.precision == "fp16"}
+    asked = [way for way, is_asked in ways.items() if is_asked]
+    return build_objective(asdict(config), ways=asked, where=str(settings.params))
 
 
 def read_annotated(data_dir: Path, name: str, annotations: Sequence[str]) -> Split:
@@ -157,18 +159,6 @@ def read_annotated(data_dir: Path, name: str, annotations: Sequence[str]) -> Spl
             f"{len(split.illegal)} such tags are read as entity starts"
         )
     return split
-
-
-def log_facts(task: FineTuning, train: Split, val: Split, resolved: dict) -> None:
-    """Logs gold that the model cannot find, and the size of the run."""
-    log_missed_gold(task.model.tagger.head, val.sentences)
-    log_unread_gold(task.train, "train")
-    log_unread_gold(task.val, "val")
-    log.info(
-        f"{len(train.sentences)} + {len(val.sentences)} sentences, {resolved['n_parameters']} parameters, "
-        f"{task.steps_an_epoch} steps an epoch of {task.train.batch_tokens} pieces each, "
-        f"{resolved['precision']} on {task.device}{distributed.describe_processes()}"
-    )
 
 
 def ask_teacher(settings: Settings, config: Config, model: Model, examples: Examples) -> SoftLabels:
@@ -200,10 +190,9 @@ def compare(settings: Settings, teacher: Model) -> None:
         f1 = evaluate(model, batches, device=device).main.headline
         speed = round(n_tokens / (time.perf_counter() - started))
         size = sum(parameter.numel() for parameter in model.tagger.parameters())
-        megabytes = round(4 * size / 1e6, 1)
-        sizes = {"parameters": size, "megabytes": megabytes}
-        rows[name] = {**sizes, "tokens_per_second": speed, "val_f1": f1}
-        cells.append((name, f"{size}", f"{megabytes}", f"{speed}", f"{100 * f1:.2f}"))
+        figures = {"parameters": size, "megabytes": round(4 * size / 1e6, 1), "tokens_per_second": speed}
+        rows[name] = figures | {"val_f1": f1}
+        cells.append((name, *map(str, figures.values()), f"{100 * f1:.2f}"))
     log.info(f"\n{align_columns(cells)}")
     with files.whole_file(settings.directory / "distillation.json") as file:
         file.write(to_json(rows))
@@ -212,10 +201,9 @@ def compare(settings: Settings, teacher: Model) -> None:
 def resolve(settings: Settings, task: FineTuning, soft_labels: SoftLabels | None) -> dict:
     """The content of resolved.json; `weights` is the hash of the encoder's published weights."""
     model, head, hashes = task.model, task.model.tagger.head, data_hashes(settings.data_dir)
-    kind, weights = ANNOTATIONS[head.annotations[0]], None
-    if settings.bert_model_dir:
-        weights = tensors.sha256_of_tensors(model.tagger.encoder.state_dict())
+    kind = ANNOTATIONS[head.annotations[0]]
     labels = list(kind.labels(head.inventories[kind.name]))
+    weights = settings.bert_model_dir and tensors.sha256_of_tensors(model.tagger.encoder.state_dict())
     return {
         "params": asdict(task.config),
         "data": {"labels": labels, "unit": model.unit, **hashes},

@@ -24,7 +24,7 @@ from ner.model.tagger import Tagger, n_layers_of, train_from
 from ner.runtime import distributed
 from ner.tags import Span, TagSet
 from ner.training.objectives import Distillation, Likelihood, RDrop
-from ner.training.step import LIKELIHOOD, Progress, Update, epoch_steps, n_steps_an_epoch
+from ner.training.step import LIKELIHOOD, Progress, Update, epoch_steps
 from tests.factories import make_inventories, make_targets
 from tests.training.test_step import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
 
@@ -104,7 +104,7 @@ def trained(
     return {
         "weights": {name: weight.detach().clone() for name, weight in tagger.state_dict().items()},
         "progress": dataclasses.asdict(progress),
-        "n_steps": n_steps_an_epoch(loader, accumulation),
+        "n_steps": math.ceil(len(loader) / (accumulation * distributed.world_size())),
         "losses": [*losses, loss],
         "found": found,
     }

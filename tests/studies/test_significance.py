@@ -15,11 +15,11 @@ from ner.studies import significance
 from ner.studies.significance import (
     bootstrap,
     count,
+    draws,
     holm,
     mean_and_deviation,
     precision_recall_f1,
     randomisation,
-    resamples,
     swapped_differences,
 )
 from ner.tags import Span, spans_to_tags
@@ -78,16 +78,14 @@ def test_mean_and_deviation(values):
 
 
 def test_one_value_has_no_deviation():
-    mean, deviation = mean_and_deviation([0.5])
-    assert mean == 0.5
-    assert math.isnan(deviation)
+    assert mean_and_deviation([0.5]) == (0.5, None)
 
 
 @pytest.mark.parametrize("chunk", [1, 40, 10**6])
 def test_the_interval_equals_a_slow_loop(monkeypatch, chunk):
     monkeypatch.setattr(significance, "CHUNK", chunk)
     runs = [random_counts(13, 0.8, seed) for seed in (1, 2, 3)]
-    drawn = [row for rows in resamples(13, 57, seed=5) for row in rows]
+    drawn = [row for rows in draws(13, 13, 57, seed=5) for row in rows]
     assert len(drawn) == 57
     assert {i for row in drawn for i in row.tolist()} == set(range(13))
     f1s = sorted(statistics.mean(slow_f1([run[i] for i in row]) for run in runs) for row in drawn)

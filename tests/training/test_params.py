@@ -12,8 +12,8 @@ from ner.encoders import ENCODERS
 from ner.errors import DataError
 from ner.heads import HEADS
 from ner.training.optim import SCHEDULES
-from ner.training.params import Config, load_config
-from tests.factories import make_params
+from ner.training.params import Config
+from tests.factories import load_config, make_params
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted(ROOT.glob("experiments/*/params.json"))

@@ -1,4 +1,4 @@
-"""Carries out a search: trial after trial, each an ordinary run in `<model_dir>/trial-N`."""
+"""Several runs in one directory, each an ordinary experiment: `seed-N` of a series, `trial-N` of a search."""
 
 import shlex
 import shutil
@@ -8,32 +8,85 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from ner.config import to_json
+from ner.annotations import ANNOTATIONS
+from ner.config import load_options, to_json
 from ner.data.wording import align_columns
 from ner.errors import DataError, TrainingError
-from ner.runtime import logs
+from ner.files import numbered, read_json
+from ner.heads import HEADS
+from ner.runtime import distributed, logs
+from ner.runtime.devices import check_seed
 from ner.runtime.logs import log
 from ner.runtime.program import is_out_of_memory
+from ner.studies.results import headlines
 from ner.studies.search import (
     Range,
     Space,
     Trial,
-    epoch_scores,
     falls_behind,
     grid,
     in_space,
-    new_directory,
     next_values,
     overrides,
     read_trials,
     suggest,
     write_trial,
 )
-from ner.studies.series import has_checkpoint
-from ner.training.params import load_config
+from ner.studies.significance import mean_and_deviation
+from ner.training.params import Config
+from ner.training.run_dir import check_directory, check_unchanged
 from ner.training.train import Settings, data_hashes, train
 
 MAX_OTHERS = 1000  # combinations of other values that are tried with one value
+
+
+def train_series(settings: Settings, seeds: Sequence[int]) -> None:
+    """Trains one run for each seed, and logs their mean score.  All runs are checked before the first begins.
+
+    `settings` are those of a run in the directory of the series.
+    """
+    with distributed.synchronised():
+        config = load_options(Config, settings.params, settings.overrides)
+        if settings.restore not in (None, "last"):
+            raise DataError(f"--restore_file {settings.restore}: expected last, as there are --seeds")
+        if len(set(seeds)) < len(seeds):
+            raise DataError(f"--seeds: got {' '.join(map(str, seeds))}, expected different ones")
+        runs = [_plan_run(settings, seed, config) for seed in seeds]
+    for run in runs:
+        train(run)
+    if distributed.is_first():
+        logs.start_log()
+        best = [100 * max(headlines(run.directory)) for run in runs]
+        mean, deviation = mean_and_deviation(best)
+        name = ANNOTATIONS[HEADS[config.head_name].annotations[0]].headline.capitalize()
+        spread = "" if deviation is None else f", standard deviation {deviation:.2f} (n - 1)"
+        runs_in_words = "1 seed" if deviation is None else f"{len(best)} seeds"
+        log.info(f"best val {name} of {runs_in_words}: mean {mean:.2f}{spread}")
+
+
+def _plan_run(settings: Settings, seed: int, config: Config) -> Settings:
+    """The settings of the run with one seed; DataError if it cannot begin or go on."""
+    check_seed(seed)
+    directory = settings.directory / f"seed-{seed}"
+    check_directory(directory, overwrite=settings.overwrite, restore=settings.restore)
+    soft_labels_dir = settings.soft_labels_dir or settings.directory  # shared: the teacher is asked once
+    run = replace(settings, seed=seed, directory=directory, soft_labels_dir=soft_labels_dir)
+    if settings.restore:
+        run = _go_on(run)
+    if run.restore:
+        asked = {"params": asdict(config), "seed": seed}
+        check_unchanged(directory, read_json(directory / "resolved.json") | asked)
+    own, params = directory / "params.json", settings.params
+    is_checked = not run.restore and not settings.overwrite and own.exists()
+    if is_checked and own.read_bytes() != params.read_bytes():
+        raise DataError(f"{own}: differs, expected the same as {params}; --overwrite replaces it")
+    return run
+
+
+def _go_on(run: Settings) -> Settings:
+    """The run goes on from its last checkpoint; it begins again if it has none."""
+    is_saved = bool(numbered(run.directory / "checkpoints", "step-"))
+    return replace(run, restore="last" if is_saved else None, overwrite=not is_saved)
 
 
 class Pruned(Exception):
@@ -42,27 +95,23 @@ class Pruned(Exception):
 
 @dataclass(frozen=True)
 class Search:
-    """`space` is searched by trials in `directory`, each a run with `settings` of its own."""
+    """`space` is searched by trials in the directory of `settings`."""
 
-    directory: Path
+    settings: Settings
+    "those of a run in the directory of the search"
     space: Space
     n_trials: int | None
     "in all, chosen by optuna; None: every combination"
     prune_after: int
     "epochs of each trial before it may be stopped; 0: no trial is stopped"
-    settings: Settings
     options: Sequence[str]
     "options of train.py, the same for all trials"
-
-    @property
-    def params(self) -> Path:
-        return self.directory / "params.json"
 
     @cached_property
     def shared(self) -> dict:
         """Facts in which all trials of the search must agree."""
         return {
-            "params": asdict(load_config(self.params)),
+            "params": asdict(load_options(Config, self.settings.params)),
             "options": list(self.options),
             "data": data_hashes(self.settings.data_dir),
         }
@@ -70,9 +119,9 @@ class Search:
 
 def run_search(search: Search) -> tuple[list[Trial], list[str]]:
     """Runs trial after trial.  Returns the trials, and a message for each one that was refused."""
-    refused, complaints = [], []
+    directory, refused, complaints = search.settings.directory, [], []
     while True:
-        trials = read_trials(search.directory, search.shared)
+        trials = read_trials(directory, search.shared)
         refused_values = [trial.values for trial in refused]
         known = [trial for trial in trials if trial.values not in refused_values]
         values = next_values(search.space, [*known, *refused], search.n_trials)
@@ -82,7 +131,7 @@ def run_search(search: Search) -> tuple[list[Trial], list[str]]:
             run_trial(search, values, trials)
         except DataError as error:  # these values exclude each other; others are still tried
             logs.start_log()
-            refused.append(Trial(search.directory, values, "refused"))
+            refused.append(Trial(directory, values, "refused"))
             complaints.append(f"{_describe(values)}: {error}")
             log.info(f"refused: {error}")
         logs.start_log()
@@ -96,7 +145,7 @@ def check_search(search: Search) -> None:
     """DataError if the search cannot begin."""
     if search.prune_after < 0:
         raise DataError(f"--prune_after {search.prune_after}: expected 0 or more")
-    check_values(search.params, search.space)
+    check_values(search.settings.params, search.space)
     if search.n_trials is None:
         list(grid(search.space))
     elif search.n_trials < 1:
@@ -114,7 +163,7 @@ def check_values(params: Path, space: Space) -> None:
 
     def complaint(values: dict) -> DataError | None:
         try:
-            load_config(params, overrides(values))
+            load_options(Config, params, overrides(values))
         except DataError as error:
             return error
 
@@ -128,9 +177,14 @@ def check_values(params: Path, space: Space) -> None:
 
 def run_trial(search: Search, values: dict, trials: list[Trial]) -> None:
     """Trains the trial of these values, or goes on with it; a refused trial leaves no directory."""
-    config = load_config(search.params, overrides(values))
+    parent = search.settings.directory
+    config = load_options(Config, search.settings.params, overrides(values))
     known = next((trial for trial in trials if trial.values == values), None)
-    directory = known.directory if known else new_directory(search.directory)
+    # the number of a new one is larger than that of any folder trial-*, whoever made it
+    directory = (
+        known.directory if known else parent / f"trial-{max(numbered(parent, 'trial-'), default=0) + 1}"
+    )
+    directory.mkdir(exist_ok=known is not None)
     (directory / "params.json").write_text(to_json(config), encoding="utf-8")
     trial = Trial(directory, values, "begun")
     write_trial(trial, search.shared)
@@ -138,7 +192,7 @@ def run_trial(search: Search, values: dict, trials: list[Trial]) -> None:
     others = [other for other in trials if other is not known]
 
     def after_epoch() -> None:
-        f1s = epoch_scores(directory)
+        f1s = headlines(directory)
         is_due = search.prune_after and search.prune_after <= len(f1s) < config.epoch_num
         if is_due and falls_behind(f1s, others):
             log.info(f"stopped: behind the median of {len(others)} other trials")
@@ -162,18 +216,11 @@ def run_trial(search: Search, values: dict, trials: list[Trial]) -> None:
 
 
 def trial_settings(search: Search, directory: Path) -> Settings:
-    """The settings of a trial in this directory, where it goes on from its last checkpoint if it has one."""
-    goes_on = has_checkpoint(directory)
-    how = ["--restore_file", "last"] if goes_on else ["--overwrite"]
-    return replace(
-        search.settings,
-        directory=directory,
-        params=directory / "params.json",
-        command=shlex.join(["train.py", *search.options, "--model_dir", str(directory), *how]),
-        restore="last" if goes_on else None,
-        overwrite=not goes_on,
-        soft_labels_dir=search.directory,
-    )
+    own = {"directory": directory, "params": directory / "params.json"}
+    run = _go_on(replace(search.settings, soft_labels_dir=search.settings.directory, **own))
+    how = ["--restore_file", "last"] if run.restore else ["--overwrite"]
+    words = ["train.py", *search.options, "--model_dir", str(directory), *how]
+    return replace(run, command=shlex.join(words))
 
 
 def _describe(values: dict) -> str:
