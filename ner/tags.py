@@ -4,12 +4,16 @@ A scheme is two tables about neighbouring tags: which tag may follow which (`leg
 the same entity (`continues`).  Everything else follows from them.
 """
 
+import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from ner.errors import DataError
 
 OUTSIDE = "O"
 
@@ -31,6 +35,7 @@ _PREFIXES = {
 # prefixes after which the entity must continue; under BIE a single B- is an entity of one token
 _UNFINISHED = {"BIOS": "B", "BIOES": "BI", "BMES": "BM", "BIE": "I"}
 SCHEMES = tuple(_FOLLOWERS)
+_BILOU = str.maketrans("LU", "ES")
 # classes of published taggers that are not tags; they are never predicted
 NON_TAGS = ("[PAD]", "[CLS]", "[SEP]", "X")
 
@@ -87,13 +92,6 @@ def n_overlapping(spans: Iterable[Span]) -> int:
 def outermost(spans: Sequence[Span]) -> Sequence[Span]:
     """Returns the spans without overlaps: of spans that share tokens the longest, then the first."""
     return keep_apart(spans, key=lambda span: span.start - span.end) if n_overlapping(spans) else spans
-
-
-def span_facts(sentences: Iterable[Sequence[Span]]) -> dict:
-    """Facts of train that some heads need: tokens of the longest span, and whether any spans overlap."""
-    sentences = list(sentences)
-    lengths = (span.end - span.start for spans in sentences for span in spans)
-    return {"max_span_len": max(lengths, default=1), "nested": any(map(n_overlapping, sentences))}
 
 
 def split_tag(tag: str) -> tuple[str, str]:
@@ -230,6 +228,48 @@ class TagSet:
         steps = zip([edge, *tag_ids], [*tag_ids, edge], strict=True)
         illegal = {min(i, len(tag_ids) - 1) for i, step in enumerate(steps) if not self.legal[step]}
         return sorted(illegal)
+
+
+def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None = None) -> TagSet:
+    """The tag set of a file, from each tag and the line of its first use; DataError names that line.
+
+    `scheme` None: guessed from the tags.
+    """
+    prefixes = {OUTSIDE: OUTSIDE}
+    for tag, number in first_seen.items():
+        try:
+            prefix, _ = split_tag(tag)
+            if prefix not in prefixes:
+                prefixes[prefix] = tag
+                TagSet(list(prefixes.values()), scheme or guess_scheme(prefixes.values()))
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: {error}") from None
+    tags = [OUTSIDE, *sorted(set(first_seen) - {OUTSIDE})]
+    guessed = guess_scheme(tags)
+    # A label may lack I- (entities of one token) or B- (illegal starts); BIO then gives the same entities as
+    # IOB1 and IO.
+    return TagSet(tags, scheme or ("BIO" if guessed in ("IOB1", "IO") else guessed))
+
+
+def published_tag_set(names: Sequence[str], scheme: str | None = None) -> TagSet:
+    """The tags of a published classifier, in its order; `scheme` None: guessed from them.
+
+    Renames tags that are spelt otherwise: B_PER, L- and U- (BILOU), bare labels (IO).  ValueError if a name
+    is a placeholder such as LABEL_0, or if the tags do not belong to one scheme.
+    """
+    parts = [re.fullmatch(r"([BIESMLU])[-_](.+)", name) for name in names]
+    bare = not any(parts)
+    tags = []
+    for name, part in zip(names, parts, strict=True):
+        if name == OUTSIDE or name in NON_TAGS:
+            tags.append(name)
+        elif re.fullmatch(r"LABEL_\d+", name):
+            raise ValueError(f"got the placeholder {name}, expected tags such as B-LOC")
+        elif part is not None:
+            tags.append(f"{part[1].translate(_BILOU)}-{part[2]}")
+        else:
+            tags.append(f"I-{name}" if bare else name)
+    return TagSet(tags, scheme or guess_scheme(set(tags) - set(NON_TAGS)))
 
 
 def spans_to_tags(spans: Iterable[Span], n_tokens: int, scheme: str = "BIO") -> list[str]:

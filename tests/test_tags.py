@@ -17,7 +17,7 @@ from ner.tags import (
     keep_apart,
     n_overlapping,
     outermost,
-    span_facts,
+    published_tag_set,
     spans_to_tags,
     split_tag,
 )
@@ -210,7 +210,7 @@ def test_the_outermost_spans_are_the_longest_ones(spans):
         if not any(share_a_token(span, other) for other in kept):
             kept.append(span)
     assert sorted(outermost(spans)) == sorted(kept)
-    assert span_facts([spans])["nested"] == (len(kept) < len(spans))
+    assert (n_overlapping(spans) > 0) == (len(kept) < len(spans))
     best = keep_apart(spans, key=lambda span: -span.end)
     assert best == sorted(best)
     assert not any(share_a_token(*pair) for pair in combinations(best, 2))
@@ -243,3 +243,18 @@ def test_bios_has_entities_of_several_tokens():
     kinds = TagSet(["O", "B-LOC", "I-LOC", "S-LOC"], guess_scheme(["O", "B-LOC", "I-LOC", "S-LOC"]))
     assert kinds.tag_ids([Span(1, 3, "LOC"), Span(3, 4, "LOC")], 5) == [0, 1, 2, 3, 0]
     assert kinds.illegal_positions([0, 1, 2, 3, 0]) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "tags"),
+    [
+        (["O", "B-LOC", "I-LOC"], ["O", "B-LOC", "I-LOC"]),
+        (["B_PER", "I_PER", "O"], ["B-PER", "I-PER", "O"]),
+        (["O", "B-X", "I-X", "L-X", "U-X"], ["O", "B-X", "I-X", "E-X", "S-X"]),
+        (["O", "PER", "LOC"], ["O", "I-PER", "I-LOC"]),
+        (["[PAD]", "O", "B-LOC", "I-LOC", "X"], ["[PAD]", "O", "B-LOC", "I-LOC", "X"]),
+    ],
+)
+def test_published_spellings_of_tags(names, tags):
+    assert published_tag_set(names).tags == tuple(tags)
+    assert published_tag_set(tags).tags == tuple(tags)

@@ -1,7 +1,6 @@
 """Entities as gold: spans of tokens, read from and written as tags, or as JSON if they overlap."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,21 +12,9 @@ from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
 from ner.annotations.span_scores import SpanScores, score, tag_counts
 from ner.errors import DataError
 from ner.files import escape, read_text_lines, whole_file, write_lines
-from ner.tags import (
-    NON_TAGS,
-    OUTSIDE,
-    ScoredSpan,
-    Span,
-    TagSet,
-    guess_scheme,
-    n_overlapping,
-    span_facts,
-    spans_to_tags,
-    split_tag,
-)
+from ner.tags import ScoredSpan, Span, TagSet, n_overlapping, published_tag_set, spans_to_tags, tag_set_of
 
 EXPECTED = "expected [[start, end, label], ...]"
-_BILOU = str.maketrans("LU", "ES")
 MAX_TAGS = 2000  # `TagSet` makes a table of all pairs of tags
 
 
@@ -81,7 +68,8 @@ class Spans(Annotation):
         labels = read_labels(data_dir)
         if unlisted := sorted(self.labels_of(values) - set(labels)):
             raise DataError(f"{data_dir / 'tags.txt'}: no tags of {', '.join(unlisted)}, which train holds")
-        return SpanInventory(TagSet.from_labels(labels, scheme), **span_facts(values))
+        longest = max((span.end - span.start for spans in values for span in spans), default=1)
+        return SpanInventory(TagSet.from_labels(labels, scheme), longest, any(map(n_overlapping, values)))
 
     def to_config(self, inventory: SpanInventory, facts: Sequence[str]) -> dict:
         tag_set = inventory.tag_set
@@ -220,27 +208,6 @@ def _read_spans(where: str, line: str, n_tokens: int) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None = None) -> TagSet:
-    """The tag set of a file, from each tag and the line of its first use; DataError names that line.
-
-    `scheme` None: guessed from the tags.
-    """
-    prefixes = {"O": "O"}
-    for tag, number in first_seen.items():
-        try:
-            prefix, _ = split_tag(tag)
-            if prefix not in prefixes:
-                prefixes[prefix] = tag
-                TagSet(list(prefixes.values()), scheme or guess_scheme(prefixes.values()))
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: {error}") from None
-    tags = ["O", *sorted(set(first_seen) - {"O"})]
-    guessed = guess_scheme(tags)
-    # A label may lack I- (entities of one token) or B- (illegal starts); BIO then gives the same entities as
-    # IOB1 and IO.
-    return TagSet(tags, scheme or ("BIO" if guessed in ("IOB1", "IO") else guessed))
-
-
 def read_labels(data_dir: str | Path) -> list[str]:
     """Entity types of a built data set, sorted, from `<data_dir>/tags.txt`."""
     path = Path(data_dir) / "tags.txt"
@@ -254,26 +221,6 @@ def read_labels(data_dir: str | Path) -> list[str]:
     return labels
 
 
-def published_tags(names: list[str]) -> list[str]:
-    """Renames tags that published classifiers spell otherwise: B_PER, L- and U- (BILOU), bare labels (IO).
-
-    DataError if a name is a placeholder such as LABEL_0.
-    """
-    parts = [re.fullmatch(r"([BIESMLU])[-_](.+)", name) for name in names]
-    bare = not any(parts)
-    tags = []
-    for name, part in zip(names, parts, strict=True):
-        if name == OUTSIDE or name in NON_TAGS:
-            tags.append(name)
-        elif re.fullmatch(r"LABEL_\d+", name):
-            raise DataError(f"got the placeholder {name}, expected tags such as B-LOC")
-        elif part is not None:
-            tags.append(f"{part[1].translate(_BILOU)}-{part[2]}")
-        else:
-            tags.append(f"I-{name}" if bare else name)
-    return tags
-
-
 def read_tag_set(config: Mapping, *, scheme: str | None, where: str | Path) -> TagSet:
     """The tags that a model's config lists under `id2label`; without a `scheme`, guesses it from the tags.
 
@@ -285,7 +232,6 @@ def read_tag_set(config: Mapping, *, scheme: str | None, where: str | Path) -> T
     if len(names) > MAX_TAGS or not all(isinstance(name, str) for name in names.values()):
         raise DataError(f"{where}: id2label: expected names, {MAX_TAGS} at most")
     try:
-        tags = published_tags([names[str(i)] for i in range(len(names))])
-        return TagSet(tags, scheme or guess_scheme(set(tags) - set(NON_TAGS)))
+        return published_tag_set([names[str(i)] for i in range(len(names))], scheme)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{where}: id2label: {error}") from None

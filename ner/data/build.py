@@ -71,11 +71,6 @@ def split_rows(
     }
 
 
-def default_val_size(n: int) -> int:
-    """Number of sentences split off train for val if neither a file nor a size is given."""
-    return min(3000, max(n // 10, min(n - 1, 1)))
-
-
 def build(
     documents: dict[str, Document],
     *,
@@ -102,7 +97,8 @@ def build(
             choices.append(f"val: {documents['val'].path.name}; --val_size {val_size} is not used")
         val_size = 0
     elif val_size is None:
-        val_size = default_val_size(len(train.sentences))
+        n = len(train.sentences)
+        val_size = min(3000, max(n // 10, min(n - 1, 1)))
         choices.append(f"val: {count_noun(val_size, 'sentence')} split off train (--val_size states it)")
     parts = _parts(documents, val_size=val_size, test_size=test_size, train_size=train_size, seed=seed)
     if train_size is not None:

@@ -163,7 +163,9 @@ def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Nor
     )
     learner = _Pipeline(models.WordPiece(unk_token=UNK))
     learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    learner.train_from_iterator(_repeat(words), trainer)
+    # each word as often as it was seen, up to 1,000 times a line
+    parts = ((word, min(n - i, 1000)) for word, n in sorted(words.items()) for i in range(0, n, 1000))
+    learner.train_from_iterator((" ".join([word] * n) for word, n in parts), trainer)
     vocabulary = learner.get_vocab()
     return WordPiece(sorted(vocabulary, key=vocabulary.get), normalisation)
 
@@ -181,10 +183,3 @@ def _letters(words: Counter[str], n_most: int) -> list[str]:
 
 def _spelling(word: str) -> list[str]:
     return [word[0], *(f"##{character}" for character in word[1:])]
-
-
-def _repeat(words: dict[str, int]) -> Iterable[str]:
-    """Each word as often as it was seen, in sorted order, up to 1,000 times a line."""
-    for word, count in sorted(words.items()):
-        for n_before in range(0, count, 1000):
-            yield " ".join([word] * min(count - n_before, 1000))

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.build import build, count_table, default_val_size, findings, split_rows
+from ner.data.build import build, count_table, findings, split_rows
 from ner.data.formats import Document
 from ner.data.sentence import Sentence
 from ner.tags import Span
@@ -72,7 +72,8 @@ def test_choices_of_the_program_are_reported():
         "unit: word, guessed from the tokens of train (--unit states it)",
     ]
     assert findings(build({"train": make_document(30)}, val_size=0, unit="char").facts) == []
-    assert [default_val_size(n) for n in (1, 2, 9, 45, 45_000)] == [0, 1, 1, 4, 3000]
+    sizes = [build({"train": make_document(n)}).facts["val_size"] for n in (1, 2, 9, 45, 45_000)]
+    assert sizes == [0, 1, 1, 4, 3000]
 
 
 def test_the_table_is_aligned_under_full_width_labels():

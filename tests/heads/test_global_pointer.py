@@ -10,10 +10,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ner.annotations.spans import Spans
 from ner.data.batch import Batch
 from ner.heads.base import HeadOptions
 from ner.heads.global_pointer import GlobalPointerHead
-from ner.tags import Span, TagSet, span_facts
+from ner.tags import Span, TagSet
 from tests.factories import LABELS, make_gold, make_hidden, make_inventories
 
 WIDTH = 12
@@ -197,11 +198,17 @@ def test_decoding_finds_all_above_zero_or_the_best_apart(seed, n_tokens, max_spa
         assert [tuple(found.span) for found in apart] == sorted(kept)
 
 
-def test_what_the_head_knows_of_train_is_what_train_has():
+def test_what_the_head_knows_of_train_is_what_train_has(tmp_path):
+    (tmp_path / "tags.txt").write_text("O\nB-LOC\nB-PER\n")
+
+    def facts(spans):
+        inventory = Spans().read_inventory(tmp_path, spans)
+        return inventory.max_span_len, inventory.nested
+
     spans = [[Span(0, 2, "LOC"), Span(3, 9, "PER")], [], [Span(0, 1, "LOC")]]
-    assert span_facts(spans) == {"max_span_len": 6, "nested": False}
-    assert span_facts([*spans, [Span(0, 2, "LOC"), Span(0, 2, "PER")]])["nested"]
-    assert span_facts([[]]) == {"max_span_len": 1, "nested": False}
+    assert facts(spans) == (6, False)
+    assert facts([*spans, [Span(0, 2, "LOC"), Span(0, 2, "PER")]]) == (6, True)
+    assert facts([[]]) == (1, False)
     flat = make_head(max_span_len=6, nested=False)
     assert flat.learnable("spans", [Span(0, 9, "LOC"), Span(0, 3, "LOC"), Span(1, 2, "PER")]) == [
         Span(0, 3, "LOC")

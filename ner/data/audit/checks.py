@@ -31,9 +31,8 @@ JOINED_MARKUP = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 MARKS = "<&:∶.["  # every match of MARKUP contains one of these
-# invisible characters in the Unicode categories of letters and symbols
-FILLERS = "\u115f\u1160\u3164\uffa0\u034f\u2800\u17b4\u17b5"
-REPLACEMENT = "\ufffd"
+# fillers, invisible though in the Unicode categories of letters and symbols, and the replacement character
+FILLERS = "\u115f\u1160\u3164\uffa0\u034f\u2800\u17b4\u17b5\ufffd"
 
 
 def shared_texts(corpus: Corpus) -> Iterator[Finding]:
@@ -181,7 +180,7 @@ def _name(character: str) -> str:
 
 def _is_invisible(character: str) -> bool:
     if character.isprintable():  # fast, and decides most characters
-        return character in FILLERS or character == REPLACEMENT
+        return character in FILLERS
     return unicodedata.category(character) != "Zs" and character not in "\t\n\r"
 
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
-from ner.annotations.spans import tag_set_of
 from ner.data.formats.content import Content, read_content_lines
 from ner.data.formats.document import DEFAULTS, Document, Format, Reading
 from ner.data.sentence import Sentence
 from ner.data.wording import count_noun
 from ner.errors import DataError
-from ner.tags import TagSet, spans_to_tags, split_tag
+from ner.tags import TagSet, spans_to_tags, split_tag, tag_set_of
 
 DOCUMENT_START = "-DOCSTART-"
 

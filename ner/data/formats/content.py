@@ -10,11 +10,9 @@ from ner.errors import DataError
 from ner.files import read_bytes, undecodable
 
 BYTE_ORDER_MARKS = {
-    codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
+    "utf-8": codecs.BOM_UTF8,
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
 # encoding -> the most frequent characters of the languages that use it
 _KANA = (
@@ -104,8 +102,8 @@ def likely_encoding(data: bytes) -> str | None:
 
     Compares the multi-byte encodings by their share of frequent characters, then the single-byte ones.
     """
-    for mark, name in BYTE_ORDER_MARKS.items():
-        if data.startswith(mark):
+    for name, marks in BYTE_ORDER_MARKS.items():
+        if data.startswith(marks):
             return name
     first = next((i for i, byte in enumerate(data) if byte > 127), 0)
     data = data[data.rfind(b"\n", 0, first) + 1 :][: 1 << 16]  # from the first such line, at most 64 KiB
