@@ -51,26 +51,6 @@ def read_splits(
     return documents
 
 
-def split_rows(
-    n: int, *, val_size: int, test_size: int, seed: int, train_size: int | None = None
-) -> dict[str, list[int]]:
-    """Rows of each split: shuffled, then the first go to train, the next to val, the last to test.
-
-    Shuffles as Python's `random.seed(seed); random.shuffle(rows)`; if nothing is split off, train keeps the
-    order of the file.  `train_size` keeps that many rows of train and does not change val and test, so that
-    a smaller train is a subset of a larger one.
-    """
-    order = list(range(n))
-    if val_size or test_size or train_size is not None:
-        random.Random(seed).shuffle(order)
-    n_train = n - val_size - test_size
-    return {
-        "train": order[: n_train if train_size is None else train_size],
-        "val": order[n_train : n_train + val_size],
-        "test": order[n_train + val_size :],
-    }
-
-
 def build(
     documents: dict[str, Document],
     *,
@@ -121,6 +101,12 @@ def build(
 def _parts(
     documents: dict[str, Document], *, val_size: int, test_size: int, train_size: int | None, seed: int
 ) -> dict[str, Part]:
+    """The rows of each split: shuffled, then the first go to train, the next to val, the last to test.
+
+    Shuffles as Python's `random.seed(seed); random.shuffle(rows)`; if nothing is split off, train keeps the
+    order of the file.  `train_size` keeps that many rows of train and does not change val and test, so that
+    a smaller train is a subset of a larger one.
+    """
     train = documents["train"]
     n = len(train.sentences)
     for split, size in (("val", val_size), ("test", test_size)):
@@ -135,10 +121,14 @@ def _parts(
     n_left = n - val_size - test_size
     if train_size is not None and not 1 <= train_size <= n_left:
         raise DataError(f"--train_size {train_size}, expected 1 to {n_left}, the sentences left for train")
-    rows = split_rows(n, val_size=val_size, test_size=test_size, seed=seed, train_size=train_size)
-    parts = {name: Part("train", rows[name]) for name in SPLITS if rows[name]}
-    given = [name for name in documents if name != "train"]
-    parts |= {name: Part(name, range(len(documents[name].sentences))) for name in given}
+    order = list(range(n))
+    if val_size or test_size or train_size is not None:
+        random.Random(seed).shuffle(order)
+    kept = order[: n_left if train_size is None else train_size]
+    rows = {"train": kept, "val": order[n_left : n_left + val_size], "test": order[n_left + val_size :]}
+    parts = {name: Part("train", own) for name, own in rows.items() if own}
+    for name in documents.keys() - {"train"}:
+        parts[name] = Part(name, range(len(documents[name].sentences)))
     return {name: parts[name] for name in SPLITS if name in parts}
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.build import build, count_table, findings, split_rows
+from ner.data.build import build, count_table, findings
 from ner.data.formats import Document
 from ner.data.sentence import Sentence
 from ner.tags import Span
@@ -22,13 +22,15 @@ def make_document(n: int) -> Document:
 def test_every_row_is_used_once_in_the_order_of_random_shuffle(n, val_size, test_size, seed):
     if val_size + test_size >= n:
         return
-    rows = split_rows(n, val_size=val_size, test_size=test_size, seed=seed)
+    sizes = {"val_size": val_size, "test_size": test_size}
+    parts = build({"train": make_document(n)}, **sizes, seed=seed).parts
+    rows = [list(parts[name].rows) if name in parts else [] for name in ("train", "val", "test")]
     order = list(range(n))
     if val_size or test_size:
         random.seed(seed)
         random.shuffle(order)
-    assert rows["train"] + rows["val"] + rows["test"] == order
-    assert [len(rows["val"]), len(rows["test"])] == [val_size, test_size]
+    assert sum(rows, []) == order
+    assert list(map(len, rows[1:])) == [val_size, test_size]
 
 
 def test_train_size_keeps_a_part_of_train_and_does_not_change_val_and_test():
