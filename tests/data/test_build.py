@@ -29,7 +29,7 @@ def test_every_row_is_used_once_in_the_order_of_random_shuffle(n, val_size, test
     if val_size or test_size:
         random.seed(seed)
         random.shuffle(order)
-    assert sum(rows, []) == order
+    assert [*rows[0], *rows[1], *rows[2]] == order
     assert list(map(len, rows[1:])) == [val_size, test_size]
 
 
