@@ -78,6 +78,11 @@ class Batches:
     def sentences(self) -> Sequence[Sentence]:
         return self.examples.sentences
 
+    def n_tokens(self, indices: np.ndarray) -> int:
+        """Number of tokens that a batch of these sentences reads."""
+        token_ends = self._read.token_ends
+        return int((token_ends[indices + 1] - token_ends[indices]).sum())
+
     def n_unread(self, name: str) -> int:
         """Number of gold items of an annotation that truncation removes, in whole or in part."""
         count = ANNOTATIONS[name].count
