@@ -17,8 +17,7 @@ from ner.data.windows import Windows
 from ner.errors import DataError
 from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import load
-from ner.model.saving import save
+from ner.model.directory import load, save
 from ner.model.tagger import Model, Tagger
 from ner.runtime import devices
 from ner.tags import TagSet

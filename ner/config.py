@@ -85,6 +85,13 @@ def require(condition: bool, name: str, got: Any, expected: str) -> None:
         raise ValueError(f"{name}: got {got!r}, expected {expected}")
 
 
+def choose(value: Any, choices: Iterable[str], where: str) -> Any:
+    """The value; DataError, beginning with `where`, if it is none of the choices."""
+    if value not in list(choices):
+        raise DataError(f"{where}: got {value!r}, expected one of {', '.join(choices)}")
+    return value
+
+
 def from_mapping(
     cls: type, values: Mapping[str, Any], where: str, locate: Callable[[str], str] | None = None
 ):

@@ -62,6 +62,7 @@ class Head(nn.Module):
     Options: ClassVar[type[HeadOptions]] = HeadOptions
     schemes: ClassVar[tuple[str, ...]] = ("BIO",)
     "tag schemes it can work in; BIO alone if it knows labels but no tags"
+    default_scheme: ClassVar[str] = "BIO"
     facts: ClassVar[tuple[str, ...]] = ()
     "fields of the inventory that config.json keeps for it"
     scores_tags: ClassVar[bool] = False

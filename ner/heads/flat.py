@@ -17,7 +17,7 @@ from ner.tags import SCHEMES, ScoredSpan, Span, outermost
 class FlatHead(Head):
     """One score for each tag of each token; the spans of a sentence do not overlap."""
 
-    schemes = SCHEMES
+    schemes, default_scheme = SCHEMES, "BIOES"
     scores_tags = True
 
     def __init__(self, width: int, inventories: Mapping[str, Any], options: HeadOptions | None = None):

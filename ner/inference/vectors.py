@@ -47,14 +47,13 @@ def open_for_vectors(model_dir: str | Path, *, layers: str | int = "last", **opt
     `options` are `unit` and `max_len`, as for `load`.  DataError as there, or if there are too few layers.
     """
     directory = ModelDirectory(model_dir)
-    unit, max_len = directory.unit_and_window(**options)
+    reading = directory.reading(long_text="windows", **options)
     if layers == "mix":
         expected = "expected last, concat4, max4 or a number"
         raise DataError(f"layers: got 'mix', which is learned in training, {expected}")
     features = build_features(directory.encoder, layers, "none", where=str(model_dir))
     tagger = Tagger(directory.encoder, nn.Module(), features).eval()
-    lines = tuple(directory.log_lines(directory.report))
-    return Model(tagger, directory.tokenizer, unit, max_len, lines)
+    return Model(tagger, directory.tokenizer, report=directory.log_lines(), **reading)
 
 
 def vectors_of(

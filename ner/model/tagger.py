@@ -72,12 +72,8 @@ class Tagger(nn.Module):
         """W, numbers of a token's hidden state."""
         return self.features.width if self.features else self.encoder.width
 
-    def freeze_encoder(self) -> None:
-        """Trains the head only: the encoder gets no gradient and no dropout."""
-        self.encoder.requires_grad_(False)
-        self.train(self.training)
-
     def train(self, mode: bool = True) -> "Tagger":
+        """An encoder that is frozen as a whole has no dropout either."""
         super().train(mode)
         if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
             self.encoder.eval()

@@ -19,7 +19,7 @@ from ner.data.sentence import Sentence
 from ner.data.windows import Windows
 from ner.data.words import split_words
 from ner.files import whole_file
-from ner.model.saving import config_of
+from ner.model.directory import config_of
 from ner.model.tagger import Model
 from ner.runtime.devices import casts_kept, choose_batch_tokens
 from ner.runtime.logs import log

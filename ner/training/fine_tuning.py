@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ner.annotations import ANNOTATIONS
 from ner.data.batches import Batches
-from ner.model.saving import restore_weights, save
+from ner.model.directory import restore_weights, save
 from ner.model.tagger import Model, train_from
 from ner.runtime import distributed
 from ner.runtime.devices import peak_memory

@@ -19,8 +19,7 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.data.windows import Windows
 from ner.errors import DataError, TrainingError
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import load
-from ner.model.saving import restore_weights, save
+from ner.model.directory import load, restore_weights, save
 from ner.model.tagger import Model, Tagger
 from ner.tags import Span, TagSet
 from ner.training.checkpoint import (
