@@ -398,7 +398,7 @@ def test_a_tagger_is_restored_from_its_own_directory_alone(tmp_path, encoder):
     restore_weights(tmp_path, other.tagger)
     for name, tensor in model.tagger.state_dict().items():
         assert torch.equal(other.tagger.state_dict()[name], tensor), name
-    with pytest.raises(DataError, match="tensors are missing: bert.embeddings"):
+    with pytest.raises(DataError, match=r"tensors are missing: bert\.embeddings"):
         restore_weights(tmp_path, make_model("bert").tagger)
 
 
