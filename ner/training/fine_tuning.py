@@ -102,8 +102,9 @@ class FineTuning(Task):
             train_from(self.model.tagger, depth_to_learn(self.model.tagger, config, progress.epoch))
         self._began = time.perf_counter() - progress.seconds
         title = f"epoch {progress.epoch + 1}/{config.epoch_num}"
-        self._bar = self._bars.enter_context(ProgressBar(self.steps_an_epoch, title, self.show_progress))
-        self._bar.start(progress.step - progress.epoch * self.steps_an_epoch)
+        n_done = progress.step - progress.epoch * self.steps_an_epoch
+        bar = ProgressBar(self.steps_an_epoch, title, n_done=n_done, on_terminal=self.show_progress)
+        self._bar = self._bars.enter_context(bar)
         self._steps = epoch_steps(
             self.replicas or self.model.tagger,
             self.train,
