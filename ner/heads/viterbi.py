@@ -82,18 +82,13 @@ def forward_sums(emissions: np.ndarray, transitions: np.ndarray, *, exact: bool)
     return alpha
 
 
-@np.errstate(divide="ignore")
 def backward_sums(
     emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray, *, exact: bool
 ) -> np.ndarray:
-    """(B, T, K) float64: log of the sum over all paths from tag k at token t on, without its emission."""
-    step, end = make_step(transitions[:-1, :-1].T, exact=exact), transitions[:-1, -1]
-    beta = np.empty_like(emissions)
-    beta[:, -1] = end
-    for t in range(emissions.shape[1] - 2, -1, -1):
-        following = step(emissions[:, t + 1] + beta[:, t + 1])  # (B, K)
-        beta[:, t] = np.where((t + 1 < lengths)[:, None], following, end)
-    return beta
+    """(B, T, K): as `forward_sums` of the mirrored sentences: over all paths from tag k at token t on."""
+    mirror = np.maximum(lengths[:, None] - 1 - np.arange(emissions.shape[1]), 0)[..., None]  # (B, T, 1)
+    sums = forward_sums(np.take_along_axis(emissions, mirror, axis=1), transitions.T, exact=exact)
+    return np.take_along_axis(sums, mirror, axis=1)
 
 
 @np.errstate(divide="ignore")
@@ -132,7 +127,7 @@ def span_log_probabilities(
         longer = np.flatnonzero(start + t < end)  # spans with a token at start + t
         state[longer] = step_inside(state[longer]) + emissions[rows[longer], start[longer] + t]
     after = np.minimum(end, lengths[rows] - 1)
-    left = cross_edge(state) + emissions[rows, after] + beta[rows, after]  # (S, K)
+    left = cross_edge(state) + beta[rows, after]  # (S, K)
     score = np.where((end == lengths[rows])[:, None], state + edge[:-1, -1], left)
     return np.logaddexp.reduce(score, axis=1) - log_z[rows]
 

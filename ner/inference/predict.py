@@ -1,6 +1,7 @@
 """Batches and raw texts to answers, and torch.compile for an encoder that reads much text."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO, TypeVar
 
@@ -108,23 +109,25 @@ def answer_texts(
 
     At most `chunk_texts` texts, or CHUNK_CHARACTERS characters, are answered before the next one is read.
     """
-    for chunk in chunks(texts, chunk_texts):
+    for chunk in chunks(texts, lambda pair: len(pair[0]), most=CHUNK_CHARACTERS, most_items=chunk_texts):
         sentences = [Sentence(tuple(text[i:j] for i, j in tokens)) for text, tokens in chunk if tokens]
         examples = encode(sentences, model.tokenizer)
         answers = iter(answer(Batches(examples, windows=model.windows, batch_tokens=batch_tokens)))
         yield from ((text, tokens, next(answers) if tokens else None) for text, tokens in chunk)
 
 
-def chunks(texts: Iterable[tuple[str, Offsets]], chunk_texts: int) -> Iterator[list[tuple[str, Offsets]]]:
-    """Groups of at most `chunk_texts` texts; a group ends early at CHUNK_CHARACTERS characters."""
-    chunk: list[tuple[str, Offsets]] = []
-    n_characters = 0
-    for text, tokens in texts:
-        chunk.append((text, tokens))
-        n_characters += len(text)
-        if len(chunk) == chunk_texts or n_characters >= CHUNK_CHARACTERS:
+def chunks(
+    items: Iterable[T], size: Callable[[T], int], *, most: int, most_items: float = math.inf
+) -> Iterator[list[T]]:
+    """Groups of items: a group ends when its items are `most` by their sizes, or `most_items` by number."""
+    chunk: list[T] = []
+    total = 0
+    for item in items:
+        chunk.append(item)
+        total += size(item)
+        if len(chunk) == most_items or total >= most:
             yield chunk
-            chunk, n_characters = [], 0
+            chunk, total = [], 0
     if chunk:
         yield chunk
 

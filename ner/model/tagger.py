@@ -104,12 +104,6 @@ class Model:
         return self.tagger.head.tag_set
 
 
-def depth_of(tagger: Tagger, name: str) -> int | None:
-    """The depth of one of the tagger's parameters; None if it is not the encoder's."""
-    inner = name.removeprefix("encoder.")
-    return None if inner == name else tagger.encoder.depth_of(inner)
-
-
 def n_layers_of(tagger: Tagger) -> int:
     """The depth of the highest layer that the head sees."""
     highest = max(tagger.encoder.depth_of(name) for name, _ in tagger.encoder.named_parameters())

@@ -111,7 +111,7 @@ def test_forward_and_backward_sums_are_sums_over_paths(scheme, exact):
     transitions = make_transitions(tag_set)
     emissions = make_emissions(1, n_tokens, n_tags)
     alpha = forward_sums(emissions, transitions, exact=exact)[0]
-    beta = backward_sums(emissions, np.array([n_tokens]), transitions, exact=exact)[0]
+    beta = backward_sums(emissions, np.array([n_tokens]), transitions, exact=exact)[0] - emissions[0]
     for t in range(n_tokens):
         ahead, behind = all_paths(n_tags, t + 1), all_paths(n_tags, n_tokens - t)
         before = path_scores(ahead, emissions[0, : t + 1], transitions, ended=False)
@@ -201,7 +201,7 @@ def test_spans_over_a_token_sum_to_the_probability_of_their_label_there(scheme):
     transitions = make_transitions(tag_set)
     emissions = make_emissions(1, n_tokens, len(tag_set))
     alpha = forward_sums(emissions, transitions, exact=True)[0]
-    beta = backward_sums(emissions, np.array([n_tokens]), transitions, exact=True)[0]
+    beta = backward_sums(emissions, np.array([n_tokens]), transitions, exact=True)[0] - emissions[0]
     log_z = np.logaddexp.reduce(alpha[-1] + transitions[:-1, -1], axis=0)
     chances = np.exp(alpha + beta - log_z)
     np.testing.assert_allclose(chances.sum(axis=1), 1.0)
