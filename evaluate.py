@@ -41,8 +41,6 @@ def main(args: argparse.Namespace) -> None:
     machine = devices.choose_machine(args)
     logs.start_log()
     split = read_split(args.data_dir, args.split)
-    if not split.annotated:
-        raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = load(model_dir, max_len=args.max_len, long_text=args.long_text)
     head = model.tagger.head

@@ -119,7 +119,7 @@ def work(args: argparse.Namespace) -> dict:
         encode(sentences, model.tokenizer),
         windows=Windows(args.length),
         batch_tokens=args.length * rows,
-        targets=model.tagger.head.targets,
+        targets=model.tagger.head,
     )
     loader.chosen = loader.batch_indices(0)
     seconds, loss = (ours if args.arm == OURS else theirs)(args, model, loader, device)

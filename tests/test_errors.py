@@ -324,7 +324,11 @@ def test_what_cannot_be_scored(place, refuse):
         evaluate, [*EVALUATE, "--split", "dev"], "data/dev: no such split, expected one of train, val, test"
     )
     Path("data/test/tags.txt").unlink()
-    refuse(evaluate, EVALUATE, "data/test: no annotation to score against; predict.py tags it")
+    refuse(
+        evaluate,
+        EVALUATE,
+        "data/test: no tags.txt or entities.jsonl, expected an annotated split; predict.py tags it",
+    )
 
 
 @pytest.mark.parametrize(

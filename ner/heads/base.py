@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from ner.annotations import Answer
 from ner.config import Options, option
 from ner.data.batch import Batch
-from ner.data.batches import Targets
 from ner.errors import DataError
 from ner.heads.losses import LOSSES, cross_entropy
 from ner.layers.dropout import Dropout
@@ -79,11 +78,6 @@ class Head(nn.Module):
     @property
     def tag_set(self) -> TagSet:
         return self.inventories["spans"].tag_set
-
-    @property
-    def targets(self) -> Targets:
-        """How a batch gets the gold that this head learns."""
-        return Targets(self.inventories, self.learnable)
 
     def scores(self, hidden: Hidden, mask: Tensor) -> Any:
         """A tensor or a NamedTuple of tensors, sentence first; only the head looks inside."""

@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TextIO, TypeVar
 
 import numpy as np
@@ -86,11 +87,8 @@ def tag_tokens(
     model: Model, texts: Iterable[tuple[str, Offsets]], *, device: torch.device, **options
 ) -> Iterator[dict]:
     """As `tag_texts`, for texts with start and end of each token; `options` as `answer_texts`."""
-
-    def answer(batches: Batches) -> list[Answer]:
-        return predict(model.tagger, batches, device=device)[0]
-
-    for text, tokens, values in answer_texts(model, texts, answer, **options):
+    answer = partial(predict, model.tagger, device=device)
+    for text, tokens, values in answer_texts(model, texts, lambda batches: answer(batches)[0], **options):
         line: dict = {"text": text}
         for name in model.tagger.head.annotations:
             line |= ANNOTATIONS[name].to_json(text, tokens, values[name] if tokens else ())

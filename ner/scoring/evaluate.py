@@ -63,7 +63,7 @@ def evaluate(model: Model, batches: Batches, *, device: torch.device, **options)
 
 def annotated_batches(model: Model, sentences: Sequence[Sentence], *, batch_tokens: int) -> Batches:
     """Batches with gold, to score a model on."""
-    examples, targets = encode(sentences, model.tokenizer), model.tagger.head.targets
+    examples, targets = encode(sentences, model.tokenizer), model.tagger.head
     return Batches(examples, windows=model.windows, batch_tokens=batch_tokens, targets=targets)
 
 

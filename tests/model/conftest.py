@@ -87,7 +87,7 @@ def make_loader(model, *, max_len=None, batch_tokens=10_000) -> Batches:
         encode(SENTENCES, model.tokenizer),
         windows=Windows(max_len or model.max_len),
         batch_tokens=batch_tokens,
-        targets=model.tagger.head.targets,
+        targets=model.tagger.head,
     )
 
 

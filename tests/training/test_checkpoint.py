@@ -76,7 +76,7 @@ class Run:
         self.model = Model(Tagger(built, head), tokenizer, "char", 32)
         self.model.tagger.precision = precision
         self.loader = Batches(
-            examples, windows=Windows(32), batch_tokens=20, targets=self.model.tagger.head.targets, seed=3
+            examples, windows=Windows(32), batch_tokens=20, targets=self.model.tagger.head, seed=3
         )
         rates = {"learning_rate": 1e-2, "head_learning_rate": 2e-2, "weight_decay": 0.01}
         optimizer = build_optimizer(parameter_groups(self.model.tagger, **rates))

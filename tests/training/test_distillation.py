@@ -211,7 +211,7 @@ def test_the_objective_weighs_gold_and_teacher(head, tmp_path):
         soft_labels.examples,
         windows=Windows(32),
         batch_tokens=256,
-        targets=student.tagger.head.targets,
+        targets=student.tagger.head,
         soft_tags=soft_labels.soft,
     )
     for _, batch in loader.batches():
