@@ -54,10 +54,8 @@ class CrfHead(FlatHead):
         return temperature**2 * (log_z - expected).float()
 
     def transition_table(self) -> np.ndarray:
-        table = np.zeros((self.crf.num_tags + 1, self.crf.num_tags + 1))
-        inner, start, end = (x.float().numpy(force=True) for x in self.transition_parameters())
-        table[:-1, :-1], table[-1, :-1], table[:-1, -1] = inner, start, end
-        return table
+        inner, start, end = (x.double().numpy(force=True) for x in self.transition_parameters())
+        return np.block([[inner, end[:, None]], [start, 0.0]])
 
 
 def path_scores(

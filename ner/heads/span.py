@@ -72,11 +72,10 @@ class SpanHead(TokenClassifier):
 
 def pairs(classes: np.ndarray) -> list[tuple[int, int, int]]:
     """classes (T, 2) of starts and ends -> (first token, last token, class) of each start that has an end."""
+    nearest: dict[int, int] = {}  # class -> the token nearest to the right that ends it
     found = []
-    for k in set(classes[:, 0].tolist()) - {0}:
-        firsts, lasts = np.flatnonzero(classes[:, 0] == k), np.flatnonzero(classes[:, 1] == k)
-        nearest = np.searchsorted(lasts, firsts)
-        closed = nearest < len(lasts)
-        ends = zip(firsts[closed].tolist(), lasts[nearest[closed]].tolist(), strict=True)
-        found += [(first, last, k) for first, last in ends]
+    for t, (start, end) in zip(reversed(range(len(classes))), classes[::-1].tolist(), strict=True):
+        nearest[end] = t
+        if start and start in nearest:
+            found.append((t, nearest[start], start))
     return found

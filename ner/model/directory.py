@@ -110,12 +110,11 @@ def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
     if model_dir.is_dir():
         check_model(model_dir)
         return model_dir
-    if not directory.is_dir():
-        raise DataError(f"{directory}: no such directory, expected a trained experiment or a model directory")
-    series = sorted(path.name for path in directory.glob("seed-*"))
     expected = "a trained experiment or a model directory"
-    if series:
-        expected = f"one run of this series, such as {directory / series[0]}"
+    if not directory.is_dir():
+        raise DataError(f"{directory}: no such directory, expected {expected}")
+    if series := sorted(directory.glob("seed-*")):
+        expected = f"one run of this series, such as {series[0]}"
     raise DataError(f"{directory}: no config.json and no {name}/, expected {expected}")
 
 
