@@ -86,9 +86,9 @@ def backward_sums(
     emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray, *, exact: bool
 ) -> np.ndarray:
     """(B, T, K): as `forward_sums` of the mirrored sentences: over all paths from tag k at token t on."""
-    mirror = np.maximum(lengths[:, None] - 1 - np.arange(emissions.shape[1]), 0)[..., None]  # (B, T, 1)
-    sums = forward_sums(np.take_along_axis(emissions, mirror, axis=1), transitions.T, exact=exact)
-    return np.take_along_axis(sums, mirror, axis=1)
+    places = np.maximum(lengths[:, None] - 1 - np.arange(emissions.shape[1]), 0)  # (B, T)
+    mirror = np.arange(len(lengths))[:, None], places
+    return forward_sums(emissions[mirror], transitions.T, exact=exact)[mirror]
 
 
 @np.errstate(divide="ignore")
