@@ -180,7 +180,7 @@ def test_every_way_of_training(data, tmp_path, run_main, changes, precision):
             "which head 'crf' cannot learn; expected head 'global_pointer', or a set built",
         ),
         ({"head": "span"}, "which head 'span' cannot learn"),
-        ({"scheme": "BIOES"}, "head 'global_pointer': got scheme BIOES, expected one of BIO"),
+        ({"scheme": "BIOES"}, "head 'global_pointer': scheme: got 'BIOES', expected one of BIO"),
         ({"loss": "dice"}, "loss: got 'dice', which head 'global_pointer' cannot be trained with"),
         (
             {"label_smoothing": 0.1},

@@ -39,9 +39,5 @@ class Split(NamedTuple):
     "(line, token) of each tag that is illegal under the scheme; lines count from 1, tokens from 0"
 
     @property
-    def annotated(self) -> bool:
-        return all(sentence.gold for sentence in self.sentences)
-
-    @property
     def n_entities(self) -> int:
         return sum(len(sentence.spans or ()) for sentence in self.sentences)

@@ -191,7 +191,7 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
     """Opens a model directory of ours, or a published one for BERT.
 
     `unit` replaces the model's own unit.  `new_head`: a random head replaces a missing prediction head.
-    DataError as for `open_encoder`; for another encoder than BERT; if the prediction head is missing, or is
+    DataError as for `ModelDirectory`; for another encoder than BERT; if the prediction head is missing, or is
     not tied to the word vectors.
     """
     directory = ModelDirectory(model_dir)
@@ -199,7 +199,7 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
     if not encoder.can_pretrain:
         raise DataError(f"{model_dir}: an encoder of type {encoder.file_prefix!r}, expected 'bert'")
     lm = MaskedLm(encoder)
-    report = directory.log_lines(directory.report._replace(unused=[]))
+    report = [*directory.log_lines(directory.report._replace(unused=[]))]
     try:
         head = head_weights(weights, encoder, model_dir)
         if head or not new_head:
@@ -210,7 +210,7 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
         report.append("new, random until trained: the head that guesses hidden pieces")
     unused = [name for name in directory.report.unused if not name.startswith(HEAD_PREFIX)]
     report += [f"not used: {grouped(unused)}"] if unused else []
-    unit, _ = directory.unit_and_window(unit=unit)
+    unit = directory.reading(unit=unit)["unit"]
     if directory.own.get("tag_names"):
         lm.guess_tags(directory.own["tag_names"])
         restore_tag_head(model_dir, lm)

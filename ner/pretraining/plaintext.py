@@ -21,6 +21,7 @@ from ner.data import folder
 from ner.data.tokenizer import WordPiece
 from ner.errors import DataError
 from ner.files import read_compressed_lines, whole_file
+from ner.inference.predict import chunks
 from ner.npy import GrowingArray
 
 CHUNK_CHARACTERS = 1 << 20
@@ -219,7 +220,7 @@ def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: 
 
         pieces = growing("pieces", kind)
         tags = growing("tags", np.uint16) if tagged else None
-        for chunk in _chunks(lines):
+        for chunk in chunks(lines, lambda line: len(line.tokens), most=CHUNK_CHARACTERS):
             ids, lengths, ends = table.tokenise([line.tokens for line in chunk])
             pieces.append(ids)
             if tags:
@@ -229,15 +230,3 @@ def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: 
             n_pieces += len(ids)
     np.save(f"{stem}.line_ends.npy", np.concatenate(all_ends))
     return list(tag_numbers)[1:] if n_pieces else None
-
-
-def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    chunk, n_tokens = [], 0
-    for line in lines:
-        chunk.append(line)
-        n_tokens += len(line.tokens)
-        if n_tokens >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, n_tokens = [], 0
-    if chunk:
-        yield chunk

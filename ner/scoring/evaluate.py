@@ -9,7 +9,6 @@ import torch
 
 from ner.annotations import ANNOTATIONS, Answer, Scores
 from ner.annotations.base import Scored
-from ner.annotations.span_scores import score
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence, Split
@@ -64,7 +63,7 @@ def evaluate(model: Model, batches: Batches, *, device: torch.device, **options)
 
 def annotated_batches(model: Model, sentences: Sequence[Sentence], *, batch_tokens: int) -> Batches:
     """Batches with gold, to score a model on."""
-    examples, targets = encode(sentences, model.tokenizer), model.tagger.head.targets
+    examples, targets = encode(sentences, model.tokenizer), model.tagger.head
     return Batches(examples, windows=model.windows, batch_tokens=batch_tokens, targets=targets)
 
 
@@ -120,8 +119,8 @@ def seqeval_strict(split: Split, result: Evaluation) -> dict:
         [span for span in sentence.spans if (line, span.start) not in illegal]
         for line, sentence in enumerate(split.sentences, start=1)
     ]
-    predicted = [[scored.span for scored in spans] for spans in result.predicted("spans")]
-    strict = score(gold, predicted, [len(sentence.tokens) for sentence in split.sentences]).total
+    n_tokens = [len(sentence.tokens) for sentence in split.sentences]
+    strict = ANNOTATIONS["spans"].score(gold, result.predicted("spans"), n_tokens).total
     return {name: getattr(strict, name) for name in ("f1", "precision", "recall", "n_gold")}
 
 

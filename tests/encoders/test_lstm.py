@@ -11,8 +11,7 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.encoders.lstm import UNUSED, BigramEmbedding, LockedDropout, Lstm, LstmConfig, read_vectors
 from ner.heads import HEADS
 from ner.layers.bilstm import BiLstmLayer
-from ner.model.directory import load
-from ner.model.saving import save
+from ner.model.directory import load, save
 from ner.model.tagger import Model, Tagger
 from ner.tags import TagSet
 from tests.factories import make_inventories

@@ -12,7 +12,7 @@ from ner.encoders import ENCODERS
 from ner.encoders.lstm import LstmConfig
 from ner.encoders.relatives import AlbertConfig, DistilBertConfig, ElectraConfig
 from ner.errors import DataError
-from ner.model.directory import open_encoder
+from ner.model.directory import ModelDirectory
 from ner.pretraining.mlm import Pretrained, fill_mask, load_mlm, restore_mlm, save_mlm, set_dropout
 
 N_ROWS, N_PIECES = 4, 18
@@ -129,10 +129,10 @@ def test_writes_the_shared_matrix_once(make_model, tmp_path):
 def test_train_opens_the_encoder(make_model, tokenizer, tmp_path):
     model = make_model()
     save_mlm(tmp_path, model)
-    encoder, opened, _ = open_encoder(tmp_path)
-    assert opened.vocabulary == tokenizer.vocabulary
+    opened = ModelDirectory(tmp_path)
+    assert opened.tokenizer.vocabulary == tokenizer.vocabulary
     for name, tensor in model.lm.encoder.state_dict().items():
-        assert torch.equal(encoder.state_dict()[name], tensor)
+        assert torch.equal(opened.encoder.state_dict()[name], tensor)
 
 
 def test_loads_what_it_saved(make_model, tmp_path):
@@ -342,7 +342,7 @@ class TestTags:
             assert lm.state_dict().keys() == state.keys()
             for name, tensor in state.items():
                 assert torch.equal(lm.state_dict()[name], tensor)
-        encoder, _, _ = open_encoder(tmp_path)
+        encoder = ModelDirectory(tmp_path).encoder
         assert torch.equal(
             encoder.state_dict()["embeddings.word_embeddings.weight"],
             names["bert.embeddings.word_embeddings.weight"],
