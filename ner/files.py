@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from ner.errors import DataError
 
 OPENERS: dict[str, Callable] = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}  # by the end of a file name
@@ -163,3 +165,30 @@ def whole_file(path: Path, *, binary: bool = False, compressed: bool = False) ->
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def growing_array(path: Path, dtype: type, row_shape: tuple[int, ...] = ()) -> Iterator[Callable]:
+    """A `.npy` file whose number of rows is not known in advance; yields a function that appends rows.
+
+    The function takes rows (n, *row_shape).  The file gets its name at the end of the block.
+    """
+    kind, n_rows = np.dtype(dtype), 0
+
+    def append(rows: np.ndarray) -> None:
+        nonlocal n_rows
+        file.write(np.ascontiguousarray(rows, kind).tobytes())
+        n_rows += len(rows)
+
+    def write_header() -> int:
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (n_rows, *row_shape)})
+        return file.tell()
+
+    with whole_file(path, binary=True) as file:
+        body = write_header()
+        yield append
+        file.seek(0)
+        # the second header fits into the first, because numpy leaves room for a longer first axis
+        if (end := write_header()) != body:
+            raise RuntimeError(f"{path}: numpy wrote a header of {end} bytes, expected {body}")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ner.errors import DataError
-from ner.files import read_json
+from ner.files import read_json, whole_file
 
 
 def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -121,17 +121,10 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
 
     Tensors may still be mapped from an older file of this name, so it is replaced at the end, not changed.
     """
-    path = Path(path)
-    unfinished = path.with_name(path.name + ".unfinished")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(plain, unfinished, metadata={"format": "pt"})
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)  # safetensors lets only the owner read it
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(Path(path), binary=True) as file:
+        save_file(plain, file.name, metadata={"format": "pt"})  # a new file that only the owner may read
+        os.chmod(file.name, os.fstat(file.fileno()).st_mode)
 
 
 def shortened(value: object) -> str:

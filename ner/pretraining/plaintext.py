@@ -10,7 +10,7 @@ import re
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from itertools import chain, count, islice, repeat
 from pathlib import Path
 from typing import NamedTuple
@@ -20,8 +20,7 @@ import numpy as np
 from ner.data import folder
 from ner.data.tokenizer import WordPiece
 from ner.errors import DataError
-from ner.files import read_compressed_lines, whole_file
-from ner.npy import GrowingArray
+from ner.files import growing_array, read_compressed_lines, whole_file
 
 CHUNK_CHARACTERS = 1 << 20
 N_GUESSED_FROM = 1000  # lines
@@ -211,20 +210,16 @@ def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: 
     kind = np.uint16 if len(table.tokenizer) <= 1 << 16 else np.int32
     tag_numbers = defaultdict(count(1).__next__, {None: 0})  # in the order of appearance
     all_ends, n_pieces = [np.zeros(1, np.int64)], 0
-    with ExitStack() as files:
-
-        def growing(name: str, dtype: type) -> GrowingArray:
-            file = files.enter_context(open(f"{stem}.{name}.npy", "wb"))
-            return files.enter_context(GrowingArray(file, dtype))
-
-        pieces = growing("pieces", kind)
-        tags = growing("tags", np.uint16) if tagged else None
+    with (
+        growing_array(Path(f"{stem}.pieces.npy"), kind) as append_pieces,
+        growing_array(Path(f"{stem}.tags.npy"), np.uint16) if tagged else nullcontext() as append_tags,
+    ):
         for chunk in _chunks(lines):
             ids, lengths, ends = table.tokenise([line.tokens for line in chunk])
-            pieces.append(ids)
-            if tags:
+            append_pieces(ids)
+            if tagged:
                 of_tokens = map(tag_numbers.__getitem__, chain.from_iterable(map(_tags_of, chunk)))
-                tags.append(np.repeat(np.fromiter(of_tokens, np.uint16), lengths))
+                append_tags(np.repeat(np.fromiter(of_tokens, np.uint16), lengths))
             all_ends.append(ends + n_pieces)
             n_pieces += len(ids)
     np.save(f"{stem}.line_ends.npy", np.concatenate(all_ends))
