@@ -7,12 +7,11 @@ feed-forward half, N attention heads, D = H / N.
 """
 
 import re
-from collections.abc import Callable
+from collections import OrderedDict
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -21,11 +20,7 @@ from ner.encoders.base import DROPOUT, SIZE, Encoder, EncoderConfig
 from ner.layers.attention import attention, key_bias, product_dtype
 from ner.layers.dropout import Dropout
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-}
+ACTIVATIONS = {"gelu": nn.GELU, "gelu_new": partial(nn.GELU, approximate="tanh"), "relu": nn.ReLU}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,25 +153,15 @@ class Attention(nn.Module):
         return self.output(self.self(hidden, bias), hidden)
 
 
-class Intermediate(nn.Module):
-    """The wide part of the feed-forward half: (R, P, H) -> (R, P, I)."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.activation = ACTIVATIONS[config.hidden_act]
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.activation(self.dense(hidden))
-
-
 class Layer(nn.Module):
-    """Attention, then the feed-forward half."""
+    """Attention, then the feed-forward half: a map to I, an activation, a map back to H."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.attention = Attention(config)
-        self.intermediate = Intermediate(config)
+        widen = nn.Linear(config.hidden_size, config.intermediate_size)
+        activation = ACTIVATIONS[config.hidden_act]()
+        self.intermediate = nn.Sequential(OrderedDict(dense=widen, activation=activation))
         self.output = Output(config, in_width=config.intermediate_size)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
@@ -212,7 +197,6 @@ class Bert(Encoder):
     file_prefix = "bert"
     published_as = ("bert", "ernie")
     can_compile = True
-    can_pretrain = True
 
     def __init__(self, config: BertConfig, *, vocab_size: int) -> None:
         super().__init__()

@@ -86,20 +86,19 @@ class BigramEmbedding(nn.Module):
         return self.vectors(torch.where(self.keys[place] == bigrams, place + 1, 0))
 
 
-class LockedDropout(nn.Dropout):
-    """Dropout that sets the same numbers to 0 at every piece of a row (Gal and Ghahramani, 2016)."""
+class SharedDropout(nn.Dropout):
+    """Dropout of (R, P, H) that makes one choice for all places along an axis.
+
+    Along P it sets the same numbers to 0 at every piece of a row (Gal and Ghahramani, 2016).  Along H it sets
+    whole vectors to 0, so that neither kind of embedding relies on the other.
+    """
+
+    def __init__(self, p: float, *, along: int):
+        super().__init__(p)
+        self.along = along
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (R, P, H) -> the same shape."""
-        return x * super().forward(x.new_ones(len(x), 1, x.shape[2]))
-
-
-class VectorDropout(nn.Dropout):
-    """Dropout that sets whole vectors to 0, so that neither kind of embedding relies on the other."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (R, P, H) -> the same shape."""
-        return x * super().forward(x.new_ones(*x.shape[:2], 1))
+        return x * super().forward(torch.ones_like(x.narrow(self.along, 0, 1)))
 
 
 class Lstm(Encoder):
@@ -118,9 +117,9 @@ class Lstm(Encoder):
             self.bigrams = BigramEmbedding(config.max_bigrams, config.bigram_size, vocab_size)
         widths = [config.input_width] + [config.hidden_size] * config.num_hidden_layers
         self.layers = nn.ModuleList(BiLstmLayer(a, b) for a, b in pairwise(widths))
-        self.vector_dropout = VectorDropout(config.piece_dropout_prob)
-        self.embedding_dropout = LockedDropout(config.embedding_dropout_prob)
-        self.dropout = LockedDropout(config.hidden_dropout_prob)
+        self.vector_dropout = SharedDropout(config.piece_dropout_prob, along=2)
+        self.embedding_dropout = SharedDropout(config.embedding_dropout_prob, along=1)
+        self.dropout = SharedDropout(config.hidden_dropout_prob, along=1)
         self._initialise()
 
     def _initialise(self) -> None:

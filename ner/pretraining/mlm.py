@@ -3,6 +3,7 @@
 Devlin et al. 2019, section 3.1 and appendix A.2; the output matrix is the table of word vectors.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -42,26 +43,18 @@ class Guesses(NamedTuple):
     n_correct_tags: Tensor | None = None
 
 
-class Transform(nn.Module):
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.activation = ACTIVATIONS[config.hidden_act]
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.LayerNorm(self.activation(self.dense(hidden)))
-
-
 class Predictions(nn.Module):
     """`cls.predictions` of published BERT, without the matrix that it shares with the encoder."""
 
     def __init__(self, config: BertConfig, *, vocab_size: int) -> None:
         super().__init__()
-        self.transform = Transform(config)
+        dense = nn.Linear(config.hidden_size, config.hidden_size)
+        nn.init.normal_(dense.weight, std=config.initializer_range)
+        nn.init.zeros_(dense.bias)
+        parts = {"dense": dense, "activation": ACTIVATIONS[config.hidden_act]()}
+        parts["LayerNorm"] = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.transform = nn.Sequential(OrderedDict(parts))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
-        nn.init.normal_(self.transform.dense.weight, std=config.initializer_range)
-        nn.init.zeros_(self.transform.dense.bias)
 
     def forward(self, hidden: Tensor, word_vectors: Tensor) -> Tensor:
         return F.linear(self.transform(hidden), word_vectors, self.bias)
@@ -196,7 +189,7 @@ def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -
     """
     directory = ModelDirectory(model_dir)
     encoder, weights = directory.encoder, directory.weights
-    if not encoder.can_pretrain:
+    if encoder.file_prefix != Bert.file_prefix:
         raise DataError(f"{model_dir}: an encoder of type {encoder.file_prefix!r}, expected 'bert'")
     lm = MaskedLm(encoder)
     report = directory.log_lines(directory.report._replace(unused=[]))

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from ner.data.tokenizer import learn_vocabulary
-from ner.encoders.lstm import UNUSED, BigramEmbedding, LockedDropout, Lstm, LstmConfig, read_vectors
+from ner.encoders.lstm import UNUSED, BigramEmbedding, Lstm, LstmConfig, SharedDropout, read_vectors
 from ner.heads import HEADS
 from ner.layers.bilstm import BiLstmLayer
 from ner.model.directory import load
@@ -262,7 +262,7 @@ def test_depths():
 
 
 def test_locked_dropout_drops_the_same_numbers_at_every_piece():
-    dropout, ones = LockedDropout(0.5), torch.ones(4, 6, 50)
+    dropout, ones = SharedDropout(0.5, along=1), torch.ones(4, 6, 50)
     torch.manual_seed(0)
     dropped = dropout(ones)
     assert torch.equal(dropped, dropped[:, :1].expand_as(dropped))
