@@ -416,12 +416,13 @@ def test_five_likeliest_pieces_of_each_mask(make_model, tokenizer, unit):
         expected = model.lm.scores(ids, ids >= 0, places).softmax(-1)
     for row, probabilities in zip(masks, expected, strict=True):
         assert len(row) == 5
-        assert [p for _, p in row] == sorted((p for _, p in row), reverse=True)
-        for piece, probability in row:
-            assert probability == pytest.approx(probabilities[number[piece]].item(), abs=1e-6)
-        lowest = row[-1][1]
+        scores = [guess["score"] for guess in row]
+        assert scores == sorted(scores, reverse=True)
+        for guess in row:
+            assert guess["score"] == pytest.approx(probabilities[number[guess["piece"]]].item(), abs=1e-6)
+        lowest = scores[-1]
         better = {tokenizer.vocabulary[i] for i in (probabilities > lowest + 1e-6).nonzero().flatten()}
-        assert better <= {piece for piece, _ in row} | {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
+        assert better <= {guess["piece"] for guess in row} | {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
 
 
 def test_the_head_decides(make_model, tokenizer):
@@ -429,9 +430,9 @@ def test_the_head_decides(make_model, tokenizer):
     with torch.no_grad():
         model.lm.predictions.bias[tokenizer.index["国"]] = 20.0
         model.lm.predictions.bias[tokenizer.index["[UNK]"]] = 30.0  # never a guess
-    ((piece, probability), *_) = fill_mask(model, "中[MASK]")[0]
-    assert piece == "国"
-    assert probability < 1e-3
+    best = fill_mask(model, "中[MASK]")[0][0]
+    assert best["piece"] == "国"
+    assert best["score"] < 1e-3
 
 
 def test_nothing_to_fill(make_model):
