@@ -11,7 +11,7 @@ from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from itertools import chain, count, islice, repeat
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -158,11 +158,6 @@ class PieceTable(dict):
         return flat[positions], lengths, ends[np.cumsum(n_tokens) - 1]
 
 
-def _tags_of(line: Line) -> Iterator[str | None]:
-    """The tag of each token and of the end of the line; None: no tag."""
-    return chain(repeat(None, len(line.tokens)) if line.tags is None else line.tags, (None,))
-
-
 def open_text(
     paths: Sequence[Path], tokenizer: WordPiece, unit: str, cache_dir: Path, tagged: Sequence[Path] = ()
 ) -> TokenizedText:
@@ -218,8 +213,10 @@ def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: 
             ids, lengths, ends = table.tokenise([line.tokens for line in chunk])
             append_pieces(ids)
             if tagged:
-                of_tokens = map(tag_numbers.__getitem__, chain.from_iterable(map(_tags_of, chunk)))
-                append_tags(np.repeat(np.fromiter(of_tokens, np.uint16), lengths))
+                # the tag of each token and of the end of the line; None: no tag
+                of_lines = ((*(line.tags or [None] * len(line.tokens)), None) for line in chunk)
+                numbers = map(tag_numbers.__getitem__, chain.from_iterable(of_lines))
+                append_tags(np.repeat(np.fromiter(numbers, np.uint16), lengths))
             all_ends.append(ends + n_pieces)
             n_pieces += len(ids)
     np.save(f"{stem}.line_ends.npy", np.concatenate(all_ends))

@@ -18,7 +18,7 @@ from ner.model.manifest import check_model
 from ner.pretraining.mlm import MODEL_FILES, MaskedLm, Pretrained, load_mlm, set_dropout
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import TokenizedText, guess_unit_of_file, open_text, read_lines, sources
-from ner.pretraining.rows import MaskedLoader, hold_out
+from ner.pretraining.rows import MaskedLoader, Stream, hold_out
 from ner.pretraining.task import Pretraining
 from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
@@ -82,9 +82,8 @@ def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretrainin
     log.info(settings.command)
     checkpoint = checkpoint_of(settings)
     model = build_model(settings, config, checkpoint)
-    text = open_texts(settings, model)
+    text, train, val = open_texts(settings, config, model)
     model.lm.guess_tags(text.tag_names)
-    train, val = build_loaders(settings, config, model, text)
     if config.dropout is not None:
         set_dropout(model.lm, config.dropout)
     if config.activation_checkpointing:
@@ -159,24 +158,21 @@ def check_block_len(config: PretrainConfig, bert_config: BertConfig) -> None:
         )
 
 
-def open_texts(settings: PretrainSettings, model: Pretrained) -> TokenizedText:
-    """Opens the text, tokenised by the first process if the cache does not have it."""
-    started = time.perf_counter()
-    cache = settings.directory / "cache"
+def open_texts(
+    settings: PretrainSettings, config: PretrainConfig, model: Pretrained
+) -> tuple[TokenizedText, MaskedLoader, MaskedLoader]:
+    """The text, and batches of the lines to train on and of the held-out lines.
+
+    The first process tokenises the text if the cache does not have it.
+    """
+    started, cache = time.perf_counter(), settings.directory / "cache"
     arguments = (settings.text, model.tokenizer, model.unit, cache, settings.tagged_text)
     text = distributed.first_then_others(lambda: open_text(*arguments))
     log.info(f"text opened in {duration(time.perf_counter() - started)}")
-    return text
-
-
-def build_loaders(
-    settings: PretrainSettings, config: PretrainConfig, model: Pretrained, text: TokenizedText
-) -> tuple[MaskedLoader, MaskedLoader]:
-    """Batches of the lines to train on, and of the held-out lines."""
     try:
-        train, held_out = hold_out(text.n_lines)
-        loader = MaskedLoader(text, train, model.tokenizer, config, seed=settings.seed)
-        return loader, MaskedLoader(text, held_out, model.tokenizer, config)
+        train, held_out = (Stream(text, lines) for lines in hold_out(text.n_lines))
+        loader = MaskedLoader(train, model.tokenizer, config, seed=settings.seed)
+        return text, loader, MaskedLoader(held_out, model.tokenizer, config)
     except ValueError as error:
         raise DataError(f"{', '.join(map(str, settings.all_text))}: {error}") from None
 

@@ -61,22 +61,27 @@ class Pretraining(Task):
     val: MaskedLoader
     clock: Callable[[], float] = time.perf_counter
     record: Account = field(default_factory=Account)
-    _groups: Iterator[list[MaskedBatch]] | None = field(default=None, init=False)
+    _groups: Iterator[list[MaskedBatch]] = field(init=False)
     _rate: float = field(default=0.0, init=False)
     "factor of the peak learning rate in the last step"
     _evaluated: dict = field(default_factory=dict, init=False)
     "the last line of metrics.jsonl"
     _pending: list[tuple[str, Tensor]] = field(default_factory=list, init=False)
     "position and losses (2,) of the steps whose losses were not read from the device yet"
-    _began: float = field(default=0.0, init=False)
-    _lap_began: float = field(default=0.0, init=False)
-    _bar: tqdm | None = field(default=None, init=False)
+    _began: float = field(init=False)
+    _lap_began: float = field(init=False)
+    _bar: tqdm = field(init=False)
+
+    def done(self) -> tuple[float, float]:
+        """How much is done, and of how much: in seconds if the run is measured in time, else in steps."""
+        if minutes := self.config.max_minutes:
+            return self.record.seconds, 60 * minutes
+        return self.progress.step, self.config.max_steps
 
     def share_done(self) -> float:
         """Share of the run that is done, in [0, 1]."""
-        if self.config.max_minutes:
-            return min(1.0, self.record.seconds / (60 * self.config.max_minutes))
-        return self.progress.step / self.config.max_steps
+        n_done, n_all = self.done()
+        return min(1.0, n_done / n_all)
 
     def rate(self) -> float:
         """Factor of the peak learning rate at the next step."""
@@ -88,11 +93,11 @@ class Pretraining(Task):
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         self._began = self._lap_began = self.clock()
+        self._groups = self.groups()
         self.model.lm.train()
-        # counts steps, or seconds in a run that is measured in time
-        minutes, n_shown = self.config.max_minutes, self._n_shown()
-        total, unit = (round(60 * minutes), "s") if minutes else (self.config.max_steps, "step")
-        bar = tqdm(total=total, initial=min(n_shown, total), unit=unit, disable=not self.show_progress)
+        n_done, n_all = map(round, self.done())
+        unit, is_hidden = "s" if self.config.max_minutes else "step", not self.show_progress
+        bar = tqdm(total=n_all, initial=min(n_done, n_all), unit=unit, disable=is_hidden)
         with bar as self._bar, logging_redirect_tqdm([log]):
             yield
 
@@ -100,24 +105,17 @@ class Pretraining(Task):
         return self.share_done() >= 1
 
     def take_step(self) -> None:
-        if self._groups is None:
-            self._groups = self.groups()
         self._rate, group, progress = self.rate(), next(self._groups), self.progress
         position = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}, step {progress.step + 1}"
         self._pending.append((position, self.masking_step(group, self._rate)))
         self.record.interval_seconds += self._lap()
-        if self.show_progress:
-            self._bar.update(min(self._n_shown(), self._bar.total) - self._bar.n)
+        self._bar.update(min(round(self.done()[0]), self._bar.total) - self._bar.n)
         if progress.step % READ_EVERY == 0:
-            words, line = {"loss": f"{self._read_losses():.4f}"}, self._evaluated
-            if line:
-                words["val"] = f"{line['val_loss']:.4f}"
-                words["perplexity"] = f"{line['val_perplexity']:.2f}"
+            words = {"loss": f"{self._read_losses():.4f}"}
+            if line := self._evaluated:
+                words |= {"val": f"{line['val_loss']:.4f}", "perplexity": f"{line['val_perplexity']:.2f}"}
                 words["accuracy"] = f"{100 * line['val_masked_accuracy']:.2f}"
             self._bar.set_postfix(words, refresh=False)
-
-    def _n_shown(self) -> int:
-        return round(self.record.seconds) if self.config.max_minutes else self.progress.step
 
     def groups(self) -> Iterator[list[MaskedBatch]]:
         """This process's batches of every step from `progress` on; the step itself advances `progress`."""
@@ -226,10 +224,9 @@ class Pretraining(Task):
 
     def note_best(self) -> bool:
         """True if the held-out loss is the lowest of all checkpoints."""
-        val_loss = self._evaluated["val_loss"]
-        is_best = val_loss < self.record.best_loss
-        self.record.best_loss = min(val_loss, self.record.best_loss)
-        return is_best
+        val_loss, best_loss = self._evaluated["val_loss"], self.record.best_loss
+        self.record.best_loss = min(val_loss, best_loss)
+        return val_loss < best_loss
 
     def before_save(self) -> None:
         self._read_losses()

@@ -36,7 +36,7 @@ def make_loader(lengths, lines=None, text=None, **options):
     lines = np.arange(len(lengths)) if lines is None else lines
     seed = options.pop("seed", 1)
     config = PretrainConfig(**({"block_len": 16, "batch_tokens": 64} | options))
-    return MaskedLoader(text or make_text(lengths), lines, TOKENIZER, config, seed=seed)
+    return MaskedLoader(Stream(text or make_text(lengths), lines), TOKENIZER, config, seed=seed)
 
 
 def seen_pieces(loader, number):
@@ -161,12 +161,10 @@ def test_a_stream_has_the_tags_of_its_lines(lengths, data):
         for tag in text.tags[text.line_ends[line] : text.line_ends[line + 1]].tolist():
             expected.append(tag)
     stream = Stream(text, np.array(lines))
-    found = stream.tags(np.arange(len(stream)))
-    assert found.dtype == np.int64
-    assert found.tolist() == expected
+    assert stream.read(np.arange(len(stream)))[1].tolist() == expected
     positions = np.array(data.draw(st.lists(st.integers(0, len(stream) - 1))), np.int64)
-    assert stream.tags(positions).tolist() == [expected[i] for i in positions]
-    assert Stream(make_text(lengths), np.array(lines)).tags(positions) is None
+    assert stream.read(positions)[1].tolist() == [expected[i] for i in positions]
+    assert Stream(make_text(lengths), np.array(lines)).read(positions)[1] is None
 
 
 @settings(max_examples=60, deadline=None)

@@ -11,7 +11,7 @@ from torch import nn
 from ner.errors import TrainingError
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import open_text
-from ner.pretraining.rows import MaskedLoader, hold_out
+from ner.pretraining.rows import MaskedLoader, Stream, hold_out
 from ner.pretraining.task import Pretraining, evaluate, perplexity
 from ner.training.optim import build_optimizer, parameter_groups
 from ner.training.run import restore
@@ -35,7 +35,7 @@ def make_run(make_model, text_file, tmp_path):
         plain = [text_file] if plain is None else plain
         text = open_text(plain, model.tokenizer, "char", tmp_path / "cache", tagged)
         model.lm.guess_tags(text.tag_names)
-        train, held_out = hold_out(text.n_lines)
+        train, held_out = (Stream(text, lines) for lines in hold_out(text.n_lines))
         rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
         return Pretraining(
             directory=tmp_path,
@@ -46,8 +46,8 @@ def make_run(make_model, text_file, tmp_path):
                 torch.amp.GradScaler("cpu", enabled=precision == "fp16"),
                 config.clip_grad,
             ),
-            train=MaskedLoader(text, train, model.tokenizer, config, seed=1),
-            val=MaskedLoader(text, held_out, model.tokenizer, config),
+            train=MaskedLoader(train, model.tokenizer, config, seed=1),
+            val=MaskedLoader(held_out, model.tokenizer, config),
             device=CPU,
             **({"clock": clock} if clock else {}),
         )
