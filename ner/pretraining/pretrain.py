@@ -114,13 +114,12 @@ def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretrainin
 
 def build_model(settings: PretrainSettings, config: PretrainConfig, checkpoint: Path | None) -> Pretrained:
     """The model to train: from the checkpoint, from --bert_model_dir, or with random weights."""
-    if checkpoint:
-        model = load_mlm(checkpoint, unit=config.unit)
-    elif settings.bert_model_dir:
-        check_model(settings.bert_model_dir)
-        model = load_mlm(settings.bert_model_dir, unit=config.unit, new_head=True)
-    else:
+    source = checkpoint or settings.bert_model_dir
+    if not source:
         return new_model(settings, config)
+    if not checkpoint:
+        check_model(source)
+    model = load_mlm(source, unit=config.unit, new_head=not checkpoint)
     check_block_len(config, model.lm.encoder.config)
     for line in model.report:
         log.info(line)

@@ -3,7 +3,8 @@
 The batches of an epoch are a pure function of (seed, epoch), so a run can be resumed anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -97,12 +98,13 @@ class MaskedLoader:
         offset = 0 if self.seed is None else int(self._random(epoch, "cuts").integers(block_len - 1))
         return block_rows(self.stream, block_len, min(offset, len(self.stream) - 1))
 
-    def epoch(self, epoch: int) -> "Epoch":
-        """The batches of an epoch; each is made when it is read."""
+    def epoch(self, epoch: int) -> list[Callable[[], MaskedBatch]]:
+        """A function for each batch of an epoch, which makes the same batch every time."""
         rows = self.rows(epoch)
         widths, ones = self._widths(rows.lengths), np.ones(len(rows.starts), np.int64)
         budget = self.config.batch_tokens
-        return Epoch(self, epoch, rows, batch_order(widths, ones, budget=budget, seed=self.seed, epoch=epoch))
+        order = batch_order(widths, ones, budget=budget, seed=self.seed, epoch=epoch)
+        return [partial(self.batch, rows, indices, epoch, number) for number, indices in enumerate(order)]
 
     def _widths(self, lengths: np.ndarray) -> np.ndarray:
         """Padded cells of rows of these lengths, [CLS] included."""
@@ -138,16 +140,3 @@ class MaskedLoader:
     def _random(self, epoch: int, purpose: str, number: int = 0) -> np.random.Generator:
         key = (0, 0) if self.seed is None else (1 + self.seed, epoch)
         return np.random.default_rng((*key, ("cuts", "masks").index(purpose), number))
-
-
-class Epoch:
-    """The batches of an epoch; `epoch[i]` makes batch i, the same one every time."""
-
-    def __init__(self, loader: MaskedLoader, epoch: int, rows: Rows, indices: list[np.ndarray]):
-        self.loader, self.epoch, self.rows, self.indices = loader, epoch, rows, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, number: int) -> MaskedBatch:
-        return self.loader.batch(self.rows, self.indices[number], self.epoch, number)

@@ -124,8 +124,8 @@ class Pretraining(Task):
         while True:
             epoch = self.train.epoch(self.progress.epoch)
             for first in range(self.progress.batch, len(epoch), n_batches):
-                end = min(first + n_batches, len(epoch))
-                yield [epoch[i] for i in range(first + distributed.rank(), end, n_processes)]
+                own = epoch[first : first + n_batches][distributed.rank() :: n_processes]
+                yield [make_batch() for make_batch in own]
             self.progress.next_epoch()
 
     def masking_step(self, group: list[MaskedBatch], rate: float) -> Tensor:
@@ -150,7 +150,7 @@ class Pretraining(Task):
 
         set_rates(self.update.optimizer, rate)
         # a process without a batch takes one in which there is nothing to guess
-        given = group or [self.val.epoch(0)[0].without_targets()]
+        given = group or [self.val.epoch(0)[0]().without_targets()]
         optimiser_step(model, given, loss_of, self.update, self.progress, n_batches=n_batches)
         account.n_pieces += n_pieces
         account.interval_pieces += n_pieces
@@ -259,8 +259,9 @@ def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> dic
     was_training = lm.training
     lm.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=device)
-    n_masked, n_tags, epoch = 0, 0, loader.epoch(0)
-    for batch in map(epoch.__getitem__, range(distributed.rank(), len(epoch), distributed.world_size())):
+    n_masked, n_tags = 0, 0
+    for make_batch in loader.epoch(0)[distributed.rank() :: distributed.world_size()]:
+        batch = make_batch()
         guesses = lm(*batch.inputs(device))
         for number, value in enumerate(guesses):
             sums[number] += 0 if value is None else value

@@ -215,6 +215,20 @@ def test_the_last_layer_at_the_places_is_the_last_layer(make_model, tokenizer):
         torch.testing.assert_close(model.lm.encoder.states_at(ids, mask, places), whole)
 
 
+def test_layers_are_computed_again_also_where_the_places_are_few(make_model, tokenizer):
+    lm, batch = make_model().lm.train(), make_batch(len(tokenizer))
+    calls = []
+    lm.encoder.encoder.layer[0].intermediate.register_forward_pre_hook(lambda *_: calls.append(1))
+    losses = []
+    for begin in (lambda: None, lm.encoder.recompute):
+        begin()
+        torch.manual_seed(1)
+        losses.append(lm(*batch).loss)
+        losses[-1].backward()
+    assert losses[0] == losses[1]
+    assert len(calls) == 1 + 2
+
+
 @pytest.mark.usefixtures("float64")
 def test_padding_has_no_power(make_model, tokenizer):
     model = make_model()

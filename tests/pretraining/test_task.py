@@ -84,8 +84,7 @@ def test_learns_and_says_so(make_run, tmp_path):
 @pytest.mark.usefixtures("float64")
 def test_losses_are_means_over_all_that_was_hidden(make_run):
     run = make_run(max_steps=1, batch_tokens=64)
-    lm, epoch = run.model.lm, run.val.epoch(0)
-    batches = [epoch[i] for i in range(len(epoch))]
+    lm, batches = run.model.lm, [make_batch() for make_batch in run.val.epoch(0)]
     assert len(batches) > 1
     with torch.no_grad():
         guesses = [lm(*batch.inputs("cpu")) for batch in batches]
@@ -102,8 +101,7 @@ def test_losses_are_means_over_all_that_was_hidden(make_run):
 @pytest.mark.usefixtures("float64")
 def test_tag_losses_are_means_over_all_tags(make_run, text_file, tagged_file):
     run = make_run(max_steps=1, batch_tokens=64, tagged=[tagged_file])
-    lm, epoch = run.model.lm, run.val.epoch(0)
-    batches = [epoch[i] for i in range(len(epoch))]
+    lm, batches = run.model.lm, [make_batch() for make_batch in run.val.epoch(0)]
     assert len({batch.n_tags for batch in batches}) > 2
     loss, n_correct, n = 0.0, 0, 0
     with torch.no_grad():
