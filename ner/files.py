@@ -103,21 +103,28 @@ def unescape(text: str) -> str:
 
 
 def read_compressed_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields the lines of a `.txt`, `.gz` or `.xz` file in UTF-8 with their numbers, which count from 1.
+    """Yields the lines of a `.txt`, `.gz` or `.xz` file as `numbered_lines`, but for empty ones.
 
-    White space at both ends is removed, and empty lines are left out.
-    DataError if the file does not exist, has another ending or broken compression, or is not UTF-8.
+    White space at both ends is removed.  DataError as there, or if the file has another ending.
     """
     if path.suffix not in OPENERS:
         got = path.suffix or "no ending"
         raise DataError(f"{path}: got {got!r}, expected {', '.join(OPENERS)}, or a built data set")
+    for number, line in numbered_lines(path, OPENERS[path.suffix]):
+        if text := line.strip():
+            yield number, text
+
+
+def numbered_lines(path: str | Path, opener: Callable = open) -> Iterator[tuple[int, str]]:
+    """Yields the lines of a UTF-8 file, with their ends, and their numbers, which count from 1.
+
+    DataError if the file does not exist, has broken compression, or is not UTF-8.
+    """
     number = 0
     try:
-        with OPENERS[path.suffix](path, "rb") as file:
+        with opener(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8").removeprefix("\ufeff" if number == 1 else "").strip()
-                if text:
-                    yield number, text
+                yield number, line.decode("utf-8").removeprefix("\ufeff" if number == 1 else "")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:{number}: not utf-8, got byte {error.object[error.start]:02x}") from None
     except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:

@@ -74,12 +74,10 @@ class BertConfig(EncoderConfig):
 
     def n_numbers(self, vocab_size: int) -> int:
         width, inner, narrow = self.hidden_size, self.intermediate_size, self.embedding_size
-        norm = 2 * width
-        attention = 4 * (width * width + width) + norm
-        feed_forward = width * inner + inner + inner * width + width + norm
+        layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
         embeddings = (vocab_size + self.max_position_embeddings + self.type_vocab_size + 2) * narrow
         projection = narrow * width + width if self.has_projection else 0
-        return embeddings + projection + self.n_own_layers * (attention + feed_forward)
+        return embeddings + projection + self.n_own_layers * layer
 
 
 class Embeddings(nn.Module):
@@ -147,8 +145,8 @@ class Layer(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        halves = {"self": SelfAttention(config), "output": Output(config, in_width=config.hidden_size)}
-        self.attention = nn.ModuleDict(halves)
+        parts = {"self": SelfAttention(config), "output": Output(config, in_width=config.hidden_size)}
+        self.attention = nn.ModuleDict(parts)
         widen = nn.Linear(config.hidden_size, config.intermediate_size)
         activation = ACTIVATIONS[config.hidden_act]()
         self.intermediate = nn.Sequential(OrderedDict(dense=widen, activation=activation))

@@ -8,7 +8,6 @@ Axes: R rows, P pieces, I width of all embeddings of a piece, H hidden width.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from ner.config import option, require
 from ner.data.tokenizer import WordPiece
 from ner.encoders.base import DROPOUT, SIZE, Encoder, EncoderConfig
 from ner.errors import DataError
+from ner.files import numbered_lines
 from ner.layers.bilstm import BiLstmLayer, reversal
 from ner.runtime.logs import log
 
@@ -195,28 +195,19 @@ class Lstm(Encoder):
         log.info(f"{len(keys)} bigrams{found}")
 
 
-def read_vectors(path: str | Path, size: int) -> Iterator[tuple[str, np.ndarray]]:
+def read_vectors(path: str, size: int) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (token, vector (size,) float32) from a word2vec text file, with or without a header.
 
-    DataError `file:line: ...` if a line is not UTF-8, or a vector has another size or is not numbers.
+    DataError as for `numbered_lines`, or `file:line: ...` if a vector has another size or is not numbers.
     """
-    try:
-        file = Path(path).open("rb")  # noqa: SIM115
-    except OSError as error:
-        raise DataError(f"{path}: vectors cannot be read, {error.strerror}") from None
-    with file:
-        for number, data in enumerate(file, start=1):
-            try:
-                line = data.decode("utf-8")
-            except UnicodeDecodeError:
-                raise DataError(f"{path}:{number}: not utf-8, got {data[:20]!r}") from None
-            token, *values = line.rstrip("\r\n ").split(" ")
-            if number == 1 and len(values) == 1:
-                continue
-            try:
-                vector = np.array(values, dtype=np.float32)
-            except ValueError:
-                raise DataError(f"{path}:{number}: not numbers, got {line[:40]!r}") from None
-            if len(vector) != size:
-                raise DataError(f"{path}:{number}: {len(vector)} numbers, expected {size}")
-            yield token, vector
+    for number, line in numbered_lines(path):
+        token, *values = line.rstrip("\r\n ").split(" ")
+        if number == 1 and len(values) == 1:
+            continue
+        try:
+            vector = np.array(values, dtype=np.float32)
+        except ValueError:
+            raise DataError(f"{path}:{number}: not numbers, got {line[:40]!r}") from None
+        if len(vector) != size:
+            raise DataError(f"{path}:{number}: {len(vector)} numbers, expected {size}")
+        yield token, vector

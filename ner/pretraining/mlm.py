@@ -34,13 +34,13 @@ class Guesses(NamedTuple):
     """How well the hidden pieces were guessed, and the tags if the text has any.
 
     Losses are () float32, nats, summed over the guesses.  Counts are () int64, the guesses whose likeliest
-    answer was right; None in training, which does not need them.
+    answer was right; None in training, which does not need them.  Without tags, both values of tags are 0.
     """
 
     loss: Tensor
     n_correct: Tensor | None
-    tag_loss: Tensor | None = None
-    n_correct_tags: Tensor | None = None
+    tag_loss: Tensor
+    n_correct_tags: Tensor | None
 
 
 class Predictions(nn.Module):
@@ -82,7 +82,8 @@ class MaskedLm(nn.Module):
         The arguments are the tensors of a `MaskedBatch`; padding may hold any piece.
         """
         if tags is None:
-            return Guesses(*self._sums(self.scores(piece_ids, piece_mask, places), labels))
+            scores, nothing = self.scores(piece_ids, piece_mask, places), places.new_zeros(())
+            return Guesses(*self._sums(scores, labels), nothing.float(), None if self.training else nothing)
         with autocast(piece_ids.device.type, self.precision):
             hidden = self.encoder(piece_ids, piece_mask).flatten(0, 1)
             known = tags.flatten().nonzero().flatten()
@@ -108,18 +109,16 @@ class MaskedLm(nn.Module):
         """Sets the tags to guess, none if `names` is empty; known tags keep their weights."""
         if tuple(names) == self.tag_names:
             return
-        old, rows = self.tag_head, {name: row for row, name in enumerate(self.tag_names)}
-        self.tag_names = tuple(names)
+        old_names, old = self.tag_names, self.tag_head
+        self.tag_names, self.tag_head = tuple(names), None
         if not names:
-            self.tag_head = None
             return
         self.tag_head = nn.Linear(self.encoder.width, len(names))
         nn.init.normal_(self.tag_head.weight, std=self.encoder.config.initializer_range)
         nn.init.zeros_(self.tag_head.bias)
-        for row, name in enumerate(names):
-            if name in rows:
-                self.tag_head.weight[row] = old.weight[rows[name]]
-                self.tag_head.bias[row] = old.bias[rows[name]]
+        for name in set(names) & set(old_names):
+            row, old_row = names.index(name), old_names.index(name)
+            self.tag_head.weight[row], self.tag_head.bias[row] = old.weight[old_row], old.bias[old_row]
 
 
 def set_dropout(lm: MaskedLm, share: float) -> None:

@@ -70,19 +70,17 @@ class Line(NamedTuple):
 
 
 def read_tokens(path: Path, unit: str, *, part_chinese: bool = True) -> Iterator[Sequence[str]]:
-    """Yields the tokens of every line of a file, or of every sentence in the train split of a built set.
+    """The tokens of every line of a file, or of every sentence in the train split of a built set.
 
     unit `char`: every code point is a token, as for a tagger of characters.  unit `word`: words, Chinese
     characters and marks; their pieces are the pieces of the whole line.  A built set has its own tokens.
     `part_chinese` false keeps Chinese words whole, for a vocabulary that contains such words.
     """
     if path.is_dir():
-        yield from (sentence.tokens for sentence in folder.read_split(path, "train").sentences)
-    elif unit == "char":
-        yield from (line for _, line in read_compressed_lines(path))
-    else:
-        words = _WORDS if part_chinese else _SPACED_WORDS
-        yield from (words.findall(line) for _, line in read_compressed_lines(path))
+        return (sentence.tokens for sentence in folder.read_split(path, "train").sentences)
+    lines = (line for _, line in read_compressed_lines(path))
+    words = _WORDS if part_chinese else _SPACED_WORDS
+    return lines if unit == "char" else map(words.findall, lines)
 
 
 def read_tagged(path: Path, unit: str) -> Iterator[Line]:

@@ -62,8 +62,6 @@ class Pretraining(Task):
     clock: Callable[[], float] = time.perf_counter
     record: Account = field(default_factory=Account)
     _groups: Iterator[list[MaskedBatch]] = field(init=False)
-    _rate: float = field(default=0.0, init=False)
-    "factor of the peak learning rate in the last step"
     _evaluated: dict = field(default_factory=dict, init=False)
     "the last line of metrics.jsonl"
     _pending: list[tuple[str, Tensor]] = field(default_factory=list, init=False)
@@ -105,9 +103,9 @@ class Pretraining(Task):
         return self.share_done() >= 1
 
     def take_step(self) -> None:
-        self._rate, group, progress = self.rate(), next(self._groups), self.progress
+        group, progress = next(self._groups), self.progress
         position = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}, step {progress.step + 1}"
-        self._pending.append((position, self.masking_step(group, self._rate)))
+        self._pending.append((position, self.masking_step(group, self.rate())))
         self.record.interval_seconds += self._lap()
         self._bar.update(min(round(self.done()[0]), self._bar.total) - self._bar.n)
         if progress.step % READ_EVERY == 0:
@@ -141,12 +139,8 @@ class Pretraining(Task):
 
         def loss_of(batch: MaskedBatch) -> Tensor:
             guesses = model(*batch.inputs(self.device))
-            loss = guesses.loss / max(1, n_masked)
-            loss_sums[0] += guesses.loss.detach()
-            if guesses.tag_loss is not None:
-                loss = loss + config.tag_weight * guesses.tag_loss / max(1, n_tags)
-                loss_sums[1] += guesses.tag_loss.detach()
-            return loss
+            loss_sums.add_(torch.stack([guesses.loss, guesses.tag_loss]).detach())
+            return guesses.loss / max(1, n_masked) + config.tag_weight * guesses.tag_loss / max(1, n_tags)
 
         set_rates(self.update.optimizer, rate)
         # a process without a batch takes one in which there is nothing to guess
@@ -195,7 +189,7 @@ class Pretraining(Task):
             "val_loss": held_out["loss"],
             "val_perplexity": perplexity(held_out["loss"]),
             "val_masked_accuracy": held_out["masked_accuracy"],
-            "learning_rate": self.config.learning_rate * self._rate,
+            "learning_rate": self.update.optimizer.param_groups[0]["lr"],
             "tokens_per_second": round(account.interval_pieces / max(account.interval_seconds, 1e-9), 1),
         }
         if lm.tag_head:
@@ -264,7 +258,7 @@ def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> dic
         batch = make_batch()
         guesses = lm(*batch.inputs(device))
         for number, value in enumerate(guesses):
-            sums[number] += 0 if value is None else value
+            sums[number] += value
         n_masked += len(batch.labels)
         n_tags += batch.n_tags
     lm.train(was_training)
