@@ -233,11 +233,9 @@ def fill_mask(model: Pretrained, text: str) -> list[list[dict]]:
         for token in split_words(part, model.unit):
             ids += tokenizer.pieces(part[token.start : token.end])
     ids.append(tokenizer.sep_id)
-    limit = model.lm.encoder.config.max_position_embeddings
-    if len(ids) > limit:
-        raise DataError(
-            f"{text[:20]!r}...: got {len(ids)} pieces, expected at most {limit} with two special ones"
-        )
+    if len(ids) > model.lm.encoder.max_positions:
+        expected = f"at most {model.lm.encoder.max_positions} with two special ones"
+        raise DataError(f"{text[:20]!r}...: got {len(ids)} pieces, expected {expected}")
     piece_ids = torch.tensor([ids], device=device)
     places = (piece_ids[0] == kinds.mask_id).nonzero().flatten()
     scores = model.lm.scores(piece_ids, torch.ones_like(piece_ids, dtype=torch.bool), places).float()

@@ -12,7 +12,6 @@ import torch
 from ner.config import from_mapping, load_options
 from ner.data.tokenizer import Normalisation, learn_vocabulary
 from ner.encoders import Bert
-from ner.encoders.bert import BertConfig
 from ner.errors import DataError
 from ner.model.manifest import check_model
 from ner.pretraining.mlm import MODEL_FILES, MaskedLm, Pretrained, load_mlm, set_dropout
@@ -75,8 +74,6 @@ def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretrainin
     if not settings.all_text:
         raise DataError("no text: expected --text, --tagged_text or both")
     texts = [(name, size) for name, size, _ in sources(settings.all_text)]
-    if settings.seed < 0:
-        raise DataError(f"--seed {settings.seed}: expected 0 or more")
     devices.set_seed(settings.seed)
     logs.start_log()
     log.info(settings.command)
@@ -120,7 +117,7 @@ def build_model(settings: PretrainSettings, config: PretrainConfig, checkpoint: 
     if not checkpoint:
         check_model(source)
     model = load_mlm(source, unit=config.unit, new_head=not checkpoint)
-    check_block_len(config, model.lm.encoder.config)
+    check_block_len(config, model.lm.encoder.max_positions)
     for line in model.report:
         log.info(line)
     return model
@@ -139,7 +136,8 @@ def new_model(settings: PretrainSettings, config: PretrainConfig) -> Pretrained:
     if name != "bert":
         raise DataError(f"{where}.name: got {name!r}, expected 'bert'")
     bert_config = from_mapping(Bert.Config, sizes, where)
-    check_block_len(config, bert_config)  # checked before the vocabulary is learned, which takes a while
+    # checked before the vocabulary is learned, which takes a while
+    check_block_len(config, bert_config.max_position_embeddings)
     unit = config.unit or guess_unit_of_file(settings.all_text[0])
     log.info(f"learning a vocabulary from the text, cut by {unit}")
     lines = read_lines(settings.text, settings.tagged_text, unit)
@@ -149,12 +147,10 @@ def new_model(settings: PretrainSettings, config: PretrainConfig) -> Pretrained:
     return Pretrained(MaskedLm(Bert(bert_config, vocab_size=len(tokenizer))), tokenizer, unit)
 
 
-def check_block_len(config: PretrainConfig, bert_config: BertConfig) -> None:
-    limit = bert_config.max_position_embeddings
+def check_block_len(config: PretrainConfig, limit: int) -> None:
     if config.block_len > limit:
-        raise DataError(
-            f"block_len: got {config.block_len}, expected at most {limit} as the encoder has positions"
-        )
+        expected = f"at most {limit} as the encoder has positions"
+        raise DataError(f"block_len: got {config.block_len}, expected {expected}")
 
 
 def open_texts(
