@@ -1,5 +1,6 @@
 """Tensors on disk: safetensors and torch files, and hashes of tensors.  Pickled code is never run."""
 
+import functools
 import hashlib
 import os
 import zipfile
@@ -46,19 +47,17 @@ def read_shards(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise DataError(f"{index}: weight_map: got {weight_map!r:.60}, expected name: file")
-    shards: dict[str, dict[str, Tensor]] = {}
-    weights = {}
+    weights, read_once = {}, functools.cache(read)
     suffix = Path(index.name.removesuffix(".index.json")).suffix
     for name, file in weight_map.items():
         # The name is checked as text and not resolved: in download caches the files are links.
         if not isinstance(file, str) or set(file) & set("/\\:\0") or Path(file).suffix != suffix:
             expected = f"expected the name of a {suffix} file in the same directory"
             raise DataError(f"{index}: {name!r:.60}: got {file!r:.60}, {expected}")
-        if file not in shards:
-            shards[file] = read(index.parent / file)
-        if name not in shards[file]:
+        shard = read_once(index.parent / file)
+        if name not in shard:
             raise DataError(f"{index.parent / file}: no tensor {name!r}, expected by {index.name}")
-        weights[name] = shards[file][name]
+        weights[name] = shard[name]
     return weights
 
 

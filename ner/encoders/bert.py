@@ -112,7 +112,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.n_heads = config.num_attention_heads
-        self.dropout_prob = config.attention_probs_dropout_prob
+        self.dropout = Dropout(config.attention_probs_dropout_prob)  # of weights, applied by `attention`
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class SelfAttention(nn.Module):
             project(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (R, N, P, D)
             for project in (self.query, self.key, self.value)
         )
-        mixed = attention(query, key, value, bias, self.dropout_prob if self.training else 0.0)
+        mixed = attention(query, key, value, bias, self.dropout.p if self.training else 0.0)
         return mixed.transpose(1, 2).flatten(2)
 
 
@@ -232,10 +232,6 @@ class Bert(Encoder):
     @property
     def word_embeddings(self) -> nn.Embedding:
         return self.embeddings.word_embeddings
-
-    @property
-    def has_dropout(self) -> bool:
-        return super().has_dropout or self.encoder.layer[0].attention.self.dropout_prob > 0
 
     def recompute(self, where: str = "params") -> None:
         self.recomputes = True

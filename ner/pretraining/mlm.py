@@ -17,7 +17,7 @@ from ner.config import to_json
 from ner.data.tokenizer import MASK, WordPiece
 from ner.data.words import split_words
 from ner.encoders import Bert
-from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention
+from ner.encoders.bert import ACTIVATIONS, BertConfig
 from ner.encoders.published import load_tensors
 from ner.errors import DataError
 from ner.model.directory import ModelDirectory
@@ -126,8 +126,6 @@ def set_dropout(lm: MaskedLm, share: float) -> None:
     for module in lm.encoder.modules():
         if isinstance(module, nn.Dropout):
             module.p = share
-        elif isinstance(module, SelfAttention):
-            module.dropout_prob = share
 
 
 @dataclass(frozen=True)

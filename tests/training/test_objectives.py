@@ -23,8 +23,6 @@ def set_dropout(tagger, share):
     for module in tagger.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = share
-        if hasattr(module, "dropout_prob"):
-            module.dropout_prob = share
     return tagger
 
 
