@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from ner.data.batches import Batches
 from ner.data.words import split_words
 from ner.errors import DataError
-from ner.files import whole_file
+from ner.files import growing_array, whole_file
 from ner.heads.base import Hidden
 from ner.inference.predict import answer_texts
 from ner.model.directory import ModelDirectory
 from ner.model.features import build_features
 from ner.model.tagger import Model, Tagger
-from ner.npy import GrowingArray
 from ner.runtime.devices import autocast
 
 # hidden state and mask (B, T) -> (B, W), or (B, T, W) for one vector a token
@@ -93,10 +92,10 @@ def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: b
     The array is written row by row, so texts need not fit into memory.  Returns the number of texts.
     """
     lengths: list[int] = []
-    with whole_file(path, binary=True) as file, GrowingArray(file, np.float32, (width,)) as array:
+    with growing_array(path, np.float32, (width,)) as append:
         for item in found:
             rows = item.vectors.reshape(-1, width)
-            array.append(rows)
+            append(rows)
             lengths.append(len(rows))
     lengths_path = path.with_suffix(".lengths.npy")
     if tokens:

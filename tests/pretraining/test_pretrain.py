@@ -191,7 +191,7 @@ def test_a_users_error_is_one_line(start, make_model, text_file, tmp_path, snaps
     refused("--set", "encoder.hidden_size=15", says="hidden_size: got 15")
     refused("--set", "encoder={}", says="no --bert_model_dir and no `encoder` key")
     refused("--set", "maxsteps=3", says="unknown key 'maxsteps'")
-    refused("--seed", "-1", says="--seed -1: expected 0 or more")
+    refused("--seed", "-1", says="--seed -1: expected 0 to")
     refused("--restore_file", "last", says="no such checkpoint")
     refused("--bert_model_dir", tmp_path / "nothing", says="nothing")
     refused("--params", tmp_path / "no.json", says="no.json: no such file")
