@@ -104,6 +104,10 @@ class Head(nn.Module):
         """The part of a gold value that the head can learn and find; the rest is scored as missed."""
         return value
 
+    def reason_missed(self, name: str, item: Any) -> str:
+        """Why `learnable` leaves an item out, as a predicate of such items: "overlap others"."""
+        return "overlap others"
+
     def transition_parameters(self) -> list[nn.Parameter]:
         """Learned scores of neighbouring tags, which may have a learning rate of their own."""
         return []

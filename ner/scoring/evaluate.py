@@ -1,5 +1,6 @@
 """Scores of a model on annotated sentences, and what people are told about them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,18 +83,22 @@ def log_unread_gold(batches: Batches, split: str) -> None:
         n_gold, n_unread = count_gold(batches.sentences, name), batches.n_unread(name)
         log.info(
             f"{split}: long_text {batches.windows.long_text} cuts {n_cut} of {len(batches.sentences)} "
-            f"sentences; {n_unread} of {n_gold} gold entities are not read, and count as missed"
+            f"sentences; {n_unread} of {n_gold} gold {ANNOTATIONS[name].items} are not read, and count as missed"
         )
 
 
 def log_missed_gold(head: Head, sentences: Sequence[Sentence]) -> None:
-    """Logs how many gold items the head can never find."""
+    """Logs how many gold items the head can never find, and why."""
     for name in head.annotations:
-        count, n_gold = ANNOTATIONS[name].count, count_gold(sentences, name)
-        n_missed = n_gold - sum(count(head.learnable(name, sentence.gold[name])) for sentence in sentences)
-        if n_missed:
+        reasons: Counter[str] = Counter()
+        for sentence in sentences:
+            found = head.learnable(name, sentence.gold[name])
+            if len(found) < len(sentence.gold[name]):
+                lost = (item for item in sentence.gold[name] if item not in found)
+                reasons.update(head.reason_missed(name, item) for item in lost)
+        for reason, n in reasons.items():
             log.info(
-                f"{n_missed} of {n_gold} gold entities overlap others or are longer than any of train's; "
+                f"{n} of {count_gold(sentences, name)} gold {ANNOTATIONS[name].items} {reason}; "
                 "this head cannot find them, they count as missed"
             )
 
@@ -131,8 +136,8 @@ def log_scores(
     for name, scores in result.scores.items():
         log.info(f"\n{table(scores.table())}\n")
         log.info(
-            f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold entities, all scored: "
-            f"{scores.describe()}  loss {result.loss:.4f}"
+            f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold {ANNOTATIONS[name].items}, "
+            f"all scored: {scores.describe()}  loss {result.loss:.4f}"
         )
         known = ANNOTATIONS[name].labels(inventories[name])
         used = ANNOTATIONS[name].labels_of([sentence.gold[name] for sentence in split.sentences])

@@ -114,14 +114,16 @@ def check(tagger: Tagger, settings: Settings, config: Config, train: Split) -> N
     ):
         if is_wrong and getattr(config, name):
             raise DataError(f"{settings.params}: {name}: got {getattr(config, name)}, expected {expected}")
-    for number, sentence in enumerate(train.sentences, start=1):
-        spans = sentence.spans or ()
-        if lost := sorted(set(spans) - set(tagger.head.learnable("spans", spans))):
-            raise DataError(
-                f"{settings.data_dir / 'train' / 'entities.jsonl'}:{number}: entities overlap, such as "
-                f"{list(lost[0])}, which head {config.head_name!r} cannot learn; expected head "
-                "'global_pointer', or a set built with build_dataset.py --nested keep_longest"
-            )
+    for name in tagger.head.annotations:
+        for number, sentence in enumerate(train.sentences, start=1):
+            found = tagger.head.learnable(name, sentence.gold[name])
+            if lost := [item for item in sentence.gold[name] if item not in found]:
+                raise DataError(
+                    f"{settings.data_dir / 'train' / ANNOTATIONS[name].choose_file([sentence.gold[name]])}:"
+                    f"{number}: {ANNOTATIONS[name].items} {tagger.head.reason_missed(name, lost[0])}, such as "
+                    f"{list(lost[0])}, which head {config.head_name!r} cannot learn; expected head "
+                    "'global_pointer', or a set built with build_dataset.py --nested keep_longest"
+                )
 
 
 def freeze(tagger: Tagger, config: Config) -> None:
