@@ -83,7 +83,8 @@ def log_unread_gold(batches: Batches, split: str) -> None:
         n_gold, n_unread = count_gold(batches.sentences, name), batches.n_unread(name)
         log.info(
             f"{split}: long_text {batches.windows.long_text} cuts {n_cut} of {len(batches.sentences)} "
-            f"sentences; {n_unread} of {n_gold} gold {ANNOTATIONS[name].items} are not read, and count as missed"
+            f"sentences; {n_unread} of {n_gold} gold {ANNOTATIONS[name].items} are not read, "
+            "and count as missed"
         )
 
 
@@ -134,13 +135,14 @@ def log_scores(
 ) -> None:
     """Logs scores; `inventories` are the head's, `strict` comes from `seqeval_strict`."""
     for name, scores in result.scores.items():
+        kind = ANNOTATIONS[name]
         log.info(f"\n{table(scores.table())}\n")
         log.info(
-            f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold {ANNOTATIONS[name].items}, "
+            f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold {kind.items}, "
             f"all scored: {scores.describe()}  loss {result.loss:.4f}"
         )
-        known = ANNOTATIONS[name].labels(inventories[name])
-        used = ANNOTATIONS[name].labels_of([sentence.gold[name] for sentence in split.sentences])
+        known = kind.labels(inventories[name])
+        used = kind.labels_of([sentence.gold[name] for sentence in split.sentences])
         if unknown := sorted(used - set(known)):
             log.info(f"labels that the model does not know, all counted as missed: {', '.join(unknown)}")
     if strict:

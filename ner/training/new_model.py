@@ -115,12 +115,13 @@ def check(tagger: Tagger, settings: Settings, config: Config, train: Split) -> N
         if is_wrong and getattr(config, name):
             raise DataError(f"{settings.params}: {name}: got {getattr(config, name)}, expected {expected}")
     for name in tagger.head.annotations:
+        kind = ANNOTATIONS[name]
         for number, sentence in enumerate(train.sentences, start=1):
             found = tagger.head.learnable(name, sentence.gold[name])
             if lost := [item for item in sentence.gold[name] if item not in found]:
+                path = settings.data_dir / "train" / kind.choose_file([sentence.gold[name]])
                 raise DataError(
-                    f"{settings.data_dir / 'train' / ANNOTATIONS[name].choose_file([sentence.gold[name]])}:"
-                    f"{number}: {ANNOTATIONS[name].items} {tagger.head.reason_missed(name, lost[0])}, such as "
+                    f"{path}:{number}: {kind.items} {tagger.head.reason_missed(name, lost[0])}, such as "
                     f"{list(lost[0])}, which head {config.head_name!r} cannot learn; expected head "
                     "'global_pointer', or a set built with build_dataset.py --nested keep_longest"
                 )
