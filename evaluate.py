@@ -18,7 +18,7 @@ from ner.model.directory import load, resolve_model_dir
 from ner.runtime import devices, logs, program
 from ner.runtime.logs import log
 from ner.scoring import evaluate as scoring
-from ner.scoring.suspicious import Margins, log_suspicious, suspicious, write_suspicious
+from ner.scoring.suspicious import Margins, report_suspicious, suspicious
 
 
 def parse_args(argv=None) -> argparse.Namespace:
@@ -41,8 +41,6 @@ def main(args: argparse.Namespace) -> None:
     machine = devices.choose_machine(args)
     logs.start_log()
     split = read_split(args.data_dir, args.split)
-    if not split.annotated:
-        raise DataError(f"{args.data_dir / args.split}: no annotation to score against; predict.py tags it")
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = load(model_dir, max_len=args.max_len, long_text=args.long_text)
     head = model.tagger.head
@@ -78,7 +76,7 @@ def main(args: argparse.Namespace) -> None:
     log.info(f"written to {path} and {' and '.join(written)} beside it")
     if margins:
         found, others = suspicious(split.sentences, result.predicted("spans"), margins, unit=model.unit)
-        log_suspicious(write_suspicious(out_dir, args.split, found), args.split, found, others)
+        report_suspicious(out_dir, args.split, found, others)
 
 
 if __name__ == "__main__":

@@ -177,7 +177,7 @@ def share_of_a_step(args, size: str, sentences: list, device: torch.device) -> d
     crf = model.tagger.head.crf
 
     def theirs(scores: Tensor, batch: Batch) -> Tensor:
-        return -crf(scores, model.tagger.head.gold_tags(batch), mask=batch.mask)
+        return -crf(scores, model.tagger.head.gold_classes(batch), mask=batch.mask)
 
     def alone(loss: Callable) -> Callable:
         def work() -> None:

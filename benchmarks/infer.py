@@ -274,7 +274,7 @@ def hf_truth(
     tokenizer = hf_tokenizer(model_dir)
     logits = sorted_loop(model, tokenizer, sentences, batch_tokens, lambda x: x.double().cpu().numpy())
     ours = load(model_dir)
-    names, transitions = ours.tag_set.tags, viterbi.legal_transitions(ours.tag_set)
+    names, transitions = ours.tag_set.tags, np.where(ours.tag_set.legal, 0.0, -np.inf)
     best = [[names[number] for number in row.argmax(-1)] for row in logits]
     paths = [viterbi.viterbi(row[None], np.array([len(row)]), transitions)[0] for row in logits]
     return best, [[names[number] for number in path] for path in paths]

@@ -14,11 +14,9 @@ from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece, load_tokenizer
 from ner.data.windows import Windows
-from ner.errors import DataError
 from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import load
-from ner.model.saving import save
+from ner.model.directory import load, save
 from ner.model.tagger import Model, Tagger
 from ner.runtime import devices
 from ner.tags import TagSet
@@ -120,8 +118,7 @@ def has_rivals(*packages: str) -> bool:
 def read(args: argparse.Namespace, split: str) -> list[Sentence]:
     """The sentences of an annotated split."""
     found = folder.read_split(args.data_dir, split)
-    if not found.annotated or not found.sentences:
-        raise DataError(f"{args.data_dir / split}: expected an annotated split with sentences")
+    folder.check_gold(found, args.data_dir / split, ["spans"])
     return found.sentences
 
 

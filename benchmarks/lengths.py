@@ -119,7 +119,7 @@ def work(args: argparse.Namespace) -> dict:
         encode(sentences, model.tokenizer),
         windows=Windows(args.length),
         batch_tokens=args.length * rows,
-        targets=model.tagger.head.targets,
+        targets=model.tagger.head,
     )
     loader.chosen = loader.batch_indices(0)
     seconds, loss = (ours if args.arm == OURS else theirs)(args, model, loader, device)
@@ -189,7 +189,7 @@ def theirs(args, model: Model, loader: FixedBatches, device: torch.device) -> tu
 def hf_batch(model: Model, batch: Batch, device: torch.device) -> dict[str, torch.Tensor]:
     """The batch as transformers' arguments."""
     labels = torch.full_like(batch.piece_ids[:, 0], -100)
-    labels[:, 1:-1] = model.tagger.head.cpu().gold_tags(batch)
+    labels[:, 1:-1] = model.tagger.head.cpu().gold_classes(batch)
     tensors = {"input_ids": batch.piece_ids[:, 0], "attention_mask": batch.piece_mask[:, 0].long()}
     return {name: tensor.to(device) for name, tensor in (tensors | {"labels": labels}).items()}
 

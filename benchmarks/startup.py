@@ -18,11 +18,12 @@ import tempfile
 import time
 from itertools import cycle, islice
 from pathlib import Path
+from types import SimpleNamespace
 
 from benchmarks import inputs, report
 from benchmarks.timing import add_worker, did_work, in_process, peak_memory, show
 from ner.annotations.spans import SpanInventory, read_labels
-from ner.data.batches import Batches, Targets, token_budget
+from ner.data.batches import Batches, token_budget
 from ner.data.examples import encode
 from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
@@ -107,12 +108,15 @@ def ours(args: argparse.Namespace) -> dict:
     examples = encode(read.sentences, load_tokenizer(args.data_dir))
     windows = Windows(180)
     tag_set = TagSet.from_labels(read_labels(args.data_dir))
+    targets = SimpleNamespace(
+        inventories={"spans": SpanInventory(tag_set)}, learnable=lambda name, value: value
+    )
     budget = token_budget(examples, windows, 32)
     loader = Batches(
         examples,
         windows=windows,
         batch_tokens=budget,
-        targets=Targets({"spans": SpanInventory(tag_set)}),
+        targets=targets,
         seed=2019,
     )
     start = time.perf_counter()

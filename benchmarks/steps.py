@@ -34,7 +34,7 @@ def some_batches(
 ) -> FixedBatches:
     """Chooses `n` batches of an epoch, evenly spaced in length, and puts the middle one before them."""
     loader = FixedBatches(
-        examples, windows=windows, batch_tokens=batch_tokens, targets=model.tagger.head.targets, seed=seed
+        examples, windows=windows, batch_tokens=batch_tokens, targets=model.tagger.head, seed=seed
     )
     chosen = evenly_spaced(loader.batch_indices(0), loader.row, n)
     loader.chosen = [chosen[len(chosen) // 2], *chosen]

@@ -12,6 +12,7 @@ A dataclass of options inherits from `Options`.  The bounds of a field stand bes
 
 import difflib
 import json
+import operator
 import sys
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -26,45 +27,30 @@ from ner.files import read_json, read_text
 LARGEST = sys.float_info.max  # JSON allows larger whole numbers
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """low <= value <= high, above < value < below.  A bound that is None does not count.
-
-    `expected` describes the bounds in an error; empty: a description is made from the bounds.
-    """
-
-    low: float | None = None
-    above: float | None = None
-    high: float | None = None
-    below: float | None = None
-    choices: Iterable[str] | None = None
-    "legal names, such as the keys of a registry"
-    expected: str = ""
-
-    def expected_for(self, value: Any) -> str:
-        """What is expected instead, or "".  For text and null only `choices` is checked."""
-        found = ""
-        if self.choices is not None:
-            found = "" if value in list(self.choices) else f"one of {', '.join(self.choices)}"
-        elif isinstance(value, str | NoneType):
-            pass
-        elif self.low is not None and not value >= self.low:
-            found = f"{self.low} or more"
-        elif self.above is not None and not value > self.above:
-            found = f"a number above {self.above}"
-        elif self.high is not None and not value <= self.high:
-            found = f"{self.high} or less"
-        elif self.below is not None and not value < self.below:
-            found = f"a number below {self.below}"
-        return found and (self.expected or found)
+# bound of an option -> whether a value keeps it, and how an error says what is expected
+BOUNDS: dict[str, tuple[Callable[[Any, Any], bool], str]] = {
+    "low": (operator.ge, "{} or more"),
+    "above": (operator.gt, "a number above {}"),
+    "high": (operator.le, "{} or less"),
+    "below": (operator.lt, "a number below {}"),
+}
 
 
-def option(default: Any = MISSING, *, default_factory: Any = MISSING, flat: str = "", **bounds) -> Any:
-    """A dataclass field with its bounds, the arguments of `Bounds`.
+def option(
+    default: Any = MISSING,
+    *,
+    default_factory: Any = MISSING,
+    flat: str = "",
+    choices: Iterable[str] | None = None,
+    expected: str = "",
+    **bounds: float,
+) -> Any:
+    """A dataclass field with its bounds: keys of `BOUNDS`, or `choices`, such as the keys of a registry.
 
+    `expected` describes the bounds in an error; empty: a description is made from the one that is not kept.
     `flat` is the key of params.json that sets a part's option, such as `head_dropout` for a head's `dropout`.
     """
-    metadata = {"bounds": Bounds(**bounds), "flat": flat}
+    metadata = {"bounds": bounds, "choices": choices, "expected": expected, "flat": flat}
     return field(default=default, default_factory=default_factory, metadata=metadata)
 
 
@@ -74,15 +60,27 @@ class Options:
 
     def __post_init__(self) -> None:
         for one in fields(self):
-            bounds, value = one.metadata.get("bounds", Bounds()), getattr(self, one.name)
-            if expected := bounds.expected_for(value):
-                raise ValueError(f"{one.name}: got {value!r}, expected {expected}")
+            value, choices = getattr(self, one.name), one.metadata.get("choices")
+            stated = one.metadata.get("expected")
+            if choices is not None:
+                require(value in list(choices), one.name, value, stated or f"one of {', '.join(choices)}")
+            elif not isinstance(value, str | NoneType):  # text and null have no order
+                for name, bound in one.metadata.get("bounds", {}).items():
+                    holds, text = BOUNDS[name]
+                    require(holds(value, bound), one.name, value, stated or text.format(bound))
 
 
 def require(condition: bool, name: str, got: Any, expected: str) -> None:
     """ValueError `name: got ..., expected ...` if the condition is false."""
     if not condition:
         raise ValueError(f"{name}: got {got!r}, expected {expected}")
+
+
+def choose(value: Any, choices: Iterable[str], where: str) -> Any:
+    """The value; DataError, beginning with `where`, if it is none of the choices."""
+    if value not in list(choices):
+        raise DataError(f"{where}: got {value!r}, expected one of {', '.join(choices)}")
+    return value
 
 
 def from_mapping(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+
 from ner.errors import DataError
 
 OPENERS: dict[str, Callable] = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}  # by the end of a file name
@@ -101,21 +103,28 @@ def unescape(text: str) -> str:
 
 
 def read_compressed_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields the lines of a `.txt`, `.gz` or `.xz` file in UTF-8 with their numbers, which count from 1.
+    """Yields the lines of a `.txt`, `.gz` or `.xz` file as `numbered_lines`, but for empty ones.
 
-    White space at both ends is removed, and empty lines are left out.
-    DataError if the file does not exist, has another ending or broken compression, or is not UTF-8.
+    White space at both ends is removed.  DataError as there, or if the file has another ending.
     """
     if path.suffix not in OPENERS:
         got = path.suffix or "no ending"
         raise DataError(f"{path}: got {got!r}, expected {', '.join(OPENERS)}, or a built data set")
+    for number, line in numbered_lines(path, OPENERS[path.suffix]):
+        if text := line.strip():
+            yield number, text
+
+
+def numbered_lines(path: str | Path, opener: Callable = open) -> Iterator[tuple[int, str]]:
+    """Yields the lines of a UTF-8 file, with their ends, and their numbers, which count from 1.
+
+    DataError if the file does not exist, has broken compression, or is not UTF-8.
+    """
     number = 0
     try:
-        with OPENERS[path.suffix](path, "rb") as file:
+        with opener(path, "rb") as file:
             for number, line in enumerate(file, start=1):
-                text = line.decode("utf-8").removeprefix("\ufeff" if number == 1 else "").strip()
-                if text:
-                    yield number, text
+                yield number, line.decode("utf-8").removeprefix("\ufeff" if number == 1 else "")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}:{number}: not utf-8, got byte {error.object[error.start]:02x}") from None
     except (gzip.BadGzipFile, zlib.error, lzma.LZMAError, EOFError) as error:
@@ -169,3 +178,30 @@ def whole_file(path: Path, *, binary: bool = False, compressed: bool = False) ->
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def growing_array(path: Path, dtype: type, row_shape: tuple[int, ...] = ()) -> Iterator[Callable]:
+    """A `.npy` file whose number of rows is not known in advance; yields a function that appends rows.
+
+    The function takes rows (n, *row_shape).  The file gets its name at the end of the block.
+    """
+    kind, n_rows = np.dtype(dtype), 0
+
+    def append(rows: np.ndarray) -> None:
+        nonlocal n_rows
+        file.write(np.ascontiguousarray(rows, kind).tobytes())
+        n_rows += len(rows)
+
+    def write_header() -> int:
+        header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False}
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (n_rows, *row_shape)})
+        return file.tell()
+
+    with whole_file(path, binary=True) as file:
+        body = write_header()
+        yield append
+        file.seek(0)
+        # the second header fits into the first, because numpy leaves room for a longer first axis
+        if (end := write_header()) != body:
+            raise RuntimeError(f"{path}: numpy wrote a header of {end} bytes, expected {body}")

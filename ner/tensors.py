@@ -1,5 +1,6 @@
 """Tensors on disk: safetensors and torch files, and hashes of tensors.  Pickled code is never run."""
 
+import functools
 import hashlib
 import os
 import zipfile
@@ -12,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ner.errors import DataError
-from ner.files import read_json
+from ner.files import read_json, whole_file
 
 
 def sha256_of_tensors(tensors: Mapping[str, torch.Tensor]) -> str:
@@ -45,20 +46,18 @@ def read_shards(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[
     """The tensors that an index file lists, read from the files of the same directory that it names."""
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
-        raise DataError(f"{index}: weight_map: got {shortened(weight_map)}, expected name: file")
-    shards: dict[str, dict[str, Tensor]] = {}
-    weights = {}
+        raise DataError(f"{index}: weight_map: got {weight_map!r:.60}, expected name: file")
+    weights, read_once = {}, functools.cache(read)
     suffix = Path(index.name.removesuffix(".index.json")).suffix
     for name, file in weight_map.items():
         # The name is checked as text and not resolved: in download caches the files are links.
         if not isinstance(file, str) or set(file) & set("/\\:\0") or Path(file).suffix != suffix:
             expected = f"expected the name of a {suffix} file in the same directory"
-            raise DataError(f"{index}: {shortened(name)}: got {shortened(file)}, {expected}")
-        if file not in shards:
-            shards[file] = read(index.parent / file)
-        if name not in shards[file]:
+            raise DataError(f"{index}: {name!r:.60}: got {file!r:.60}, {expected}")
+        shard = read_once(index.parent / file)
+        if name not in shard:
             raise DataError(f"{index.parent / file}: no tensor {name!r}, expected by {index.name}")
-        weights[name] = shards[file][name]
+        weights[name] = shard[name]
     return weights
 
 
@@ -87,9 +86,9 @@ def read_torch_file(path: Path) -> dict[str, Tensor]:
         raise DataError(f"{path}: got {type(table).__name__}, {expected}")
     for name, tensor in table.items():
         if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise DataError(f"{path}: {shortened(name)}: got {type(tensor).__name__}, {expected}")
+            raise DataError(f"{path}: {name!r:.60}: got {type(tensor).__name__}, {expected}")
         if tensor.layout != torch.strided or tensor.is_quantized:
-            raise DataError(f"{path}: {shortened(name)}: got a packed tensor, {expected}")
+            raise DataError(f"{path}: {name!r:.60}: got a packed tensor, {expected}")
     # A view can be larger than the file.  Tied tensors are stored once but counted for each name, hence 4.
     check_amount(path, sum(t.numel() * t.element_size() for t in table.values()), 4 * n_bytes)
     return {name: tensor.detach() for name, tensor in table.items()}
@@ -121,20 +120,7 @@ def save_weights(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
 
     Tensors may still be mapped from an older file of this name, so it is replaced at the end, not changed.
     """
-    path = Path(path)
-    unfinished = path.with_name(path.name + ".unfinished")
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        save_file(plain, unfinished, metadata={"format": "pt"})
-        umask = os.umask(0)
-        os.umask(umask)
-        unfinished.chmod(0o666 & ~umask)  # safetensors lets only the owner read it
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def shortened(value: object) -> str:
-    """`repr(value)`, at most 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    with whole_file(Path(path), binary=True) as file:
+        save_file(plain, file.name, metadata={"format": "pt"})  # a new file that only the owner may read
+        os.chmod(file.name, os.fstat(file.fileno()).st_mode)

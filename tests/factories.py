@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from functools import partial
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,10 +57,9 @@ def make_inventories(tag_set: TagSet, **facts) -> dict[str, SpanInventory]:
     return {"spans": SpanInventory(tag_set, **facts)}
 
 
-def make_targets(labels: Iterable[str], learnable=None) -> Targets:
+def make_targets(labels: Iterable[str], learnable=lambda name, value: value) -> Targets:
     """Targets of batches with spans of these labels, numbered in sorted order."""
-    inventories = make_inventories(TagSet.from_labels(labels))
-    return Targets(inventories) if learnable is None else Targets(inventories, learnable)
+    return SimpleNamespace(inventories=make_inventories(TagSet.from_labels(labels)), learnable=learnable)
 
 
 def make_pretrained(tokenizer: WordPiece, *, seed=0, **options) -> Pretrained:

@@ -14,7 +14,7 @@ from ner.data.folder import write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.model.build import build_encoder, build_head
-from ner.model.saving import save
+from ner.model.directory import save
 from ner.model.tagger import Model, Tagger
 from ner.runtime import logs, program
 from ner.tags import Span, TagSet
@@ -171,7 +171,7 @@ PARAMETERS = {
     "scheme": (params(scheme="BILOU"), "scheme: got 'BILOU', expected BIO or BIOES"),
     "scheme of a head without tags": (
         params(head="span", scheme="BIOES"),
-        "head 'span': got scheme BIOES, expected one of BIO",
+        "head 'span': scheme: got 'BIOES', expected one of BIO",
     ),
     "transitions of a head without": (
         params(transition_learning_rate=0.1),
@@ -324,7 +324,11 @@ def test_what_cannot_be_scored(place, refuse):
         evaluate, [*EVALUATE, "--split", "dev"], "data/dev: no such split, expected one of train, val, test"
     )
     Path("data/test/tags.txt").unlink()
-    refuse(evaluate, EVALUATE, "data/test: no annotation to score against; predict.py tags it")
+    refuse(
+        evaluate,
+        EVALUATE,
+        "data/test: no tags.txt or entities.jsonl, expected an annotated split; predict.py tags it",
+    )
 
 
 @pytest.mark.parametrize(

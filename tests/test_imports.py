@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 ORDER = [
-    *("errors", "files", "tensors", "npy", "tags", "config"),
+    *("errors", "files", "tensors", "tags", "config"),
     "runtime",
     "annotations",
     "data",
@@ -37,7 +37,7 @@ EXTRAS = {
 RIVALS = {"transformers", "accelerate"}  # a benchmark imports them where it runs them
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 WITHOUT_TORCH = (
-    *("errors", "files", "npy", "tags", "config", "annotations", "studies/significance", "studies/results"),
+    *("errors", "files", "tags", "config", "annotations", "studies/significance", "studies/results"),
     *(f"data/{name}" for name in ("sentence", "words", "tokenizer", "folder", "build")),
     "data/wording",
     *("data/examples", "data/windows", "data/download", "data/formats", "data/audit", "scoring/tables"),

@@ -120,7 +120,7 @@ def test_nested_entities_are_learned_scored_and_found_in_raw_text(trained, data,
     (tmp_path / "x" / "predictions_test.txt").write_text("of an earlier model")
     ended = run_main(evaluate, "--data_dir", data, "--model_dir", tmp_path / "x", "--split", "test")
     assert ended.code == 0
-    assert "1 of 14 gold entities overlap others or are longer than any of train's" in ended.err
+    assert "1 of 14 gold entities are longer than any of train's (6 tokens); this head" in ended.err
     assert "predictions_test.jsonl beside it" in ended.err
     assert not (tmp_path / "x" / "predictions_test.txt").exists()
     rows = read_lines(tmp_path / "x" / "predictions_test.jsonl")
@@ -173,14 +173,14 @@ def test_every_way_of_training(data, tmp_path, run_main, changes, precision):
     [
         (
             {"head": "softmax"},
-            "train/entities.jsonl:1: entities overlap, such as [4, 6, 'LOC'], which head",
+            "train/entities.jsonl:1: entities overlap others, such as [4, 6, 'LOC'], which head",
         ),
         (
             {"head": "crf"},
             "which head 'crf' cannot learn; expected head 'global_pointer', or a set built",
         ),
         ({"head": "span"}, "which head 'span' cannot learn"),
-        ({"scheme": "BIOES"}, "head 'global_pointer': got scheme BIOES, expected one of BIO"),
+        ({"scheme": "BIOES"}, "head 'global_pointer': scheme: got 'BIOES', expected one of BIO"),
         ({"loss": "dice"}, "loss: got 'dice', which head 'global_pointer' cannot be trained with"),
         (
             {"label_smoothing": 0.1},

@@ -17,7 +17,7 @@ from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.model.build import build_encoder, build_head
-from ner.model.saving import save
+from ner.model.directory import save
 from ner.model.tagger import Model, Tagger
 from ner.tags import Span, TagSet
 from tests.factories import make_inventories
@@ -244,7 +244,7 @@ def test_a_built_split_without_annotation(models, tmp_path, run_main, unit):
         assert all(e["start"] in starts and e["end"] in ends for e in line["entities"])
     ended = run_main(evaluate, *options)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "no annotation to score against; predict.py tags it" in ended.err
+    assert "no tags.txt or entities.jsonl, expected an annotated split; predict.py tags it" in ended.err
 
 
 def test_it_finds_what_evaluate_scores(models, tmp_path, run_main):

@@ -174,7 +174,7 @@ def tag_all(folder, one, data) -> None:
     sentences = read_split(data, "val").sentences
     found = []
     for model in (load(folder / "best"), load(one / "best")):
-        options = {"windows": model.windows, "batch_tokens": 500, "targets": model.tagger.head.targets}
+        options = {"windows": model.windows, "batch_tokens": 500, "targets": model.tagger.head}
         loader = Batches(encode(sentences, model.tokenizer), **options)
         found.append(evaluate(model, loader, device=torch.device("cpu"))[2])
     assert any(found[0])

@@ -57,6 +57,8 @@ class Annotation(ABC):
 
     name: ClassVar[str]
     "key in `Sentence.gold`, in `Batch.gold` and in answers"
+    items: ClassVar[str]
+    "what `count` counts, in the plural, as messages name it"
     headline: ClassVar[str]
     "key in `Scores.per_epoch` of the figure that early stopping, search and results go by"
     files: ClassVar[tuple[str, ...]]

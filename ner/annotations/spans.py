@@ -37,6 +37,7 @@ class Spans(Annotation):
     """The entities of a sentence, `tuple[Span, ...]` as gold and `list[ScoredSpan]` as predicted."""
 
     name = "spans"
+    items = "entities"
     headline = "f1"
     files = ("tags.txt", "entities.jsonl")
 

@@ -4,10 +4,9 @@ The order of an epoch is a pure function of (seed, epoch), so a run can be resum
 needs a random state.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,14 +18,14 @@ from ner.data.sentence import Sentence
 from ner.data.windows import Windows, rounded, truncate
 
 
-@dataclass(frozen=True)
-class Targets:
-    """How gold becomes tensors."""
+class Targets(Protocol):
+    """How gold becomes tensors: what batches must know of a head."""
 
     inventories: Mapping[str, Any]
     "the inventory of each annotation that is learned, by name"
-    learnable: Callable[[str, Any], Any] = lambda name, value: value
-    "(name, value) -> the part of the gold that the head can learn; the rest is scored as missed"
+
+    def learnable(self, name: str, value: Any) -> Any:
+        """The part of a gold value that the head can learn; the rest is scored as missed."""
 
 
 class Batches:

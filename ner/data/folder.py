@@ -51,7 +51,7 @@ def check_gold(split: Split, folder: str | Path, annotations: Iterable[str]) -> 
     for name in annotations:
         if name not in split.sentences[0].gold:
             files = " or ".join(ANNOTATIONS[name].files)
-            raise DataError(f"{folder}: no {files}, expected an annotated split")
+            raise DataError(f"{folder}: no {files}, expected an annotated split; predict.py tags it")
 
 
 def _read_tokens(path: Path, number: int, line: str) -> tuple[str, ...]:

@@ -37,7 +37,3 @@ class Split(NamedTuple):
     sentences: list[Sentence]
     illegal: list[tuple[int, int]]
     "(line, token) of each tag that is illegal under the scheme; lines count from 1, tokens from 0"
-
-    @property
-    def annotated(self) -> bool:
-        return all(sentence.gold for sentence in self.sentences)

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 from ner.data.sentence import Sentence
@@ -41,6 +42,14 @@ def split_words(text: str, unit: str) -> list[Token]:
     if unit == "char":
         return list(map(Token, range(len(text)), range(1, len(text) + 1)))
     return [Token(*match.span()) for match in _WORD.finditer(text)]
+
+
+def join_words(tokens: Sequence[str], unit: str) -> tuple[str, list[Token]]:
+    """A text with these tokens, without a gap (unit char) or with a space, and the place of each token."""
+    gap = "" if unit == "char" else " "
+    ends = [end - len(gap) for end in accumulate(len(token) + len(gap) for token in tokens)]
+    starts = (end - len(token) for end, token in zip(ends, tokens, strict=True))
+    return gap.join(tokens), list(map(Token, starts, ends))
 
 
 def guess_unit_of_tokens(sentences: Sequence[Sentence]) -> str:

@@ -41,8 +41,6 @@ class Encoder(nn.Module, ABC):
     "key of a published config for the dropout before the classifier"
     can_compile: ClassVar[bool] = False
     "true: torch.compile gains speed and gives the same results"
-    can_pretrain: ClassVar[bool] = False
-    "true: it can be pretrained as BERT's masked language model"
 
     config: EncoderConfig
     vocab_size: int

@@ -7,12 +7,12 @@ feed-forward half, N attention heads, D = H / N.
 """
 
 import re
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -21,11 +21,7 @@ from ner.encoders.base import DROPOUT, SIZE, Encoder, EncoderConfig
 from ner.layers.attention import attention, key_bias, product_dtype
 from ner.layers.dropout import Dropout
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": F.gelu,
-    "gelu_new": partial(F.gelu, approximate="tanh"),
-    "relu": F.relu,
-}
+ACTIVATIONS = {"gelu": nn.GELU, "gelu_new": partial(nn.GELU, approximate="tanh"), "relu": nn.ReLU}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,12 +74,10 @@ class BertConfig(EncoderConfig):
 
     def n_numbers(self, vocab_size: int) -> int:
         width, inner, narrow = self.hidden_size, self.intermediate_size, self.embedding_size
-        norm = 2 * width
-        attention = 4 * (width * width + width) + norm
-        feed_forward = width * inner + inner + inner * width + width + norm
+        layer = 4 * (width * width + width) + 2 * width * inner + inner + width + 4 * width
         embeddings = (vocab_size + self.max_position_embeddings + self.type_vocab_size + 2) * narrow
         projection = narrow * width + width if self.has_projection else 0
-        return embeddings + projection + self.n_own_layers * (attention + feed_forward)
+        return embeddings + projection + self.n_own_layers * layer
 
 
 class Embeddings(nn.Module):
@@ -118,7 +112,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         width = config.hidden_size
         self.n_heads = config.num_attention_heads
-        self.dropout_prob = config.attention_probs_dropout_prob
+        self.dropout = Dropout(config.attention_probs_dropout_prob)  # of weights, applied by `attention`
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
@@ -128,7 +122,7 @@ class SelfAttention(nn.Module):
             project(hidden).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)  # (R, N, P, D)
             for project in (self.query, self.key, self.value)
         )
-        mixed = attention(query, key, value, bias, self.dropout_prob if self.training else 0.0)
+        mixed = attention(query, key, value, bias, self.dropout.p if self.training else 0.0)
         return mixed.transpose(1, 2).flatten(2)
 
 
@@ -146,63 +140,25 @@ class Output(nn.Module):
         return self.LayerNorm(self.dropout(self.dense(hidden)) + residual)
 
 
-class Attention(nn.Module):
-    """The first half of a layer."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.self = SelfAttention(config)
-        self.output = Output(config, in_width=config.hidden_size)
-
-    def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        return self.output(self.self(hidden, bias), hidden)
-
-
-class Intermediate(nn.Module):
-    """The wide part of the feed-forward half: (R, P, H) -> (R, P, I)."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.intermediate_size)
-        self.activation = ACTIVATIONS[config.hidden_act]
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.activation(self.dense(hidden))
-
-
 class Layer(nn.Module):
-    """Attention, then the feed-forward half."""
+    """Attention, then the feed-forward half: a map to I, an activation, a map back to H."""
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.attention = Attention(config)
-        self.intermediate = Intermediate(config)
+        parts = {"self": SelfAttention(config), "output": Output(config, in_width=config.hidden_size)}
+        self.attention = nn.ModuleDict(parts)
+        widen = nn.Linear(config.hidden_size, config.intermediate_size)
+        activation = ACTIVATIONS[config.hidden_act]()
+        self.intermediate = nn.Sequential(OrderedDict(dense=widen, activation=activation))
         self.output = Output(config, in_width=config.intermediate_size)
 
     def forward(self, hidden: Tensor, bias: Tensor) -> Tensor:
-        hidden = self.attention(hidden, bias)
+        return self.after_mixing(self.attention.self(hidden, bias), hidden)
+
+    def after_mixing(self, mixed: Tensor, hidden: Tensor) -> Tensor:
+        """What works on one piece at a time: (..., H) from self-attention, (..., H) -> (..., H)."""
+        hidden = self.attention.output(mixed, hidden)
         return self.output(self.intermediate(hidden), hidden)
-
-
-class LayerStack(nn.Module):
-    """The layers, each run as often as `layer_order` names it."""
-
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.order = config.layer_order
-        self.layer = nn.ModuleList(Layer(config) for _ in range(config.n_own_layers))
-        self.recomputes = False
-
-    def forward(self, hidden: Tensor, bias: Tensor) -> list[Tensor]:
-        """hidden (R, P, H) -> the same, then the output of every step, (R, P, H) each."""
-        states = [hidden]
-        for number in self.order:
-            layer = self.layer[number]
-            if self.recomputes and self.training:
-                states.append(checkpoint(layer, states[-1], bias, use_reentrant=False))
-            else:
-                states.append(layer(states[-1], bias))
-        return states
 
 
 class Bert(Encoder):
@@ -212,7 +168,6 @@ class Bert(Encoder):
     file_prefix = "bert"
     published_as = ("bert", "ernie")
     can_compile = True
-    can_pretrain = True
 
     def __init__(self, config: BertConfig, *, vocab_size: int) -> None:
         super().__init__()
@@ -222,8 +177,9 @@ class Bert(Encoder):
         self.embeddings = Embeddings(config, vocab_size)
         projection = nn.Linear(config.embedding_size, self.width) if config.has_projection else nn.Identity()
         self.embeddings_project = projection
-        self.encoder = LayerStack(config)
-        self.n_layers, self.max_positions = len(self.encoder.order), config.max_position_embeddings
+        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(map(Layer, [config] * config.n_own_layers))})
+        self.order, self.recomputes = config.layer_order, False
+        self.n_layers, self.max_positions = len(self.order), config.max_position_embeddings
         self.apply(self._initialise)
 
     @torch.no_grad()
@@ -243,8 +199,7 @@ class Bert(Encoder):
         if piece_mask.dtype != torch.bool or piece_mask.shape != piece_ids.shape:
             got = f"{tuple(piece_mask.shape)} {piece_mask.dtype}"
             raise ValueError(f"piece_mask: got {got}, expected {tuple(piece_ids.shape)} torch.bool")
-        hidden = self.embeddings_project(self.embeddings(piece_ids, segment_ids))
-        states = self.encoder(hidden, self._bias(piece_mask))
+        states = self._states(piece_ids, segment_ids, self._bias(piece_mask), self.order)
         return tuple(states) if layers else states[-1]
 
     def states_at(self, piece_ids: Tensor, piece_mask: Tensor, places: Tensor) -> Tensor:
@@ -255,16 +210,21 @@ class Bert(Encoder):
         What follows attention in the last layer works on one piece at a time and is computed at the places
         alone: about a tenth of a training step with four layers.
         """
-        hidden = self.embeddings_project(self.embeddings(piece_ids, None))
-        bias = self._bias(piece_mask)
-        *numbers, last = self.encoder.order
-        for number in numbers:
-            hidden = self.encoder.layer[number](hidden, bias)
-        layer = self.encoder.layer[last]
+        *numbers, last = self.order
+        layer, bias = self.encoder.layer[last], self._bias(piece_mask)
+        hidden = self._states(piece_ids, None, bias, numbers)[-1]
         mixed = layer.attention.self(hidden, bias)
-        mixed, hidden = (states.flatten(0, 1).index_select(0, places) for states in (mixed, hidden))  # (M, H)
-        hidden = layer.attention.output(mixed, hidden)
-        return layer.output(layer.intermediate(hidden), hidden)
+        return layer.after_mixing(*(x.flatten(0, 1).index_select(0, places) for x in (mixed, hidden)))
+
+    def _states(self, piece_ids, segment_ids, bias: Tensor, numbers: Sequence[int]) -> list[Tensor]:
+        """The embeddings, then the output of each of the numbered layers in order, (R, P, H) each."""
+        states = [self.embeddings_project(self.embeddings(piece_ids, segment_ids))]
+        for layer in (self.encoder.layer[number] for number in numbers):
+            if self.recomputes and self.training:
+                states.append(checkpoint(layer, states[-1], bias, use_reentrant=False))
+            else:
+                states.append(layer(states[-1], bias))
+        return states
 
     def _bias(self, piece_mask: Tensor) -> Tensor:
         return key_bias(piece_mask, dtype=product_dtype(self.word_embeddings.weight))
@@ -273,12 +233,8 @@ class Bert(Encoder):
     def word_embeddings(self) -> nn.Embedding:
         return self.embeddings.word_embeddings
 
-    @property
-    def has_dropout(self) -> bool:
-        return super().has_dropout or self.encoder.layer[0].attention.self.dropout_prob > 0
-
     def recompute(self, where: str = "params") -> None:
-        self.encoder.recomputes = True
+        self.recomputes = True
 
     def depth_of(self, parameter_name: str) -> int:
         if parameter_name.startswith(("embeddings.", "embeddings_project.")):

@@ -8,7 +8,6 @@ Axes: R rows, P pieces, I width of all embeddings of a piece, H hidden width.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from ner.config import option, require
 from ner.data.tokenizer import WordPiece
 from ner.encoders.base import DROPOUT, SIZE, Encoder, EncoderConfig
 from ner.errors import DataError
+from ner.files import numbered_lines
 from ner.layers.bilstm import BiLstmLayer, reversal
 from ner.runtime.logs import log
 
@@ -86,20 +86,19 @@ class BigramEmbedding(nn.Module):
         return self.vectors(torch.where(self.keys[place] == bigrams, place + 1, 0))
 
 
-class LockedDropout(nn.Dropout):
-    """Dropout that sets the same numbers to 0 at every piece of a row (Gal and Ghahramani, 2016)."""
+class SharedDropout(nn.Dropout):
+    """Dropout of (R, P, H) that makes one choice for all places along an axis.
+
+    Along P it sets the same numbers to 0 at every piece of a row (Gal and Ghahramani, 2016).  Along H it sets
+    whole vectors to 0, so that neither kind of embedding relies on the other.
+    """
+
+    def __init__(self, p: float, *, along: int):
+        super().__init__(p)
+        self.along = along
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (R, P, H) -> the same shape."""
-        return x * super().forward(x.new_ones(len(x), 1, x.shape[2]))
-
-
-class VectorDropout(nn.Dropout):
-    """Dropout that sets whole vectors to 0, so that neither kind of embedding relies on the other."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x (R, P, H) -> the same shape."""
-        return x * super().forward(x.new_ones(*x.shape[:2], 1))
+        return x * super().forward(torch.ones_like(x.narrow(self.along, 0, 1)))
 
 
 class Lstm(Encoder):
@@ -118,9 +117,9 @@ class Lstm(Encoder):
             self.bigrams = BigramEmbedding(config.max_bigrams, config.bigram_size, vocab_size)
         widths = [config.input_width] + [config.hidden_size] * config.num_hidden_layers
         self.layers = nn.ModuleList(BiLstmLayer(a, b) for a, b in pairwise(widths))
-        self.vector_dropout = VectorDropout(config.piece_dropout_prob)
-        self.embedding_dropout = LockedDropout(config.embedding_dropout_prob)
-        self.dropout = LockedDropout(config.hidden_dropout_prob)
+        self.vector_dropout = SharedDropout(config.piece_dropout_prob, along=2)
+        self.embedding_dropout = SharedDropout(config.embedding_dropout_prob, along=1)
+        self.dropout = SharedDropout(config.hidden_dropout_prob, along=1)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -196,28 +195,19 @@ class Lstm(Encoder):
         log.info(f"{len(keys)} bigrams{found}")
 
 
-def read_vectors(path: str | Path, size: int) -> Iterator[tuple[str, np.ndarray]]:
+def read_vectors(path: str, size: int) -> Iterator[tuple[str, np.ndarray]]:
     """Yields (token, vector (size,) float32) from a word2vec text file, with or without a header.
 
-    DataError `file:line: ...` if a line is not UTF-8, or a vector has another size or is not numbers.
+    DataError as for `numbered_lines`, or `file:line: ...` if a vector has another size or is not numbers.
     """
-    try:
-        file = Path(path).open("rb")  # noqa: SIM115
-    except OSError as error:
-        raise DataError(f"{path}: vectors cannot be read, {error.strerror}") from None
-    with file:
-        for number, data in enumerate(file, start=1):
-            try:
-                line = data.decode("utf-8")
-            except UnicodeDecodeError:
-                raise DataError(f"{path}:{number}: not utf-8, got {data[:20]!r}") from None
-            token, *values = line.rstrip("\r\n ").split(" ")
-            if number == 1 and len(values) == 1:
-                continue
-            try:
-                vector = np.array(values, dtype=np.float32)
-            except ValueError:
-                raise DataError(f"{path}:{number}: not numbers, got {line[:40]!r}") from None
-            if len(vector) != size:
-                raise DataError(f"{path}:{number}: {len(vector)} numbers, expected {size}")
-            yield token, vector
+    for number, line in numbered_lines(path):
+        token, *values = line.rstrip("\r\n ").split(" ")
+        if number == 1 and len(values) == 1:
+            continue
+        try:
+            vector = np.array(values, dtype=np.float32)
+        except ValueError:
+            raise DataError(f"{path}:{number}: not numbers, got {line[:40]!r}") from None
+        if len(vector) != size:
+            raise DataError(f"{path}:{number}: {len(vector)} numbers, expected {size}")
+        yield token, vector

@@ -1,5 +1,6 @@
 """BERT's relatives: its body with other sizes, other sharing of layers, other names in a model file."""
 
+import re
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,6 +8,7 @@ from ner.config import option, require
 from ner.encoders.base import DROPOUT, SIZE, EncoderConfig
 from ner.encoders.bert import ACTIVATIONS, Bert, BertConfig
 
+LAYER_TENSOR = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(\w+)")  # in `Bert.state_dict()`
 # a layer's part in `Bert.state_dict()` -> its name in a published file of ALBERT and of DistilBERT
 PUBLISHED_PARTS = {
     "attention.self.query": ("attention.query", "attention.q_lin"),
@@ -40,7 +42,6 @@ class Electra(Bert):
     Config = ElectraConfig
     file_prefix = "electra"
     published_as = ("electra",)
-    can_pretrain = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,16 +92,13 @@ class Albert(Bert):
     file_prefix = "albert"
     published_as = ("albert",)
     classifier_dropout_key = "classifier_dropout_prob"
-    can_pretrain = False
 
     def published_name(self, name: str) -> str:
-        if name.startswith("embeddings_project."):
-            return name.replace("embeddings_project", "encoder.embedding_hidden_mapping_in")
-        if name.startswith("embeddings."):
-            return name
-        number, part, kind = layer_part(name)
-        group, inner = divmod(number, self.config.inner_group_num)
-        return f"encoder.albert_layer_groups.{group}.albert_layers.{inner}.{PUBLISHED_PARTS[part][0]}.{kind}"
+        if not (found := LAYER_TENSOR.fullmatch(name)):
+            return name.replace("embeddings_project.", "encoder.embedding_hidden_mapping_in.")
+        group, inner = divmod(int(found[1]), self.config.inner_group_num)
+        part = f"{PUBLISHED_PARTS[found[2]][0]}.{found[3]}"
+        return f"encoder.albert_layer_groups.{group}.albert_layers.{inner}.{part}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +148,6 @@ class DistilBert(Bert):
     Config = DistilBertConfig
     file_prefix = "distilbert"
     published_as = ("distilbert",)
-    can_pretrain = False
 
     def __init__(self, config: DistilBertConfig, *, vocab_size: int) -> None:
         super().__init__(config.as_bert(), vocab_size=vocab_size)
@@ -160,14 +157,5 @@ class DistilBert(Bert):
             layer.attention.output.dropout.p = 0.0  # only the feed-forward half ends with dropout
 
     def published_name(self, name: str) -> str:
-        if name.startswith("embeddings."):
-            return name
-        number, part, kind = layer_part(name)
-        return f"transformer.layer.{number}.{PUBLISHED_PARTS[part][1]}.{kind}"
-
-
-def layer_part(name: str) -> tuple[int, str, str]:
-    """`encoder.layer.3.attention.self.query.bias` -> 3, `attention.self.query`, `bias`."""
-    number, _, rest = name.removeprefix("encoder.layer.").partition(".")
-    part, _, kind = rest.rpartition(".")
-    return int(number), part, kind
+        found = LAYER_TENSOR.fullmatch(name)
+        return f"transformer.layer.{found[1]}.{PUBLISHED_PARTS[found[2]][1]}.{found[3]}" if found else name

@@ -11,11 +11,10 @@ from torch import Tensor, nn
 from ner.annotations import Answer
 from ner.config import Options, option
 from ner.data.batch import Batch
-from ner.data.batches import Targets
 from ner.errors import DataError
 from ner.heads.losses import LOSSES, cross_entropy
 from ner.layers.dropout import Dropout
-from ner.tags import TagSet
+from ner.tags import Span, TagSet, outermost
 
 
 class Hidden(NamedTuple):
@@ -62,6 +61,7 @@ class Head(nn.Module):
     Options: ClassVar[type[HeadOptions]] = HeadOptions
     schemes: ClassVar[tuple[str, ...]] = ("BIO",)
     "tag schemes it can work in; BIO alone if it knows labels but no tags"
+    default_scheme: ClassVar[str] = "BIO"
     facts: ClassVar[tuple[str, ...]] = ()
     "fields of the inventory that config.json keeps for it"
     scores_tags: ClassVar[bool] = False
@@ -76,17 +76,8 @@ class Head(nn.Module):
         self.dropout = Dropout(self.options.dropout)
 
     @property
-    def name(self) -> str:
-        return type(self).__name__
-
-    @property
     def tag_set(self) -> TagSet:
         return self.inventories["spans"].tag_set
-
-    @property
-    def targets(self) -> Targets:
-        """How a batch gets the gold that this head learns."""
-        return Targets(self.inventories, self.learnable)
 
     def scores(self, hidden: Hidden, mask: Tensor) -> Any:
         """A tensor or a NamedTuple of tensors, sentence first; only the head looks inside."""
@@ -113,24 +104,56 @@ class Head(nn.Module):
         """The part of a gold value that the head can learn and find; the rest is scored as missed."""
         return value
 
+    def reason_missed(self, name: str, item: Any) -> str:
+        """Why `learnable` leaves an item out, as a predicate of such items: "overlap others"."""
+        return "overlap others"
+
     def transition_parameters(self) -> list[nn.Parameter]:
         """Learned scores of neighbouring tags, which may have a learning rate of their own."""
         return []
 
     def divergence(self, scores: Any, other: Any, batch: Batch) -> Tensor:
         """(B,): KL(p, q) + KL(q, p) between two passes, in nats a sentence (R-Drop)."""
-        raise DataError(f"{self.name} has no divergence between two passes")
+        raise DataError(f"{type(self).__name__} has no divergence between two passes")
 
     def probabilities(self, scores: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
         """(B, T, K): probability of each tag at each token, scores divided by `temperature`; no gradient."""
-        raise DataError(f"{self.name} has no probabilities of tags, expected head softmax or crf")
+        raise DataError(f"{type(self).__name__} has no probabilities of tags, expected head softmax or crf")
 
     def soft_loss(self, scores: Any, batch: Batch, *, temperature: float = 1.0) -> Tensor:
         """(B,): cross-entropy of the teacher's probabilities `batch.gold["soft_tags"]`, in nats.
 
         Times the squared temperature, which keeps the size of the gradient (Hinton, Vinyals and Dean 2015).
         """
-        raise DataError(f"{self.name} cannot learn from soft labels, expected head softmax or crf")
+        raise DataError(f"{type(self).__name__} cannot learn from soft labels, expected head softmax or crf")
+
+
+class TokenClassifier(Head):
+    """Classifies tokens; the spans of a sentence do not overlap."""
+
+    Options = ClassifierOptions
+
+    def gold_classes(self, batch: Batch) -> Tensor:
+        """The classes of the gold spans, as the scores (B, T, ..., classes) have them: (B, T, ...) int64."""
+        raise NotImplementedError
+
+    def learnable(self, name: str, value: Sequence[Span]) -> Sequence[Span]:
+        return outermost(value)
+
+    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
+        """Sum over the tokens of the loss that the options name; outside training, of the cross-entropy."""
+        criterion = self.options.criterion if self.training else cross_entropy
+        return sum_over_tokens(criterion(scores, self.gold_classes(batch)), batch.mask)
+
+    def divergence(self, scores: Tensor, other: Tensor, batch: Batch) -> Tensor:
+        """Between the softmax of the scores at each token, summed over the tokens; for a CRF too."""
+        log_p, log_q = scores.log_softmax(-1), other.log_softmax(-1)
+        return sum_over_tokens(((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1), batch.mask)
+
+
+def sum_over_tokens(values: Tensor, mask: Tensor) -> Tensor:
+    """(B, T, ...) -> (B,): the sum over what the mask says is real."""
+    return (values.reshape(*mask.shape, -1).sum(2) * mask).sum(1)
 
 
 def initialise(layer: nn.Linear) -> None:

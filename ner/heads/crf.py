@@ -20,24 +20,25 @@ from ner.heads.log_partition import log_partition
 class CrfHead(FlatHead):
     """The loss sums over all tag sequences, as pytorch-crf's does; decoding searches the legal ones."""
 
+    Options = HeadOptions
+
     def __init__(self, width: int, inventories: Mapping[str, Any], options: HeadOptions | None = None):
         super().__init__(width, inventories, options)
         self.crf = CRF(len(self.tag_set), batch_first=True)
 
     def transition_parameters(self) -> list[nn.Parameter]:
-        return [self.crf.start_transitions, self.crf.end_transitions, self.crf.transitions]
+        return [self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions]
 
     def loss(self, scores: Tensor, batch: Batch) -> Tensor:
         """Negative log-likelihood of the gold tags."""
-        tags, learned = self.gold_tags(batch), self._learned()
-        with torch.autocast(scores.device.type, enabled=False):
-            log_z = log_partition(scores, batch.mask, *learned)
-            return (log_z - path_scores(scores, tags, batch.mask, *learned)).float()
+        tags, learned = self.gold_classes(batch), self.transition_parameters()
+        log_z = log_partition(scores, batch.mask, *learned)
+        return (log_z - path_scores(scores, tags, batch.mask, *learned)).float()
 
     def probabilities(self, scores: Tensor, batch: Batch, *, temperature: float = 1.0) -> Tensor:
         """Marginals: the gradient of log Z by the emissions."""
-        learned = [x.detach() / temperature for x in self._learned()]
-        with torch.enable_grad(), torch.autocast(scores.device.type, enabled=False):
+        learned = [x.detach() / temperature for x in self.transition_parameters()]
+        with torch.enable_grad():
             emissions = (scores.detach() / temperature).requires_grad_()
             log_z = log_partition(emissions, batch.mask, *learned)
             return torch.autograd.grad(log_z.sum(), emissions)[0]
@@ -47,21 +48,14 @@ class CrfHead(FlatHead):
 
         Exact for a softmax teacher; for a CRF teacher an approximation, because marginals are not joint.
         """
-        learned = [x / temperature for x in self._learned()]
-        with torch.autocast(scores.device.type, enabled=False):
-            log_z = log_partition(scores / temperature, batch.mask, *learned)
-            soft_tags = batch.gold["soft_tags"]
-            expected = expected_scores(scores / temperature, soft_tags, batch.mask, *learned)
-            return temperature**2 * (log_z - expected).float()
-
-    def _learned(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.crf.transitions, self.crf.start_transitions, self.crf.end_transitions
+        scores, learned = scores / temperature, [x / temperature for x in self.transition_parameters()]
+        log_z = log_partition(scores, batch.mask, *learned)
+        expected = expected_scores(scores, batch.gold["soft_tags"], batch.mask, *learned)
+        return temperature**2 * (log_z - expected).float()
 
     def transition_table(self) -> np.ndarray:
-        table = np.zeros((self.crf.num_tags + 1, self.crf.num_tags + 1))
-        inner, start, end = (x.float().numpy(force=True) for x in self._learned())
-        table[:-1, :-1], table[-1, :-1], table[:-1, -1] = inner, start, end
-        return table
+        inner, start, end = (x.double().numpy(force=True) for x in self.transition_parameters())
+        return np.block([[inner, end[:, None]], [start, 0.0]])
 
 
 def path_scores(

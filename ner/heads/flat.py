@@ -1,6 +1,6 @@
 """What the softmax and the CRF head share, and the softmax head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,15 +9,14 @@ from torch import Tensor, nn
 
 from ner.data.batch import Batch
 from ner.heads import viterbi
-from ner.heads.base import ClassifierOptions, Head, HeadOptions, Hidden, initialise
-from ner.heads.losses import cross_entropy, divergence
-from ner.tags import SCHEMES, ScoredSpan, Span, outermost
+from ner.heads.base import HeadOptions, Hidden, TokenClassifier, initialise
+from ner.tags import SCHEMES, ScoredSpan
 
 
-class FlatHead(Head):
+class FlatHead(TokenClassifier):
     """One score for each tag of each token; the spans of a sentence do not overlap."""
 
-    schemes = SCHEMES
+    schemes, default_scheme = SCHEMES, "BIOES"
     scores_tags = True
 
     def __init__(self, width: int, inventories: Mapping[str, Any], options: HeadOptions | None = None):
@@ -29,28 +28,21 @@ class FlatHead(Head):
     def describe(self) -> str:
         return f"{len(self.tag_set)} tags ({self.tag_set.scheme})"
 
-    def learnable(self, name: str, value: Sequence[Span]) -> Sequence[Span]:
-        return outermost(value)
-
     def scores(self, hidden: Hidden, mask: Tensor) -> Tensor:
         """(B, T, K) float32; padding holds anything."""
         return self.classifier(self.dropout(hidden.tokens)).float()
 
-    def divergence(self, scores: Tensor, other: Tensor, batch: Batch) -> Tensor:
-        """Between the softmax of the scores at each token, summed over the tokens; for a CRF too."""
-        return (divergence(scores, other) * batch.mask).sum(dim=1)
-
-    def transition_table(self) -> np.ndarray | None:
-        """(K+1, K+1) float: score of tag j after tag i; row and column K are the edges.  None: all are 0."""
-        return None
+    def transition_table(self) -> np.ndarray:
+        """(K+1, K+1) float: score of tag j after tag i; row and column K are the edges."""
+        return np.zeros(self.tag_set.legal.shape)
 
     def decode(self, scores: Tensor, batch: Batch) -> list[list[ScoredSpan]]:
         """The best legal tagging of each sentence as spans, each with its marginal probability."""
-        transitions = viterbi.legal_transitions(self.tag_set, self.transition_table())
+        transitions = np.where(self.tag_set.legal, self.transition_table(), -np.inf)
         lengths = batch.mask.sum(dim=1).cpu().numpy()
         return viterbi.decode(scores.detach().float().cpu().numpy(), lengths, transitions, self.tag_set)
 
-    def gold_tags(self, batch: Batch) -> Tensor:
+    def gold_classes(self, batch: Batch) -> Tensor:
         """(B, T) int64: tag numbers of the gold spans; padding holds the number of `O`.
 
         Each span adds its label at its start and subtracts it at its end; the running sum covers tokens.
@@ -74,14 +66,6 @@ class SoftmaxHead(FlatHead):
 
     Its tensors are those of transformers' token classifiers.
     """
-
-    Options = ClassifierOptions
-
-    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
-        """Sum over the tokens of the loss that the options name; outside training, of the cross-entropy."""
-        criterion = self.options.criterion if self.training else cross_entropy
-        per_token = criterion(scores, self.gold_tags(batch))
-        return (per_token * batch.mask).sum(dim=1)
 
     def probabilities(self, scores: Tensor, batch: Batch, *, temperature: float = 1.0) -> Tensor:
         return (scores.detach() / temperature).softmax(-1)

@@ -52,6 +52,10 @@ class GlobalPointerHead(Head):
         short = [span for span in value if span.end - span.start <= self.max_span_len]
         return short if self.nested else outermost(short)
 
+    def reason_missed(self, name: str, item: Span) -> str:
+        is_long = item.end - item.start > self.max_span_len
+        return f"are longer than any of train's ({self.max_span_len} tokens)" if is_long else "overlap others"
+
     def scores(self, hidden: Hidden, mask: Tensor) -> Tensor:
         """(B, T, L, C) float32, L at most T; spans that reach past the end hold anything."""
         pair = self.pair(self.dropout(hidden.tokens))

@@ -36,10 +36,4 @@ def dice(scores: torch.Tensor, gold: torch.Tensor) -> torch.Tensor:
     return (1 - ratio).sum(-1)
 
 
-def divergence(scores: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """KL(p, q) + KL(q, p) of p and q, the softmax of two scores (..., K): (...), in nats."""
-    log_p, log_q = scores.log_softmax(-1), other.log_softmax(-1)
-    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1)
-
-
 LOSSES = {"ce": cross_entropy, "focal": focal, "dice": dice}

@@ -5,7 +5,7 @@ token gets the label of the entity that starts there, or none, and that of the e
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,18 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from ner.data.batch import Batch
-from ner.heads.base import ClassifierOptions, Head, Hidden, initialise
-from ner.heads.losses import cross_entropy, divergence
-from ner.tags import ScoredSpan, Span, keep_apart, outermost
+from ner.heads.base import ClassifierOptions, Hidden, TokenClassifier, initialise
+from ner.tags import ScoredSpan, keep_apart
 
 
-class SpanHead(Head):
+class SpanHead(TokenClassifier):
     """Starts from a linear layer; ends from the token and its start's probabilities, in training too.
 
     (The original shows gold starts to the ends in training.)  Class 0 is none, class i + 1 is label i.
     """
-
-    Options = ClassifierOptions
 
     def __init__(self, width: int, inventories: Mapping[str, Any], options: ClassifierOptions | None = None):
         super().__init__(width, inventories, options)
@@ -39,9 +36,6 @@ class SpanHead(Head):
     def describe(self) -> str:
         return f"{len(self.tag_set.labels)} labels"
 
-    def learnable(self, name: str, value: Sequence[Span]) -> Sequence[Span]:
-        return outermost(value)
-
     def scores(self, hidden: Hidden, mask: Tensor) -> Tensor:
         """(B, T, 2, L + 1) float32, starts and ends; padding holds anything."""
         states = self.dropout(hidden.tokens)
@@ -49,16 +43,6 @@ class SpanHead(Head):
         seen = torch.cat([states, starts.softmax(-1).to(states.dtype)], dim=-1)
         ends = self.ends(self.norm(torch.tanh(self.inner(seen)))).float()
         return torch.stack([starts, ends], dim=2)
-
-    def loss(self, scores: Tensor, batch: Batch) -> Tensor:
-        """Sum over starts and ends of the loss that the options name; outside training, cross-entropy."""
-        criterion = self.options.criterion if self.training else cross_entropy
-        per_token = criterion(scores, self.gold_classes(batch)).sum(dim=2)
-        return (per_token * batch.mask).sum(dim=1)
-
-    def divergence(self, scores: Tensor, other: Tensor, batch: Batch) -> Tensor:
-        """Between the softmax of the starts and of the ends, summed."""
-        return (divergence(scores, other).sum(dim=2) * batch.mask).sum(dim=1)
 
     def gold_classes(self, batch: Batch) -> Tensor:
         """(B, T, 2) int64: classes of the gold spans, which do not overlap; padding holds 0."""
@@ -88,11 +72,10 @@ class SpanHead(Head):
 
 def pairs(classes: np.ndarray) -> list[tuple[int, int, int]]:
     """classes (T, 2) of starts and ends -> (first token, last token, class) of each start that has an end."""
+    nearest: dict[int, int] = {}  # class -> the token nearest to the right that ends it
     found = []
-    for k in set(classes[:, 0].tolist()) - {0}:
-        firsts, lasts = np.flatnonzero(classes[:, 0] == k), np.flatnonzero(classes[:, 1] == k)
-        nearest = np.searchsorted(lasts, firsts)
-        closed = nearest < len(lasts)
-        ends = zip(firsts[closed].tolist(), lasts[nearest[closed]].tolist(), strict=True)
-        found += [(first, last, k) for first, last in ends]
+    for t, (start, end) in zip(reversed(range(len(classes))), classes[::-1].tolist(), strict=True):
+        nearest[end] = t
+        if start and start in nearest:
+            found.append((t, nearest[start], start))
     return found

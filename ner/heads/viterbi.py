@@ -17,20 +17,6 @@ MAX_CHAIN_SPREAD = 150.0  # nats; see `is_scalable`
 Step = Callable[[np.ndarray], np.ndarray]
 
 
-def legal_transitions(tag_set: TagSet, transitions: np.ndarray | None = None) -> np.ndarray:
-    """(K+1, K+1) float64: the given scores (None: 0) of legal steps, -inf for illegal steps."""
-    scores = 0.0 if transitions is None else transitions.astype(np.float64)
-    return np.where(tag_set.legal, scores, -np.inf)
-
-
-def logsumexp(x: np.ndarray, axis: int) -> np.ndarray:
-    """log of the sum of exp along an axis; -inf if all terms are -inf."""
-    top = x.max(axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.log(np.exp(x - top).sum(axis=axis)) + top.squeeze(axis)
-
-
 def viterbi(emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray) -> list[np.ndarray]:
     """The best path of each sentence under the transitions.
 
@@ -75,7 +61,7 @@ def make_step(scores: np.ndarray, *, exact: bool) -> Step:
     scores (K, K).  `exact`: True sums logarithms, for any chain; False multiplies matrices, if scalable.
     """
     if exact:
-        return lambda state: logsumexp(state[..., None] + scores, axis=1)  # (N, K, 1) + (K, K)
+        return lambda state: np.logaddexp.reduce(state[..., None] + scores, axis=1)  # (N, K, 1) + (K, K)
     factors = np.exp(scores)
 
     def step(state: np.ndarray) -> np.ndarray:
@@ -96,18 +82,13 @@ def forward_sums(emissions: np.ndarray, transitions: np.ndarray, *, exact: bool)
     return alpha
 
 
-@np.errstate(divide="ignore")
 def backward_sums(
     emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray, *, exact: bool
 ) -> np.ndarray:
-    """(B, T, K) float64: log of the sum over all paths from tag k at token t on, without its emission."""
-    step, end = make_step(transitions[:-1, :-1].T, exact=exact), transitions[:-1, -1]
-    beta = np.empty_like(emissions)
-    beta[:, -1] = end
-    for t in range(emissions.shape[1] - 2, -1, -1):
-        following = step(emissions[:, t + 1] + beta[:, t + 1])  # (B, K)
-        beta[:, t] = np.where((t + 1 < lengths)[:, None], following, end)
-    return beta
+    """(B, T, K): as `forward_sums` of the mirrored sentences: over all paths from tag k at token t on."""
+    places = np.maximum(lengths[:, None] - 1 - np.arange(emissions.shape[1]), 0)  # (B, T)
+    mirror = np.arange(len(lengths))[:, None], places
+    return forward_sums(emissions[mirror], transitions.T, exact=exact)[mirror]
 
 
 @np.errstate(divide="ignore")
@@ -118,20 +99,18 @@ def span_log_probabilities(
     lengths: np.ndarray,
     transitions: np.ndarray,
     tag_set: TagSet,
-    *,
-    exact: bool | None = None,
 ) -> np.ndarray:
     """(S,) float64: log of the probability of each span, the sum over all legal paths with exactly this span.
 
     rows (S,) int64: the sentence of each span.  emissions (B, T, K) float64, any finite value at padding.
     A path has the span if a tag of its label begins at `start` and continues nothing, every step inside
     continues it, and the step after it does not.  That holds under any scheme.
-    `exact`: as in `make_step`; None: whatever `is_scalable` allows.
     """
-    exact = not is_scalable(emissions, transitions) if exact is None else exact
+    exact = not is_scalable(emissions, transitions)
     alpha = forward_sums(emissions, transitions, exact=exact)  # (B, T, K)
     beta = backward_sums(emissions, lengths, transitions, exact=exact)  # (B, T, K)
-    log_z = logsumexp(alpha[np.arange(len(lengths)), lengths - 1] + transitions[:-1, -1], axis=1)  # (B,)
+    whole = alpha[np.arange(len(lengths)), lengths - 1] + transitions[:-1, -1]  # (B, K)
+    log_z = np.logaddexp.reduce(whole, axis=1)  # (B,)
 
     start, end = (np.array([getattr(span, name) for span in spans]) for name in ("start", "end"))
     labels = np.array([tag_set.labels.index(span.label) for span in spans])
@@ -148,9 +127,9 @@ def span_log_probabilities(
         longer = np.flatnonzero(start + t < end)  # spans with a token at start + t
         state[longer] = step_inside(state[longer]) + emissions[rows[longer], start[longer] + t]
     after = np.minimum(end, lengths[rows] - 1)
-    left = cross_edge(state) + emissions[rows, after] + beta[rows, after]  # (S, K)
+    left = cross_edge(state) + beta[rows, after]  # (S, K)
     score = np.where((end == lengths[rows])[:, None], state + edge[:-1, -1], left)
-    return logsumexp(score, axis=1) - log_z[rows]
+    return np.logaddexp.reduce(score, axis=1) - log_z[rows]
 
 
 def decode(

@@ -1,8 +1,10 @@
 """Batches and raw texts to answers, and torch.compile for an encoder that reads much text."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TextIO
+from functools import partial
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 import torch
@@ -14,12 +16,13 @@ from ner.data.batch import Batch
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
-from ner.data.words import split_words
+from ner.data.words import join_words, split_words
 from ner.errors import DataError
 from ner.model.tagger import Model, Tagger
 from ner.runtime import distributed
 from ner.runtime.devices import casts_kept
 
+T = TypeVar("T")
 CHUNK_TEXTS = 2048
 CHUNK_CHARACTERS = 200_000
 # called with sentence numbers, the batch on its device, its scores, losses (B,) or None, answers
@@ -66,68 +69,63 @@ def predict(
     return [found[i] for i in range(len(found))], loss_sum / n_tokens if n_tokens else None
 
 
-def tag_texts(
-    model: Model, texts: Iterable[str], *, chunk_texts: int = CHUNK_TEXTS, **options
-) -> Iterator[dict]:
+def tag_texts(model: Model, texts: Iterable[str], **options) -> Iterator[dict]:
     """Tags raw texts; yields one object a text, in order, also for an empty text; `options` as `tag_tokens`.
 
     `{"text": ...}` and the keys of each annotation, such as `"entities": [{"start", "end", "label", "text",
-    "score"}]`, in code points.  A chunk of at most `chunk_texts` is answered before the next one is read.
+    "score"}]`, in code points.
     """
-    for chunk in chunks(texts, chunk_texts):
-        offsets = [split_words(text, model.unit) for text in chunk]
-        yield from tag_tokens(model, chunk, offsets, **options)
+    return tag_tokens(model, ((text, split_words(text, model.unit)) for text in texts), **options)
+
+
+def tag_sentences(model: Model, sentences: Iterable[Sentence], **options) -> Iterator[dict]:
+    """As `tag_texts`, for sentences of a built split: tokens joined without (unit char) or with a space."""
+    return tag_tokens(model, (join_words(s.tokens, model.unit) for s in sentences), **options)
 
 
 def tag_tokens(
-    model: Model, texts: Sequence[str], offsets: Sequence[Offsets], *, device: torch.device, batch_tokens: int
+    model: Model, texts: Iterable[tuple[str, Offsets]], *, device: torch.device, **options
 ) -> Iterator[dict]:
-    """As `tag_texts`, for texts whose tokens are known: start and end of each."""
-    batches, rows = unannotated_batches(model, texts, offsets, batch_tokens=batch_tokens)
-    answers, _ = predict(model.tagger, batches, device=device) if rows else ([], None)
-    found = dict(zip(rows, answers, strict=True))
-    for row, (text, tokens) in enumerate(zip(texts, offsets, strict=True)):
-        values: dict = {"text": text}
+    """As `tag_texts`, for texts with start and end of each token; `options` as `answer_texts`."""
+    answer = partial(predict, model.tagger, device=device)
+    for text, tokens, values in answer_texts(model, texts, lambda batches: answer(batches)[0], **options):
+        line: dict = {"text": text}
         for name in model.tagger.head.annotations:
-            value = found[row][name] if row in found else ()
-            values |= ANNOTATIONS[name].to_json(text, tokens, value)
-        yield values
+            line |= ANNOTATIONS[name].to_json(text, tokens, values[name] if tokens else ())
+        yield line
 
 
-def tag_sentences(model: Model, sentences: Sequence[Sentence], **options) -> Iterator[dict]:
-    """As `tag_texts`, for sentences of a built split: tokens joined without (unit char) or with a space."""
-    gap = 0 if model.unit == "char" else 1
-    for first in range(0, len(sentences), CHUNK_TEXTS):
-        chunk = sentences[first : first + CHUNK_TEXTS]
-        offsets = []
-        for sentence in chunk:
-            lengths = np.fromiter(map(len, sentence.tokens), np.int64, len(sentence.tokens))
-            ends = np.cumsum(lengths + gap) - gap
-            offsets.append(list(zip((ends - lengths).tolist(), ends.tolist(), strict=True)))
-        texts = [(" " * gap).join(sentence.tokens) for sentence in chunk]
-        yield from tag_tokens(model, texts, offsets, **options)
+def answer_texts(
+    model: Model,
+    texts: Iterable[tuple[str, Offsets]],
+    answer: Callable[[Batches], Sequence[T]],
+    *,
+    batch_tokens: int,
+    chunk_texts: int = CHUNK_TEXTS,
+) -> Iterator[tuple[str, Offsets, T | None]]:
+    """Each text and its tokens with the answer of its sentence in batches, None if it has no tokens.
+
+    At most `chunk_texts` texts, or CHUNK_CHARACTERS characters, are answered before the next one is read.
+    """
+    for chunk in chunks(texts, lambda pair: len(pair[0]), most=CHUNK_CHARACTERS, most_items=chunk_texts):
+        sentences = [Sentence(tuple(text[i:j] for i, j in tokens)) for text, tokens in chunk if tokens]
+        examples = encode(sentences, model.tokenizer)
+        answers = iter(answer(Batches(examples, windows=model.windows, batch_tokens=batch_tokens)))
+        yield from ((text, tokens, next(answers) if tokens else None) for text, tokens in chunk)
 
 
-def unannotated_batches(
-    model: Model, texts: Sequence[str], offsets: Sequence[Offsets], *, batch_tokens: int
-) -> tuple[Batches, list[int]]:
-    """Batches of the texts that have tokens, and the numbers of these texts."""
-    rows = [row for row, tokens in enumerate(offsets) if tokens]
-    sentences = [Sentence(tuple(texts[row][start:end] for start, end in offsets[row])) for row in rows]
-    examples = encode(sentences, model.tokenizer)
-    return Batches(examples, windows=model.windows, batch_tokens=batch_tokens), rows
-
-
-def chunks(texts: Iterable[str], chunk_texts: int) -> Iterator[list[str]]:
-    """Groups of at most `chunk_texts` texts; a group ends early at CHUNK_CHARACTERS characters."""
-    chunk: list[str] = []
-    n_characters = 0
-    for text in texts:
-        chunk.append(text)
-        n_characters += len(text)
-        if len(chunk) == chunk_texts or n_characters >= CHUNK_CHARACTERS:
+def chunks(
+    items: Iterable[T], size: Callable[[T], int], *, most: int, most_items: float = math.inf
+) -> Iterator[list[T]]:
+    """Groups of items: a group ends when its items are `most` by their sizes, or `most_items` by number."""
+    chunk: list[T] = []
+    total = 0
+    for item in items:
+        chunk.append(item)
+        total += size(item)
+        if len(chunk) == most_items or total >= most:
             yield chunk
-            chunk, n_characters = [], 0
+            chunk, total = [], 0
     if chunk:
         yield chunk
 

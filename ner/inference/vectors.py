@@ -5,6 +5,7 @@ Reimers and Gurevych 2019 compare `mean`, `max` and `cls` (of the first window);
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,12 @@ from torch import Tensor, nn
 from ner.data.batches import Batches
 from ner.data.words import split_words
 from ner.errors import DataError
-from ner.files import whole_file
+from ner.files import growing_array, whole_file
 from ner.heads.base import Hidden
-from ner.inference.predict import CHUNK_TEXTS, chunks, unannotated_batches
+from ner.inference.predict import answer_texts
 from ner.model.directory import ModelDirectory
 from ner.model.features import build_features
 from ner.model.tagger import Model, Tagger
-from ner.npy import GrowingArray
 from ner.runtime.devices import autocast
 
 # hidden state and mask (B, T) -> (B, W), or (B, T, W) for one vector a token
@@ -47,40 +47,33 @@ def open_for_vectors(model_dir: str | Path, *, layers: str | int = "last", **opt
     `options` are `unit` and `max_len`, as for `load`.  DataError as there, or if there are too few layers.
     """
     directory = ModelDirectory(model_dir)
-    unit, max_len = directory.unit_and_window(**options)
+    reading = directory.reading(long_text="windows", **options)
     if layers == "mix":
         expected = "expected last, concat4, max4 or a number"
         raise DataError(f"layers: got 'mix', which is learned in training, {expected}")
     features = build_features(directory.encoder, layers, "none", where=str(model_dir))
     tagger = Tagger(directory.encoder, nn.Module(), features).eval()
-    lines = tuple(directory.log_lines(directory.report))
-    return Model(tagger, directory.tokenizer, unit, max_len, lines)
+    return Model(tagger, directory.tokenizer, report=directory.log_lines(), **reading)
 
 
 def vectors_of(
-    model: Model,
-    texts: Iterable[str],
-    *,
-    pooling: str,
-    device: torch.device,
-    batch_tokens: int,
-    chunk_texts: int = CHUNK_TEXTS,
+    model: Model, texts: Iterable[str], *, pooling: str, device: torch.device, **options
 ) -> Iterator[TextVectors]:
-    """One object a text, in order; a text without tokens has a vector of zeros, or no token vectors."""
+    """One object a text, in order; a text without tokens has a vector of zeros, or no token vectors.
+
+    `options` as `answer_texts`.
+    """
     width = model.tagger.width
     nothing = np.zeros((0, width) if pooling == "tokens" else width, np.float32)
-    for chunk in chunks(texts, chunk_texts):
-        offsets = [split_words(text, model.unit) for text in chunk]
-        batches, rows = unannotated_batches(model, chunk, offsets, batch_tokens=batch_tokens)
-        found = {rows[i]: vectors for i, vectors in _encode(model.tagger, batches, pooling, device)}
-        for row, (text, tokens) in enumerate(zip(chunk, offsets, strict=True)):
-            yield TextVectors(text, [(t.start, t.end) for t in tokens], found.get(row, nothing))
+    split = ((text, split_words(text, model.unit)) for text in texts)
+    answer = partial(_encode, model.tagger, pooling=pooling, device=device)
+    for text, tokens, vectors in answer_texts(model, split, answer, **options):
+        yield TextVectors(text, tokens, vectors if tokens else nothing)
 
 
 @torch.inference_mode()
-def _encode(
-    tagger: Tagger, batches: Batches, pooling: str, device: torch.device
-) -> Iterator[tuple[int, np.ndarray]]:
+def _encode(tagger: Tagger, batches: Batches, *, pooling: str, device: torch.device) -> list[np.ndarray]:
+    found = {}
     for indices, batch in batches.batches():
         moved = batch.to(device)
         with autocast(device.type, tagger.precision):
@@ -89,7 +82,8 @@ def _encode(
         pooled = POOLINGS[pooling](hidden, moved.mask).cpu().numpy()
         n_tokens = batch.mask.sum(dim=1).tolist()
         for row, i in enumerate(indices):
-            yield int(i), pooled[row, : n_tokens[row]] if pooled.ndim == 3 else pooled[row]
+            found[i] = pooled[row, : n_tokens[row]] if pooled.ndim == 3 else pooled[row]
+    return [found[i] for i in range(len(found))]
 
 
 def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: bool) -> int:
@@ -98,10 +92,10 @@ def write_npy(path: Path, found: Iterable[TextVectors], width: int, *, tokens: b
     The array is written row by row, so texts need not fit into memory.  Returns the number of texts.
     """
     lengths: list[int] = []
-    with whole_file(path, binary=True) as file, GrowingArray(file, np.float32, (width,)) as array:
+    with growing_array(path, np.float32, (width,)) as append:
         for item in found:
             rows = item.vectors.reshape(-1, width)
-            array.append(rows)
+            append(rows)
             lengths.append(len(rows))
     lengths_path = path.with_suffix(".lengths.npy")
     if tokens:

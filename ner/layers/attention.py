@@ -37,8 +37,13 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p
     dropout_p                               share of the weights set to 0; pass 0 in evaluation
     returns            (R, N, P, D)  float  at padded queries: finite, meaningless
     """
-    compute = fused_attention if prefers_fused(query) else plain_attention
-    return compute(query, key, value, bias, dropout_p)
+    if prefers_fused(query):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout_p)
+    # Scaling the query touches P x D numbers, scaling the scores would touch P x P; in float16 it also
+    # keeps the products from overflowing.
+    scores = ((query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)).add_(bias)  # (R, N, P, P)
+    weights = dropout(scores.softmax(dim=-1), dropout_p)
+    return weights.to(value.dtype) @ value
 
 
 def prefers_fused(query: Tensor) -> bool:
@@ -53,17 +58,3 @@ def product_dtype(weight: Tensor) -> torch.dtype:
     """The dtype in which torch computes a matrix product with this weight: autocast's, or the weight's."""
     device = weight.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
-
-
-def plain_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p: float) -> Tensor:
-    """As `attention`, with the table of weights in memory."""
-    # Scaling the query touches P x D numbers, scaling the scores would touch P x P; in float16 it also
-    # keeps the products from overflowing.
-    scores = ((query / math.sqrt(query.shape[-1])) @ key.transpose(-1, -2)).add_(bias)  # (R, N, P, P)
-    weights = dropout(scores.softmax(dim=-1), dropout_p)
-    return weights.to(value.dtype) @ value
-
-
-def fused_attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, dropout_p: float) -> Tensor:
-    """As `attention`, computed by torch's own kernel."""
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout_p)

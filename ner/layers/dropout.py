@@ -15,17 +15,14 @@ def dropout(x: Tensor, p: float) -> Tensor:
     """Sets each number to 0 with probability p, 0 <= p < 1, and divides the others by 1 - p."""
     if p == 0.0:
         return x
-    return x * _noise(x, p) if x.device.type == "cpu" else F.dropout(x, p)
-
-
-def _noise(x: Tensor, p: float) -> Tensor:
-    """0 with probability p, else 1 / (1 - p), of the shape and dtype of x."""
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
     n_dropped = min(round(p * _LEVELS), _LEVELS - 1)
     draws = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
     bits = draws.view(torch.int16)[: x.numel()].view(x.shape)
     noise = torch.empty_like(x, memory_format=torch.contiguous_format)
     torch.ge(bits, n_dropped - _LEVELS // 2, out=noise)
-    return noise.mul_(_LEVELS / (_LEVELS - n_dropped))
+    return x * noise.mul_(_LEVELS / (_LEVELS - n_dropped))
 
 
 class Dropout(nn.Dropout):

@@ -1,30 +1,25 @@
-"""Opens model directories: a published encoder, a published token classifier, or what `save` wrote."""
+"""Model directories: opens what was published or what `save` wrote, and saves."""
 
-from functools import cached_property
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ner.annotations import ANNOTATIONS
+from ner.config import choose, to_json
 from ner.data.sentence import UNITS
 from ner.data.tokenizer import WordPiece, load_tokenizer
 from ner.data.windows import LONG_TEXT
 from ner.data.words import guess_unit_of_vocabulary
-from ner.encoders.base import Encoder
-from ner.encoders.published import (
-    LoadReport,
-    config_path,
-    find_encoder,
-    load_tensors,
-    published_names,
-    read_config,
-)
+from ner.encoders import Encoder, published
 from ner.errors import DataError
-from ner.model.build import build_head, head_kind
+from ner.heads import HEADS
+from ner.model.build import build_head
 from ner.model.features import build_features
 from ner.model.manifest import check_model, check_sizes
-from ner.model.saving import upper_tensors
 from ner.model.tagger import Model, Tagger
-from ner.tensors import read_weights
+from ner.tensors import read_weights, save_weights
 
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
@@ -41,10 +36,14 @@ class ModelDirectory:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         check_sizes(self.path)
-        self.config: dict[str, Any] = read_config(self.path)
-        self.where = str(config_path(self.path))
+        self.config: dict[str, Any] = published.read_config(self.path)
+        self.where = str(published.config_path(self.path))
         "the config file, for errors"
-        kind, options = find_encoder(self.config, self.where)
+        self.own: dict[str, Any] = self.config.get("ner", {})
+        "the values of the config that only our programs write"
+        if not isinstance(self.own, dict):
+            raise DataError(f"{self.where}: ner: got {self.own!r}, expected an object")
+        kind, options = published.find_encoder(self.config, self.where)
         self.tokenizer: WordPiece = load_tokenizer(self.path)
         self.weights = read_weights(self.path)
         "name -> tensor; names without the prefix, as `Encoder.published_tensors` has them"
@@ -56,9 +55,9 @@ class ModelDirectory:
         self._check_amount(options, options.n_numbers(n_rows))
         self.encoder: Encoder = kind(options, vocab_size=n_rows)
         prefixes, use_task_id = (f"{kind.file_prefix}.", "ernie."), bool(self.config.get("use_task_id"))
-        self.weights = published_names(self.weights, prefixes, use_task_id=use_task_id)
+        self.weights = published.published_names(self.weights, prefixes, use_task_id=use_task_id)
         targets = self.encoder.published_tensors()
-        self.report: LoadReport = load_tensors(targets, self.weights, where=self.path)
+        self.report = published.load_tensors(targets, self.weights, where=self.path)
 
     def _check_amount(self, options: Any, n_expected: int) -> None:
         """DataError if the config describes far more than the weights hold, before memory is allocated.
@@ -75,31 +74,10 @@ class ModelDirectory:
                 f"{self.where}: an encoder of {n_expected:,} numbers, the weights have {n_held:,}"
             )
 
-    @cached_property
-    def own(self) -> dict[str, Any]:
-        """The values of the config under `ner`, which only our programs write."""
-        own = self.config.get("ner", {})
-        if not isinstance(own, dict):
-            raise DataError(f"{self.where}: ner: got {own!r}, expected an object")
-        return own
-
-    @property
-    def head_name(self) -> str:
-        """The head that the config names, else a CRF if there are pytorch-crf's tensors, else softmax."""
-        return self.own.get("head", "crf" if self.weights.keys() >= PYTORCH_CRF else "softmax")
-
-    @property
-    def dropout(self) -> float:
-        """The dropout before the classifier."""
-        key = self.encoder.classifier_dropout_key
-        dropout = self.config.get(key)
-        dropout = 0.1 if dropout is None else dropout
-        if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
-            raise DataError(f"{self.where}: {key}: got {dropout!r:.40}, expected 0 <= p < 1")
-        return dropout
-
-    def unit_and_window(self, *, unit: str | None = None, max_len: int | None = None) -> tuple[str, int]:
-        """How raw text is cut, and the pieces a window: as asked for, else as saved, else guessed."""
+    def reading(
+        self, *, unit: str | None = None, max_len: int | None = None, long_text: str | None = None
+    ) -> dict[str, Any]:
+        """How raw text is cut and read, as fields of `Model`: as asked for, else as saved, else guessed."""
         unit = unit or self.own.get("unit") or guess_unit_of_vocabulary(self.tokenizer.vocabulary)
         if unit not in UNITS:
             raise DataError(f"{self.path}: unit {unit!r}, expected char or word")
@@ -110,27 +88,16 @@ class ModelDirectory:
         if not isinstance(max_len, int) or max_len < MIN_WINDOW or (limit and max_len > limit):
             most = f"at most {limit} as the encoder has positions" if limit else "any number above"
             raise DataError(f"max_len: got {max_len}, expected {MIN_WINDOW} or more, {most}")
-        return unit, max_len
+        long_text = long_text or self.own.get("long_text", "windows")
+        choose(long_text, LONG_TEXT, f"{self.where}: long_text")
+        return {"unit": unit, "max_len": max_len, "long_text": long_text}
 
-    def long_text(self, asked: str | None = None) -> str:
-        """What happens to pieces beyond a window: as asked for, else as saved."""
-        name = asked or self.own.get("long_text", "windows")
-        if name not in LONG_TEXT:
-            raise DataError(f"{self.where}: long_text: got {name!r}, expected one of {', '.join(LONG_TEXT)}")
-        return name
-
-    def log_lines(self, report: LoadReport) -> list[str]:
-        """How many tensors were loaded and which not, and the spare rows of the embedding."""
-        n_pieces = len(self.tokenizer)
+    def log_lines(self, report: published.LoadReport | None = None) -> tuple[str, ...]:
+        """The spare rows of the embedding, and what was loaded: the encoder alone, or as `report` says."""
+        n_pieces, report = len(self.tokenizer), report or self.report
         spare = self.encoder.vocab_size - n_pieces
-        lines = [f"the vocabulary has {n_pieces} pieces, {spare} rows of the embedding are spare"]
-        return [*(lines if spare else []), *report.sentences(str(self.path))]
-
-
-def open_encoder(model_dir: str | Path) -> tuple[Encoder, WordPiece, list[str]]:
-    """Encoder and tokenizer of a model directory, and lines for the log; DataError as `ModelDirectory`."""
-    directory = ModelDirectory(model_dir)
-    return directory.encoder, directory.tokenizer, directory.log_lines(directory.report)
+        line = f"the vocabulary has {n_pieces} pieces, {spare} rows of the embedding are spare"
+        return (*([line] if spare else []), *report.sentences(self.path))
 
 
 def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
@@ -139,16 +106,15 @@ def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
     DataError if it is neither, or if its manifest shows that a file is damaged.
     """
     directory = Path(directory)
-    model_dir = directory if config_path(directory).is_file() else directory / name
+    model_dir = directory if published.config_path(directory).is_file() else directory / name
     if model_dir.is_dir():
         check_model(model_dir)
         return model_dir
-    if not directory.is_dir():
-        raise DataError(f"{directory}: no such directory, expected a trained experiment or a model directory")
-    series = sorted(path.name for path in directory.glob("seed-*"))
     expected = "a trained experiment or a model directory"
-    if series:
-        expected = f"one run of this series, such as {directory / series[0]}"
+    if not directory.is_dir():
+        raise DataError(f"{directory}: no such directory, expected {expected}")
+    if series := sorted(directory.glob("seed-*")):
+        expected = f"one run of this series, such as {series[0]}"
     raise DataError(f"{directory}: no config.json and no {name}/, expected {expected}")
 
 
@@ -166,28 +132,89 @@ def load(
     """
     directory = ModelDirectory(model_dir)
     own, where, encoder = directory.own, directory.where, directory.encoder
-    kind = head_kind(directory.head_name, where=where)
+    name = own.get("head", "crf" if directory.weights.keys() >= PYTORCH_CRF else "softmax")
     inventories = {
-        name: ANNOTATIONS[name].from_config(directory.config, where=where) for name in kind.annotations
+        kind: ANNOTATIONS[kind].from_config(directory.config, where=where)
+        for kind in HEADS[choose(name, HEADS, f"{where}: head")].annotations
     }
-    layers, context = own.get("layers", "last"), own.get("context", "none")
-    features = build_features(encoder, layers, context, where=where)
+    features = build_features(encoder, own.get("layers", "last"), own.get("context", "none"), where=where)
     width = features.width if features else encoder.width
-    options = {"dropout": directory.dropout}
-    head = build_head(directory.head_name, width, inventories, options, where=where)
-    tagger = Tagger(encoder, head, features).eval()
-    report = _load_upper(tagger, directory)
-    unit, max_len = directory.unit_and_window(unit=unit, max_len=max_len)
-    lines = tuple(directory.log_lines(report))
-    return Model(tagger, directory.tokenizer, unit, max_len, lines, directory.long_text(long_text))
-
-
-def _load_upper(tagger: Tagger, directory: ModelDirectory) -> LoadReport:
-    """Fills head and features; returns the report of the whole tagger."""
-    targets, weights = upper_tensors(tagger), directory.weights
+    options = {"dropout": _classifier_dropout(directory)}
+    tagger = Tagger(encoder, build_head(name, width, inventories, options, where=where), features).eval()
+    targets, (loaded, unused) = upper_tensors(tagger), directory.report
     try:
-        load_tensors(targets, weights, where=directory.path)
+        published.load_tensors(targets, directory.weights, where=directory.path)
     except DataError as error:
         raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
-    loaded, unused = directory.report
-    return LoadReport([*loaded, *targets], [name for name in unused if name not in targets])
+    report = published.LoadReport([*loaded, *targets], [name for name in unused if name not in targets])
+    reading = directory.reading(unit=unit, max_len=max_len, long_text=long_text)
+    return Model(tagger, directory.tokenizer, report=directory.log_lines(report), **reading)
+
+
+def _classifier_dropout(directory: ModelDirectory) -> float:
+    key = directory.encoder.classifier_dropout_key
+    dropout = directory.config.get(key)
+    dropout = 0.1 if dropout is None else dropout
+    if not isinstance(dropout, int | float) or not 0 <= dropout < 1:
+        raise DataError(f"{directory.where}: {key}: got {dropout!r:.40}, expected 0 <= p < 1")
+    return dropout
+
+
+def save(model_dir: str | Path, model: Model) -> None:
+    """Writes `config.json`, `model.safetensors` and the vocabulary into an existing directory.
+
+    The tensors have the published names, so a softmax model over BERT or a relative opens in transformers'
+    AutoModelForTokenClassification; the config of any other head names an architecture of its own.
+    """
+    model_dir = Path(model_dir)
+    (model_dir / "config.json").write_text(to_json(config_of(model)), encoding="utf-8")
+    model.tokenizer.save(model_dir)
+    save_weights(model_dir / "model.safetensors", all_tensors(model.tagger))
+
+
+def restore_weights(model_dir: str | Path, tagger: Tagger) -> None:
+    """Fills a tagger from a directory that `save` wrote of a tagger with the same parts and sizes.
+
+    DataError if the weights cannot be read or belong to another tagger.
+    """
+    if unused := published.load_tensors(all_tensors(tagger), read_weights(model_dir)).unused:
+        raise DataError(f"weights: got {published.grouped(unused)}, expected no more than the tagger has")
+
+
+def all_tensors(tagger: Tagger) -> dict[str, Tensor]:
+    """The tensors of a tagger under their names in a file."""
+    encoder = tagger.encoder
+    tensors = {f"{encoder.file_prefix}.{name}": t for name, t in encoder.published_tensors().items()}
+    return tensors | upper_tensors(tagger)
+
+
+def upper_tensors(tagger: Tagger) -> dict[str, Tensor]:
+    """The tensors of head and features under their names in a file."""
+    features = tagger.features.state_dict() if tagger.features else {}
+    return tagger.head.state_dict() | {f"features.{name}": tensor for name, tensor in features.items()}
+
+
+def config_of(model: Model) -> dict:
+    """The values of `config.json`: everything about a model except weights and vocabulary."""
+    encoder, head, features = model.tagger.encoder, model.tagger.head, model.tagger.features
+    head_name = next(name for name, kind in HEADS.items() if type(head) is kind)
+    kind = "" if head_name == "softmax" else head_name.title().replace("_", "")
+    own = {"head": head_name}
+    if features:
+        kind, own = f"Features{kind}", own | {"layers": features.layers, "context": features.kind}
+    labels: dict = {}
+    for name, inventory in head.inventories.items():
+        keys = ANNOTATIONS[name].to_config(inventory, head.facts)
+        own |= keys.pop("ner", {})
+        labels |= keys
+    own |= {"unit": model.unit, "max_len": model.max_len, "long_text": model.long_text}
+    return {
+        "architectures": [f"{type(encoder).__name__}{kind}ForTokenClassification"],
+        "model_type": encoder.file_prefix,
+        **asdict(encoder.config),
+        "vocab_size": encoder.vocab_size,
+        "pad_token_id": model.tokenizer.pad_id,
+        encoder.classifier_dropout_key: head.dropout.p,
+        **labels,
+        "ner": own,
+    }

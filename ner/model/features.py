@@ -6,6 +6,7 @@ Axes: B sentences, T tokens, R rows, P pieces, H the encoder's width.
 import torch
 from torch import Tensor, nn
 
+from ner.config import choose
 from ner.encoders.base import Encoder
 from ner.errors import DataError
 from ner.layers.bilstm import BiLstmLayer, reversal
@@ -69,8 +70,7 @@ def build_features(
         raise DataError(f"{where}: layers: got {layers!r}, expected {expected}")
     elif layers in ("concat4", "max4") and n_layers < 4:
         raise DataError(f"{where}: layers: got {layers!r}, expected an encoder of 4 layers, got {n_layers}")
-    if context not in CONTEXTS:
-        raise DataError(f"{where}: context: got {context!r}, expected one of {', '.join(CONTEXTS)}")
+    choose(context, CONTEXTS, f"{where}: context")
     if context == "bilstm" and encoder.width % 2:
         raise DataError(f"{where}: context: got 'bilstm', expected an even width, got {encoder.width}")
     return None if (layers, context) == ("last", "none") else Features(encoder, layers, context)

@@ -72,12 +72,8 @@ class Tagger(nn.Module):
         """W, numbers of a token's hidden state."""
         return self.features.width if self.features else self.encoder.width
 
-    def freeze_encoder(self) -> None:
-        """Trains the head only: the encoder gets no gradient and no dropout."""
-        self.encoder.requires_grad_(False)
-        self.train(self.training)
-
     def train(self, mode: bool = True) -> "Tagger":
+        """An encoder that is frozen as a whole has no dropout either."""
         super().train(mode)
         if not any(parameter.requires_grad for parameter in self.encoder.parameters()):
             self.encoder.eval()
@@ -106,12 +102,6 @@ class Model:
     @property
     def tag_set(self) -> TagSet:
         return self.tagger.head.tag_set
-
-
-def depth_of(tagger: Tagger, name: str) -> int | None:
-    """The depth of one of the tagger's parameters; None if it is not the encoder's."""
-    inner = name.removeprefix("encoder.")
-    return None if inner == name else tagger.encoder.depth_of(inner)
 
 
 def n_layers_of(tagger: Tagger) -> int:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ner.data.tokenizer import CLS, MASK, PAD, SEP, UNK, WordPiece
+from ner.errors import DataError
 
 NO_TAG = 0
 MASKING_UNITS = ("token", "word", "span")
@@ -73,9 +74,9 @@ class MaskedBatch(NamedTuple):
 
 
 def piece_kinds(tokenizer: WordPiece) -> PieceKinds:
-    """The kinds of a vocabulary's pieces; ValueError without [MASK]."""
+    """The kinds of a vocabulary's pieces; DataError without [MASK]."""
     if MASK not in tokenizer.index:
-        raise ValueError(f"vocabulary without {MASK}, expected one made for masked language modelling")
+        raise DataError(f"vocabulary without {MASK}, expected one made for masked language modelling")
     pieces = tokenizer.vocabulary
     special = torch.tensor([piece in (PAD, UNK, CLS, SEP, MASK) for piece in pieces])
     continues = torch.tensor([piece.startswith("##") for piece in pieces])

@@ -3,6 +3,7 @@
 Devlin et al. 2019, section 3.1 and appendix A.2; the output matrix is the table of word vectors.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,13 +17,13 @@ from ner.config import to_json
 from ner.data.tokenizer import MASK, WordPiece
 from ner.data.words import split_words
 from ner.encoders import Bert
-from ner.encoders.bert import ACTIVATIONS, BertConfig, SelfAttention
-from ner.encoders.published import grouped, load_tensors, published_names
+from ner.encoders.bert import ACTIVATIONS, BertConfig
+from ner.encoders.published import load_tensors
 from ner.errors import DataError
 from ner.model.directory import ModelDirectory
 from ner.pretraining.masking import piece_kinds
 from ner.runtime.devices import autocast
-from ner.tensors import read_safetensors, read_weights, save_weights
+from ner.tensors import read_safetensors, save_weights
 
 HEAD_PREFIX = "cls.predictions."
 TAG_HEAD_FILE = "tags.safetensors"
@@ -33,24 +34,13 @@ class Guesses(NamedTuple):
     """How well the hidden pieces were guessed, and the tags if the text has any.
 
     Losses are () float32, nats, summed over the guesses.  Counts are () int64, the guesses whose likeliest
-    answer was right; None in training, which does not need them.
+    answer was right; None in training, which does not need them.  Without tags, both values of tags are 0.
     """
 
     loss: Tensor
     n_correct: Tensor | None
-    tag_loss: Tensor | None = None
-    n_correct_tags: Tensor | None = None
-
-
-class Transform(nn.Module):
-    def __init__(self, config: BertConfig) -> None:
-        super().__init__()
-        self.dense = nn.Linear(config.hidden_size, config.hidden_size)
-        self.LayerNorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.activation = ACTIVATIONS[config.hidden_act]
-
-    def forward(self, hidden: Tensor) -> Tensor:
-        return self.LayerNorm(self.activation(self.dense(hidden)))
+    tag_loss: Tensor
+    n_correct_tags: Tensor | None
 
 
 class Predictions(nn.Module):
@@ -58,10 +48,13 @@ class Predictions(nn.Module):
 
     def __init__(self, config: BertConfig, *, vocab_size: int) -> None:
         super().__init__()
-        self.transform = Transform(config)
+        dense = nn.Linear(config.hidden_size, config.hidden_size)
+        nn.init.normal_(dense.weight, std=config.initializer_range)
+        nn.init.zeros_(dense.bias)
+        parts = {"dense": dense, "activation": ACTIVATIONS[config.hidden_act]()}
+        parts["LayerNorm"] = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.transform = nn.Sequential(OrderedDict(parts))
         self.bias = nn.Parameter(torch.zeros(vocab_size))
-        nn.init.normal_(self.transform.dense.weight, std=config.initializer_range)
-        nn.init.zeros_(self.transform.dense.bias)
 
     def forward(self, hidden: Tensor, word_vectors: Tensor) -> Tensor:
         return F.linear(self.transform(hidden), word_vectors, self.bias)
@@ -83,24 +76,14 @@ class MaskedLm(nn.Module):
         self.tag_head: nn.Linear | None = None
         self.precision = "fp32"
 
-    def forward(
-        self,
-        piece_ids: Tensor,
-        piece_mask: Tensor,
-        places: Tensor,
-        labels: Tensor,
-        tags: Tensor | None = None,
-    ) -> Guesses:
+    def forward(self, piece_ids, piece_mask, places, labels, tags=None) -> Guesses:
         """Guesses the pieces at `places`; only they are multiplied with the vocabulary.
 
-        piece_ids   (R, P) int64, with pieces hidden; padding holds any piece
-        piece_mask  (R, P) bool, True = real, contiguous from 0
-        places      (M,) int64, row * P + column; padding is never a place
-        labels      (M,) int64, the hidden pieces
-        tags        (R, P) int64, k + 1 for `tag_names[k]`, 0 for a piece without a tag; None: no tags
+        The arguments are the tensors of a `MaskedBatch`; padding may hold any piece.
         """
         if tags is None:
-            return Guesses(*self._sums(self.scores(piece_ids, piece_mask, places), labels))
+            scores, nothing = self.scores(piece_ids, piece_mask, places), places.new_zeros(())
+            return Guesses(*self._sums(scores, labels), nothing.float(), None if self.training else nothing)
         with autocast(piece_ids.device.type, self.precision):
             hidden = self.encoder(piece_ids, piece_mask).flatten(0, 1)
             known = tags.flatten().nonzero().flatten()
@@ -126,18 +109,16 @@ class MaskedLm(nn.Module):
         """Sets the tags to guess, none if `names` is empty; known tags keep their weights."""
         if tuple(names) == self.tag_names:
             return
-        old, rows = self.tag_head, {name: row for row, name in enumerate(self.tag_names)}
-        self.tag_names = tuple(names)
+        old_names, old = self.tag_names, self.tag_head
+        self.tag_names, self.tag_head = tuple(names), None
         if not names:
-            self.tag_head = None
             return
         self.tag_head = nn.Linear(self.encoder.width, len(names))
         nn.init.normal_(self.tag_head.weight, std=self.encoder.config.initializer_range)
         nn.init.zeros_(self.tag_head.bias)
-        for row, name in enumerate(names):
-            if name in rows:
-                self.tag_head.weight[row] = old.weight[rows[name]]
-                self.tag_head.bias[row] = old.bias[rows[name]]
+        for name in set(names) & set(old_names):
+            row, old_row = names.index(name), old_names.index(name)
+            self.tag_head.weight[row], self.tag_head.bias[row] = old.weight[old_row], old.bias[old_row]
 
 
 def set_dropout(lm: MaskedLm, share: float) -> None:
@@ -145,8 +126,6 @@ def set_dropout(lm: MaskedLm, share: float) -> None:
     for module in lm.encoder.modules():
         if isinstance(module, nn.Dropout):
             module.p = share
-        elif isinstance(module, SelfAttention):
-            module.dropout_prob = share
 
 
 @dataclass(frozen=True)
@@ -157,6 +136,14 @@ class Pretrained:
     tokenizer: WordPiece
     unit: str
     report: tuple[str, ...] = ()
+
+
+def weight_files(lm: MaskedLm) -> dict[str, dict[str, Tensor]]:
+    """The tensors in each file of a model directory, under their names there."""
+    parts = {"bert.": lm.encoder, HEAD_PREFIX: lm.predictions}
+    tensors = {prefix + name: t for prefix, part in parts.items() for name, t in part.state_dict().items()}
+    tag_head = {TAG_HEAD_FILE: lm.tag_head.state_dict()} if lm.tag_head else {}
+    return {"model.safetensors": tensors} | tag_head
 
 
 def save_mlm(model_dir: str | Path, model: Pretrained, dtype: torch.dtype = torch.float32) -> None:
@@ -179,112 +166,85 @@ def save_mlm(model_dir: str | Path, model: Pretrained, dtype: torch.dtype = torc
     }
     (model_dir / "config.json").write_text(to_json(values), encoding="utf-8")
     model.tokenizer.save(model_dir)
-    tensors = {f"bert.{name}": tensor for name, tensor in encoder.state_dict().items()}
-    tensors |= {HEAD_PREFIX + name: tensor for name, tensor in model.lm.predictions.state_dict().items()}
-    save_weights(model_dir / "model.safetensors", {name: t.to(dtype) for name, t in tensors.items()})
-    if model.lm.tag_head:
-        tensors = model.lm.tag_head.state_dict()
-        save_weights(model_dir / TAG_HEAD_FILE, {name: t.to(dtype) for name, t in tensors.items()})
+    for file, tensors in weight_files(model.lm).items():
+        save_weights(model_dir / file, {name: tensor.to(dtype) for name, tensor in tensors.items()})
+
+
+def restore_mlm(folder: Path, lm: MaskedLm) -> None:
+    """Fills a model from a directory that `save_mlm` wrote; DataError if it belongs to another model."""
+    for file, tensors in weight_files(lm).items():
+        load_tensors(tensors, read_safetensors(folder / file), where=folder / file)
 
 
 def load_mlm(model_dir: str | Path, *, unit: str = "", new_head: bool = False) -> Pretrained:
     """Opens a model directory of ours, or a published one for BERT.
 
     `unit` replaces the model's own unit.  `new_head`: a random head replaces a missing prediction head.
-    DataError as for `open_encoder`; for another encoder than BERT; if the prediction head is missing, or is
+    DataError as for `ModelDirectory`; for another encoder than BERT; if the prediction head is missing, or is
     not tied to the word vectors.
     """
     directory = ModelDirectory(model_dir)
-    encoder, weights = directory.encoder, directory.weights
-    if not encoder.can_pretrain:
+    encoder = directory.encoder
+    if encoder.file_prefix != Bert.file_prefix:
         raise DataError(f"{model_dir}: an encoder of type {encoder.file_prefix!r}, expected 'bert'")
     lm = MaskedLm(encoder)
-    report = directory.log_lines(directory.report._replace(unused=[]))
+    unused = [name for name in directory.report.unused if not name.startswith(HEAD_PREFIX)]
+    report = list(directory.log_lines(directory.report._replace(unused=unused)))
     try:
-        head = head_weights(weights, encoder, model_dir)
+        head = head_weights(directory.weights, encoder, model_dir)
         if head or not new_head:
             load_tensors(lm.predictions.state_dict(), head, where=f"{model_dir}: {HEAD_PREFIX}*")
     except DataError as error:
         raise DataError(f"{error}; only a masked language model has a prediction head") from None
     if not head:
         report.append("new, random until trained: the head that guesses hidden pieces")
-    unused = [name for name in directory.report.unused if not name.startswith(HEAD_PREFIX)]
-    report += [f"not used: {grouped(unused)}"] if unused else []
-    unit, _ = directory.unit_and_window(unit=unit)
+    unit = directory.reading(unit=unit)["unit"]
     if directory.own.get("tag_names"):
         lm.guess_tags(directory.own["tag_names"])
-        restore_tag_head(model_dir, lm)
+        path = directory.path / TAG_HEAD_FILE
+        load_tensors(lm.tag_head.state_dict(), read_safetensors(path), where=path)
     return Pretrained(lm.eval(), directory.tokenizer, unit, tuple(report))
 
 
 def head_weights(weights: Mapping[str, Tensor], encoder: Bert, where: str | Path) -> dict[str, Tensor]:
-    """The weights of `Predictions`; ValueError if the file has an output matrix of its own."""
+    """The weights of `Predictions`; DataError if the file has an output matrix of its own."""
     head = {n.removeprefix(HEAD_PREFIX): t for n, t in weights.items() if n.startswith(HEAD_PREFIX)}
     matrix, bias = head.pop("decoder.weight", None), head.pop("decoder.bias", None)
-    words = encoder.embeddings.word_embeddings.weight
-    if matrix is not None and not torch.equal(matrix.float(), words.float()):
-        raise DataError(
-            f"{where}: cls.predictions.decoder.weight differs from the word vectors, expected tied"
-        )
+    if matrix is not None and not torch.equal(matrix.float(), encoder.word_embeddings.weight.float()):
+        raise DataError(f"{where}: {HEAD_PREFIX}decoder.weight differs from the word vectors, expected tied")
     if bias is not None:
         head.setdefault("bias", bias)
     return head
 
 
-def restore_mlm(folder: str | Path, lm: MaskedLm) -> None:
-    """Fills a model from a directory that `save_mlm` wrote; ValueError if it belongs to another model."""
-    weights = published_names(read_weights(folder), use_task_id=False)
-    load_tensors(lm.encoder.published_tensors(), weights, where=folder)
-    head = head_weights(weights, lm.encoder, folder)
-    load_tensors(lm.predictions.state_dict(), head, where=folder)
-    restore_tag_head(folder, lm)
-
-
-def restore_tag_head(folder: str | Path, lm: MaskedLm) -> None:
-    """Fills the tag head, if there is one; ValueError if the file belongs to another model."""
-    if lm.tag_head:
-        path = Path(folder) / TAG_HEAD_FILE
-        load_tensors(lm.tag_head.state_dict(), read_safetensors(path), where=path)
-
-
 @torch.inference_mode()
-def fill_mask(model: Pretrained, text: str) -> list[list[tuple[str, float]]]:
-    """For each `[MASK]`, the five likeliest pieces that are not special, with their probabilities.
+def fill_mask(model: Pretrained, text: str) -> list[list[dict]]:
+    """For each `[MASK]`, `{"piece", "score"}` of the five likeliest pieces that are not special.
 
     DataError if the text is too long for the encoder, or the vocabulary has no [MASK].
     """
     tokenizer, device = model.tokenizer, model.lm.predictions.bias.device
-    try:
-        kinds = piece_kinds(tokenizer)
-    except ValueError as error:
-        raise DataError(str(error)) from None
+    kinds = piece_kinds(tokenizer)
     ids = [tokenizer.cls_id]
     for i, part in enumerate(text.split(MASK)):
         ids += [kinds.mask_id] if i else []
         for token in split_words(part, model.unit):
             ids += tokenizer.pieces(part[token.start : token.end])
     ids.append(tokenizer.sep_id)
-    limit = model.lm.encoder.config.max_position_embeddings
-    if len(ids) > limit:
-        raise DataError(
-            f"{text[:20]!r}...: got {len(ids)} pieces, expected at most {limit} with two special ones"
-        )
+    if len(ids) > model.lm.encoder.max_positions:
+        expected = f"at most {model.lm.encoder.max_positions} with two special ones"
+        raise DataError(f"{text[:20]!r}...: got {len(ids)} pieces, expected {expected}")
     piece_ids = torch.tensor([ids], device=device)
     places = (piece_ids[0] == kinds.mask_id).nonzero().flatten()
     scores = model.lm.scores(piece_ids, torch.ones_like(piece_ids, dtype=torch.bool), places).float()
     probabilities = scores.softmax(-1)[:, : len(tokenizer)]  # there may be more embeddings than pieces
     best = probabilities.masked_fill(kinds.special.to(device), -1.0).topk(min(5, len(kinds.ordinary)))
     return [
-        [(tokenizer.vocabulary[i], p) for p, i in zip(row, numbers, strict=True)]
-        for row, numbers in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        [{"piece": tokenizer.vocabulary[i], "score": float(f"{p:.6g}")} for p, i in zip(*row, strict=True)]
+        for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
     ]
 
 
 def fill_texts(model: Pretrained, texts: Iterable[str]) -> Iterator[dict]:
-    """Yields a JSON object for each text: the text, and each mask's likeliest pieces with their scores."""
-    for text in texts:
-        masks = [
-            [{"piece": piece, "score": float(f"{score:.6g}")} for piece, score in best]
-            for best in fill_mask(model, text)
-        ]
-        yield {"text": text, "masks": masks}
+    """Yields a JSON object for each text: the text, and what `fill_mask` finds in it."""
+    return ({"text": text, "masks": fill_mask(model, text)} for text in texts)

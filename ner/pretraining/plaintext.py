@@ -10,8 +10,8 @@ import re
 from array import array
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from itertools import chain, count, islice, repeat
+from contextlib import nullcontext
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +20,8 @@ import numpy as np
 from ner.data import folder
 from ner.data.tokenizer import WordPiece
 from ner.errors import DataError
-from ner.files import read_compressed_lines, whole_file
-from ner.npy import GrowingArray
+from ner.files import growing_array, read_compressed_lines, whole_file
+from ner.inference.predict import chunks
 
 CHUNK_CHARACTERS = 1 << 20
 N_GUESSED_FROM = 1000  # lines
@@ -71,19 +71,17 @@ class Line(NamedTuple):
 
 
 def read_tokens(path: Path, unit: str, *, part_chinese: bool = True) -> Iterator[Sequence[str]]:
-    """Yields the tokens of every line of a file, or of every sentence in the train split of a built set.
+    """The tokens of every line of a file, or of every sentence in the train split of a built set.
 
     unit `char`: every code point is a token, as for a tagger of characters.  unit `word`: words, Chinese
     characters and marks; their pieces are the pieces of the whole line.  A built set has its own tokens.
     `part_chinese` false keeps Chinese words whole, for a vocabulary that contains such words.
     """
     if path.is_dir():
-        yield from (sentence.tokens for sentence in folder.read_split(path, "train").sentences)
-    elif unit == "char":
-        yield from (line for _, line in read_compressed_lines(path))
-    else:
-        words = _WORDS if part_chinese else _SPACED_WORDS
-        yield from (words.findall(line) for _, line in read_compressed_lines(path))
+        return (sentence.tokens for sentence in folder.read_split(path, "train").sentences)
+    lines = (line for _, line in read_compressed_lines(path))
+    words = _WORDS if part_chinese else _SPACED_WORDS
+    return lines if unit == "char" else map(words.findall, lines)
 
 
 def read_tagged(path: Path, unit: str) -> Iterator[Line]:
@@ -159,11 +157,6 @@ class PieceTable(dict):
         return flat[positions], lengths, ends[np.cumsum(n_tokens) - 1]
 
 
-def _tags_of(line: Line) -> Iterator[str | None]:
-    """The tag of each token and of the end of the line; None: no tag."""
-    return chain(repeat(None, len(line.tokens)) if line.tags is None else line.tags, (None,))
-
-
 def open_text(
     paths: Sequence[Path], tokenizer: WordPiece, unit: str, cache_dir: Path, tagged: Sequence[Path] = ()
 ) -> TokenizedText:
@@ -211,33 +204,19 @@ def _write_arrays(stem: Path, lines: Iterable[Line], table: PieceTable, tagged: 
     kind = np.uint16 if len(table.tokenizer) <= 1 << 16 else np.int32
     tag_numbers = defaultdict(count(1).__next__, {None: 0})  # in the order of appearance
     all_ends, n_pieces = [np.zeros(1, np.int64)], 0
-    with ExitStack() as files:
-
-        def growing(name: str, dtype: type) -> GrowingArray:
-            file = files.enter_context(open(f"{stem}.{name}.npy", "wb"))
-            return files.enter_context(GrowingArray(file, dtype))
-
-        pieces = growing("pieces", kind)
-        tags = growing("tags", np.uint16) if tagged else None
-        for chunk in _chunks(lines):
+    with (
+        growing_array(Path(f"{stem}.pieces.npy"), kind) as append_pieces,
+        growing_array(Path(f"{stem}.tags.npy"), np.uint16) if tagged else nullcontext() as append_tags,
+    ):
+        for chunk in chunks(lines, lambda line: len(line.tokens), most=CHUNK_CHARACTERS):
             ids, lengths, ends = table.tokenise([line.tokens for line in chunk])
-            pieces.append(ids)
-            if tags:
-                of_tokens = map(tag_numbers.__getitem__, chain.from_iterable(map(_tags_of, chunk)))
-                tags.append(np.repeat(np.fromiter(of_tokens, np.uint16), lengths))
+            append_pieces(ids)
+            if tagged:
+                # the tag of each token and of the end of the line; None: no tag
+                of_lines = ((*(line.tags or [None] * len(line.tokens)), None) for line in chunk)
+                numbers = map(tag_numbers.__getitem__, chain.from_iterable(of_lines))
+                append_tags(np.repeat(np.fromiter(numbers, np.uint16), lengths))
             all_ends.append(ends + n_pieces)
             n_pieces += len(ids)
     np.save(f"{stem}.line_ends.npy", np.concatenate(all_ends))
     return list(tag_numbers)[1:] if n_pieces else None
-
-
-def _chunks(lines: Iterable[Line]) -> Iterator[list[Line]]:
-    chunk, n_tokens = [], 0
-    for line in lines:
-        chunk.append(line)
-        n_tokens += len(line.tokens)
-        if n_tokens >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, n_tokens = [], 0
-    if chunk:
-        yield chunk

@@ -12,13 +12,12 @@ import torch
 from ner.config import from_mapping, load_options
 from ner.data.tokenizer import Normalisation, learn_vocabulary
 from ner.encoders import Bert
-from ner.encoders.bert import BertConfig
 from ner.errors import DataError
 from ner.model.manifest import check_model
 from ner.pretraining.mlm import MODEL_FILES, MaskedLm, Pretrained, load_mlm, set_dropout
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import TokenizedText, guess_unit_of_file, open_text, read_lines, sources
-from ner.pretraining.rows import MaskedLoader, hold_out
+from ner.pretraining.rows import MaskedLoader, Stream, hold_out
 from ner.pretraining.task import Pretraining
 from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
@@ -75,16 +74,13 @@ def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretrainin
     if not settings.all_text:
         raise DataError("no text: expected --text, --tagged_text or both")
     texts = [(name, size) for name, size, _ in sources(settings.all_text)]
-    if settings.seed < 0:
-        raise DataError(f"--seed {settings.seed}: expected 0 or more")
     devices.set_seed(settings.seed)
     logs.start_log()
     log.info(settings.command)
     checkpoint = checkpoint_of(settings)
     model = build_model(settings, config, checkpoint)
-    text = open_texts(settings, model)
+    text, train, val = open_texts(settings, config, model)
     model.lm.guess_tags(text.tag_names)
-    train, val = build_loaders(settings, config, model, text)
     if config.dropout is not None:
         set_dropout(model.lm, config.dropout)
     if config.activation_checkpointing:
@@ -115,14 +111,13 @@ def build_task(settings: PretrainSettings, config: PretrainConfig) -> Pretrainin
 
 def build_model(settings: PretrainSettings, config: PretrainConfig, checkpoint: Path | None) -> Pretrained:
     """The model to train: from the checkpoint, from --bert_model_dir, or with random weights."""
-    if checkpoint:
-        model = load_mlm(checkpoint, unit=config.unit)
-    elif settings.bert_model_dir:
-        check_model(settings.bert_model_dir)
-        model = load_mlm(settings.bert_model_dir, unit=config.unit, new_head=True)
-    else:
+    source = checkpoint or settings.bert_model_dir
+    if not source:
         return new_model(settings, config)
-    check_block_len(config, model.lm.encoder.config)
+    if not checkpoint:
+        check_model(source)
+    model = load_mlm(source, unit=config.unit, new_head=not checkpoint)
+    check_block_len(config, model.lm.encoder.max_positions)
     for line in model.report:
         log.info(line)
     return model
@@ -141,7 +136,8 @@ def new_model(settings: PretrainSettings, config: PretrainConfig) -> Pretrained:
     if name != "bert":
         raise DataError(f"{where}.name: got {name!r}, expected 'bert'")
     bert_config = from_mapping(Bert.Config, sizes, where)
-    check_block_len(config, bert_config)  # checked before the vocabulary is learned, which takes a while
+    # checked before the vocabulary is learned, which takes a while
+    check_block_len(config, bert_config.max_position_embeddings)
     unit = config.unit or guess_unit_of_file(settings.all_text[0])
     log.info(f"learning a vocabulary from the text, cut by {unit}")
     lines = read_lines(settings.text, settings.tagged_text, unit)
@@ -151,32 +147,27 @@ def new_model(settings: PretrainSettings, config: PretrainConfig) -> Pretrained:
     return Pretrained(MaskedLm(Bert(bert_config, vocab_size=len(tokenizer))), tokenizer, unit)
 
 
-def check_block_len(config: PretrainConfig, bert_config: BertConfig) -> None:
-    limit = bert_config.max_position_embeddings
+def check_block_len(config: PretrainConfig, limit: int) -> None:
     if config.block_len > limit:
-        raise DataError(
-            f"block_len: got {config.block_len}, expected at most {limit} as the encoder has positions"
-        )
+        expected = f"at most {limit} as the encoder has positions"
+        raise DataError(f"block_len: got {config.block_len}, expected {expected}")
 
 
-def open_texts(settings: PretrainSettings, model: Pretrained) -> TokenizedText:
-    """Opens the text, tokenised by the first process if the cache does not have it."""
-    started = time.perf_counter()
-    cache = settings.directory / "cache"
+def open_texts(
+    settings: PretrainSettings, config: PretrainConfig, model: Pretrained
+) -> tuple[TokenizedText, MaskedLoader, MaskedLoader]:
+    """The text, and batches of the lines to train on and of the held-out lines.
+
+    The first process tokenises the text if the cache does not have it.
+    """
+    started, cache = time.perf_counter(), settings.directory / "cache"
     arguments = (settings.text, model.tokenizer, model.unit, cache, settings.tagged_text)
     text = distributed.first_then_others(lambda: open_text(*arguments))
     log.info(f"text opened in {duration(time.perf_counter() - started)}")
-    return text
-
-
-def build_loaders(
-    settings: PretrainSettings, config: PretrainConfig, model: Pretrained, text: TokenizedText
-) -> tuple[MaskedLoader, MaskedLoader]:
-    """Batches of the lines to train on, and of the held-out lines."""
     try:
-        train, held_out = hold_out(text.n_lines)
-        loader = MaskedLoader(text, train, model.tokenizer, config, seed=settings.seed)
-        return loader, MaskedLoader(text, held_out, model.tokenizer, config)
+        train, held_out = (Stream(text, lines) for lines in hold_out(text.n_lines))
+        loader = MaskedLoader(train, model.tokenizer, config, seed=settings.seed)
+        return text, loader, MaskedLoader(held_out, model.tokenizer, config)
     except ValueError as error:
         raise DataError(f"{', '.join(map(str, settings.all_text))}: {error}") from None
 

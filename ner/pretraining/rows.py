@@ -3,7 +3,8 @@
 The batches of an epoch are a pure function of (seed, epoch), so a run can be resumed anywhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -45,17 +46,11 @@ class Stream:
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def pieces(self, positions: np.ndarray) -> np.ndarray:
-        return self._text.pieces[self._places(positions)]
-
-    def tags(self, positions: np.ndarray) -> np.ndarray | None:
-        """The tags at the positions, int64 as in `MaskedBatch`; None for a text without tags."""
-        if self._text.tags is None:
-            return None
-        return self._text.tags[self._places(positions)].astype(np.int64)
-
-    def _places(self, positions: np.ndarray) -> np.ndarray:
-        return positions + self._shift[np.searchsorted(self.ends, positions, side="right")]
+    def read(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Pieces and tags at the positions, in the text's dtypes; tags None for a text without tags."""
+        places = positions + self._shift[np.searchsorted(self.ends, positions, side="right")]
+        tags = self._text.tags
+        return self._text.pieces[places], None if tags is None else tags[places]
 
 
 class Rows(NamedTuple):
@@ -63,9 +58,6 @@ class Rows(NamedTuple):
 
     starts: np.ndarray
     lengths: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.starts)
 
 
 def block_rows(stream: Stream, block_len: int, offset: int = 0) -> Rows:
@@ -94,18 +86,10 @@ class MaskedLoader:
     """
 
     def __init__(
-        self,
-        text: TokenizedText,
-        lines: np.ndarray,
-        tokenizer: WordPiece,
-        config: PretrainConfig,
-        *,
-        seed: int | None = None,
+        self, stream: Stream, tokenizer: WordPiece, config: PretrainConfig, *, seed: int | None = None
     ):
-        self.stream = Stream(text, lines)
+        self.stream, self.tokenizer, self.config, self.seed = stream, tokenizer, config, seed
         self.kinds = piece_kinds(tokenizer)
-        self.cls_id, self.pad_id = tokenizer.cls_id, tokenizer.pad_id
-        self.config, self.seed = config, seed
 
     def rows(self, epoch: int) -> Rows:
         block_len = self.config.block_len
@@ -114,13 +98,13 @@ class MaskedLoader:
         offset = 0 if self.seed is None else int(self._random(epoch, "cuts").integers(block_len - 1))
         return block_rows(self.stream, block_len, min(offset, len(self.stream) - 1))
 
-    def epoch(self, epoch: int) -> "Epoch":
-        """The batches of an epoch; each is made when it is read."""
+    def epoch(self, epoch: int) -> list[Callable[[], MaskedBatch]]:
+        """A function for each batch of an epoch, which makes the same batch every time."""
         rows = self.rows(epoch)
-        widths, ones = self._widths(rows.lengths), np.ones(len(rows), np.int64)
+        widths, ones = self._widths(rows.lengths), np.ones(len(rows.starts), np.int64)
         budget = self.config.batch_tokens
         order = batch_order(widths, ones, budget=budget, seed=self.seed, epoch=epoch)
-        return Epoch(self, epoch, rows, order)
+        return [partial(self.batch, rows, indices, epoch, number) for number, indices in enumerate(order)]
 
     def _widths(self, lengths: np.ndarray) -> np.ndarray:
         """Padded cells of rows of these lengths, [CLS] included."""
@@ -132,10 +116,10 @@ class MaskedLoader:
         width = int(self._widths(lengths.max()))
         cells = np.arange(width - 1)
         real = cells < lengths[:, None]
-        piece_ids = np.full((len(starts), width), self.pad_id, dtype=np.int64)
-        piece_ids[:, 0] = self.cls_id
-        positions = (starts[:, None] + cells)[real]
-        piece_ids[:, 1:][real] = self.stream.pieces(positions)
+        piece_ids = np.full((len(starts), width), self.tokenizer.pad_id, dtype=np.int64)
+        piece_ids[:, 0] = self.tokenizer.cls_id
+        pieces, tags = self.stream.read((starts[:, None] + cells)[real])
+        piece_ids[:, 1:][real] = pieces
         piece_mask = np.arange(width) <= lengths[:, None]
         seed = int(self._random(epoch, "masks", number).integers(1 << 62))
         masked = mask_pieces(
@@ -147,26 +131,12 @@ class MaskedLoader:
             rate=self.config.mask_rate,
             max_span=self.config.max_span,
         )
-        numbers = self.stream.tags(positions)
-        if numbers is None:
+        if tags is None:
             return masked
-        tags = np.full_like(piece_ids, NO_TAG)
-        tags[:, 1:][real] = numbers
-        return masked._replace(tags=torch.from_numpy(tags))
+        padded = np.full_like(piece_ids, NO_TAG)
+        padded[:, 1:][real] = tags
+        return masked._replace(tags=torch.from_numpy(padded))
 
     def _random(self, epoch: int, purpose: str, number: int = 0) -> np.random.Generator:
         key = (0, 0) if self.seed is None else (1 + self.seed, epoch)
         return np.random.default_rng((*key, ("cuts", "masks").index(purpose), number))
-
-
-class Epoch:
-    """The batches of an epoch; `epoch[i]` makes batch i, the same one every time."""
-
-    def __init__(self, loader: MaskedLoader, epoch: int, rows: Rows, indices: list[np.ndarray]):
-        self.loader, self.epoch, self.rows, self.indices = loader, epoch, rows, indices
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, number: int) -> MaskedBatch:
-        return self.loader.batch(self.rows, self.indices[number], self.epoch, number)

@@ -61,22 +61,25 @@ class Pretraining(Task):
     val: MaskedLoader
     clock: Callable[[], float] = time.perf_counter
     record: Account = field(default_factory=Account)
-    _groups: Iterator[list[MaskedBatch]] | None = field(default=None, init=False)
-    _rate: float = field(default=0.0, init=False)
-    "factor of the peak learning rate in the last step"
+    _groups: Iterator[list[MaskedBatch]] = field(init=False)
     _evaluated: dict = field(default_factory=dict, init=False)
     "the last line of metrics.jsonl"
     _pending: list[tuple[str, Tensor]] = field(default_factory=list, init=False)
     "position and losses (2,) of the steps whose losses were not read from the device yet"
-    _began: float = field(default=0.0, init=False)
-    _lap_began: float = field(default=0.0, init=False)
-    _bar: tqdm | None = field(default=None, init=False)
+    _began: float = field(init=False)
+    _lap_began: float = field(init=False)
+    _bar: tqdm = field(init=False)
+
+    def done(self) -> tuple[float, float]:
+        """How much is done, and of how much: in seconds if the run is measured in time, else in steps."""
+        if minutes := self.config.max_minutes:
+            return self.record.seconds, 60 * minutes
+        return self.progress.step, self.config.max_steps
 
     def share_done(self) -> float:
         """Share of the run that is done, in [0, 1]."""
-        if self.config.max_minutes:
-            return min(1.0, self.record.seconds / (60 * self.config.max_minutes))
-        return self.progress.step / self.config.max_steps
+        n_done, n_all = self.done()
+        return min(1.0, n_done / n_all)
 
     def rate(self) -> float:
         """Factor of the peak learning rate at the next step."""
@@ -88,11 +91,11 @@ class Pretraining(Task):
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         self._began = self._lap_began = self.clock()
+        self._groups = self.groups()
         self.model.lm.train()
-        # counts steps, or seconds in a run that is measured in time
-        minutes, n_shown = self.config.max_minutes, self._n_shown()
-        total, unit = (round(60 * minutes), "s") if minutes else (self.config.max_steps, "step")
-        bar = tqdm(total=total, initial=min(n_shown, total), unit=unit, disable=not self.show_progress)
+        n_done, n_all = map(round, self.done())
+        unit, is_hidden = "s" if self.config.max_minutes else "step", not self.show_progress
+        bar = tqdm(total=n_all, initial=min(n_done, n_all), unit=unit, disable=is_hidden)
         with bar as self._bar, logging_redirect_tqdm([log]):
             yield
 
@@ -100,24 +103,17 @@ class Pretraining(Task):
         return self.share_done() >= 1
 
     def take_step(self) -> None:
-        if self._groups is None:
-            self._groups = self.groups()
-        self._rate, group, progress = self.rate(), next(self._groups), self.progress
+        group, progress = next(self._groups), self.progress
         position = f"epoch {progress.epoch + 1}, batch {progress.batch + 1}, step {progress.step + 1}"
-        self._pending.append((position, self.masking_step(group, self._rate)))
+        self._pending.append((position, self.masking_step(group, self.rate())))
         self.record.interval_seconds += self._lap()
-        if self.show_progress:
-            self._bar.update(min(self._n_shown(), self._bar.total) - self._bar.n)
+        self._bar.update(min(round(self.done()[0]), self._bar.total) - self._bar.n)
         if progress.step % READ_EVERY == 0:
-            words, line = {"loss": f"{self._read_losses():.4f}"}, self._evaluated
-            if line:
-                words["val"] = f"{line['val_loss']:.4f}"
-                words["perplexity"] = f"{line['val_perplexity']:.2f}"
+            words = {"loss": f"{self._read_losses():.4f}"}
+            if line := self._evaluated:
+                words |= {"val": f"{line['val_loss']:.4f}", "perplexity": f"{line['val_perplexity']:.2f}"}
                 words["accuracy"] = f"{100 * line['val_masked_accuracy']:.2f}"
             self._bar.set_postfix(words, refresh=False)
-
-    def _n_shown(self) -> int:
-        return round(self.record.seconds) if self.config.max_minutes else self.progress.step
 
     def groups(self) -> Iterator[list[MaskedBatch]]:
         """This process's batches of every step from `progress` on; the step itself advances `progress`."""
@@ -126,8 +122,8 @@ class Pretraining(Task):
         while True:
             epoch = self.train.epoch(self.progress.epoch)
             for first in range(self.progress.batch, len(epoch), n_batches):
-                end = min(first + n_batches, len(epoch))
-                yield [epoch[i] for i in range(first + distributed.rank(), end, n_processes)]
+                own = epoch[first : first + n_batches][distributed.rank() :: n_processes]
+                yield [make_batch() for make_batch in own]
             self.progress.next_epoch()
 
     def masking_step(self, group: list[MaskedBatch], rate: float) -> Tensor:
@@ -143,16 +139,12 @@ class Pretraining(Task):
 
         def loss_of(batch: MaskedBatch) -> Tensor:
             guesses = model(*batch.inputs(self.device))
-            loss = guesses.loss / max(1, n_masked)
-            loss_sums[0] += guesses.loss.detach()
-            if guesses.tag_loss is not None:
-                loss = loss + config.tag_weight * guesses.tag_loss / max(1, n_tags)
-                loss_sums[1] += guesses.tag_loss.detach()
-            return loss
+            loss_sums.add_(torch.stack([guesses.loss, guesses.tag_loss]).detach())
+            return guesses.loss / max(1, n_masked) + config.tag_weight * guesses.tag_loss / max(1, n_tags)
 
         set_rates(self.update.optimizer, rate)
         # a process without a batch takes one in which there is nothing to guess
-        given = group or [self.val.epoch(0)[0].without_targets()]
+        given = group or [self.val.epoch(0)[0]().without_targets()]
         optimiser_step(model, given, loss_of, self.update, self.progress, n_batches=n_batches)
         account.n_pieces += n_pieces
         account.interval_pieces += n_pieces
@@ -197,7 +189,7 @@ class Pretraining(Task):
             "val_loss": held_out["loss"],
             "val_perplexity": perplexity(held_out["loss"]),
             "val_masked_accuracy": held_out["masked_accuracy"],
-            "learning_rate": self.config.learning_rate * self._rate,
+            "learning_rate": self.update.optimizer.param_groups[0]["lr"],
             "tokens_per_second": round(account.interval_pieces / max(account.interval_seconds, 1e-9), 1),
         }
         if lm.tag_head:
@@ -226,10 +218,9 @@ class Pretraining(Task):
 
     def note_best(self) -> bool:
         """True if the held-out loss is the lowest of all checkpoints."""
-        val_loss = self._evaluated["val_loss"]
-        is_best = val_loss < self.record.best_loss
-        self.record.best_loss = min(val_loss, self.record.best_loss)
-        return is_best
+        val_loss, best_loss = self._evaluated["val_loss"], self.record.best_loss
+        self.record.best_loss = min(val_loss, best_loss)
+        return val_loss < best_loss
 
     def before_save(self) -> None:
         self._read_losses()
@@ -262,11 +253,12 @@ def evaluate(lm: MaskedLm, loader: MaskedLoader, *, device: torch.device) -> dic
     was_training = lm.training
     lm.eval()
     sums = torch.zeros(4, dtype=torch.float64, device=device)
-    n_masked, n_tags, epoch = 0, 0, loader.epoch(0)
-    for batch in map(epoch.__getitem__, range(distributed.rank(), len(epoch), distributed.world_size())):
+    n_masked, n_tags = 0, 0
+    for make_batch in loader.epoch(0)[distributed.rank() :: distributed.world_size()]:
+        batch = make_batch()
         guesses = lm(*batch.inputs(device))
         for number, value in enumerate(guesses):
-            sums[number] += 0 if value is None else value
+            sums[number] += value
         n_masked += len(batch.labels)
         n_tags += batch.n_tags
     lm.train(was_training)

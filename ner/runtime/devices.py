@@ -137,10 +137,8 @@ def set_seed(seed: int) -> None:
 
 def random_state() -> dict[str, torch.Tensor]:
     """Returns torch's random states, uint8 tensors by name.  Training uses no other random numbers."""
-    state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state |= {f"cuda{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
-    return state
+    of_gpus = {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    return {"cpu": torch.get_rng_state(), **of_gpus}
 
 
 def set_random_state(state: dict[str, torch.Tensor]) -> None:

@@ -6,6 +6,7 @@ import math
 import sys
 from collections import deque
 from pathlib import Path
+from typing import ClassVar
 
 from tqdm import tqdm
 
@@ -28,9 +29,7 @@ class LogFile(logging.FileHandler):
 class RecordBuffer(logging.Handler):
     """Keeps the latest records in memory, until the log file may be opened."""
 
-    def __init__(self):
-        super().__init__()
-        self.records: deque[logging.LogRecord] = deque(maxlen=MAX_BUFFERED)
+    records: ClassVar[deque[logging.LogRecord]] = deque(maxlen=MAX_BUFFERED)
 
     def emit(self, record: logging.LogRecord) -> None:
         self.records.append(record)
@@ -39,11 +38,11 @@ class RecordBuffer(logging.Handler):
 buffer = RecordBuffer()
 
 
-def start_log(path: Path | None = None, *, quiet: bool = False) -> logging.Logger:
-    """Sends messages to standard error, and into `path` if it is given.
+def start_log(*, quiet: bool = False) -> None:
+    """Sends messages to standard error, and keeps them in memory.
 
-    Without a path, messages are also kept in memory, and `log_to` writes them to a file later, after the last
-    check of the arguments.  `quiet`: until then standard error gets warnings and errors alone.
+    `log_to` writes them to a file later, after the last check of the arguments.  `quiet`: until then standard
+    error gets warnings and errors alone.
     """
     stop_log()
     log.setLevel(logging.INFO)
@@ -53,9 +52,6 @@ def start_log(path: Path | None = None, *, quiet: bool = False) -> logging.Logge
     console.setLevel(logging.WARNING if quiet else logging.NOTSET)
     log.addHandler(console)
     log.addHandler(buffer)
-    if path is not None:
-        log_to(path)
-    return log
 
 
 def log_to(path: Path) -> None:
@@ -88,14 +84,9 @@ def stop_log() -> None:
 class ProgressBar(tqdm):
     """Shows the latest loss on a terminal; elsewhere logs a line after each tenth of an epoch."""
 
-    def __init__(self, n_steps: int, title: str, on_terminal: bool):
-        super().__init__(total=n_steps, desc=title, leave=False, disable=not on_terminal)
-        self.n_steps, self.title, self.n_done = n_steps, title, 0
-
-    def start(self, n_done: int) -> None:
-        """Counts the steps that an earlier run took."""
-        self.n_done = n_done
-        self.update(n_done)
+    def __init__(self, n_steps: int, title: str, *, n_done: int = 0, on_terminal: bool):
+        super().__init__(total=n_steps, desc=title, leave=False, disable=not on_terminal, initial=n_done)
+        self.n_steps, self.title, self.n_done = n_steps, title, n_done
 
     def step(self, loss: float) -> None:
         """Counts a step and shows its loss."""

@@ -19,30 +19,24 @@ from ner.files import whole_file
 from ner.runtime.logs import log, stop_log
 
 
-class StopRequest:
+class StopRequest(contextlib.ExitStack):
     """Records the first Ctrl-C or SIGTERM inside `with`, so that the current step can be finished and saved.
 
     The second one stops at once.  `number` is the signal's number, 0 before it arrives.
     """
 
-    def __init__(self):
-        self.number = 0
-        self._old_handlers: dict = {}
+    number = 0
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():  # only this thread may set handlers
             for number in (signal.SIGINT, signal.SIGTERM):
                 if signal.getsignal(number) is not signal.SIG_IGN:  # set by nohup
-                    self._old_handlers[number] = signal.signal(number, self._record)
+                    self.callback(signal.signal, number, signal.signal(number, self._record))
         return self
-
-    def __exit__(self, *exception) -> None:
-        while self._old_handlers:
-            signal.signal(*self._old_handlers.popitem())
 
     def _record(self, number: int, frame) -> None:
         self.number = number
-        self.__exit__()
+        self.close()
         with contextlib.suppress(OSError):  # unbuffered: the signal may have interrupted print
             os.write(2, b"\nstopping after this step; a second signal stops at once\n")
 

@@ -1,5 +1,6 @@
 """Scores of a model on annotated sentences, and what people are told about them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,6 @@ import torch
 
 from ner.annotations import ANNOTATIONS, Answer, Scores
 from ner.annotations.base import Scored
-from ner.annotations.span_scores import score
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence, Split
@@ -64,7 +64,7 @@ def evaluate(model: Model, batches: Batches, *, device: torch.device, **options)
 
 def annotated_batches(model: Model, sentences: Sequence[Sentence], *, batch_tokens: int) -> Batches:
     """Batches with gold, to score a model on."""
-    examples, targets = encode(sentences, model.tokenizer), model.tagger.head.targets
+    examples, targets = encode(sentences, model.tokenizer), model.tagger.head
     return Batches(examples, windows=model.windows, batch_tokens=batch_tokens, targets=targets)
 
 
@@ -83,18 +83,23 @@ def log_unread_gold(batches: Batches, split: str) -> None:
         n_gold, n_unread = count_gold(batches.sentences, name), batches.n_unread(name)
         log.info(
             f"{split}: long_text {batches.windows.long_text} cuts {n_cut} of {len(batches.sentences)} "
-            f"sentences; {n_unread} of {n_gold} gold entities are not read, and count as missed"
+            f"sentences; {n_unread} of {n_gold} gold {ANNOTATIONS[name].items} are not read, "
+            "and count as missed"
         )
 
 
 def log_missed_gold(head: Head, sentences: Sequence[Sentence]) -> None:
-    """Logs how many gold items the head can never find."""
+    """Logs how many gold items the head can never find, and why."""
     for name in head.annotations:
-        count, n_gold = ANNOTATIONS[name].count, count_gold(sentences, name)
-        n_missed = n_gold - sum(count(head.learnable(name, sentence.gold[name])) for sentence in sentences)
-        if n_missed:
+        reasons: Counter[str] = Counter()
+        for sentence in sentences:
+            found = head.learnable(name, sentence.gold[name])
+            if len(found) < len(sentence.gold[name]):
+                lost = (item for item in sentence.gold[name] if item not in found)
+                reasons.update(head.reason_missed(name, item) for item in lost)
+        for reason, n in reasons.items():
             log.info(
-                f"{n_missed} of {n_gold} gold entities overlap others or are longer than any of train's; "
+                f"{n} of {count_gold(sentences, name)} gold {ANNOTATIONS[name].items} {reason}; "
                 "this head cannot find them, they count as missed"
             )
 
@@ -120,8 +125,8 @@ def seqeval_strict(split: Split, result: Evaluation) -> dict:
         [span for span in sentence.spans if (line, span.start) not in illegal]
         for line, sentence in enumerate(split.sentences, start=1)
     ]
-    predicted = [[scored.span for scored in spans] for spans in result.predicted("spans")]
-    strict = score(gold, predicted, [len(sentence.tokens) for sentence in split.sentences]).total
+    n_tokens = [len(sentence.tokens) for sentence in split.sentences]
+    strict = ANNOTATIONS["spans"].score(gold, result.predicted("spans"), n_tokens).total
     return {name: getattr(strict, name) for name in ("f1", "precision", "recall", "n_gold")}
 
 
@@ -130,13 +135,14 @@ def log_scores(
 ) -> None:
     """Logs scores; `inventories` are the head's, `strict` comes from `seqeval_strict`."""
     for name, scores in result.scores.items():
+        kind = ANNOTATIONS[name]
         log.info(f"\n{align_columns(scores.table())}\n")
         log.info(
-            f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold entities, all scored: "
-            f"{scores.describe()}  loss {result.loss:.4f}"
+            f"{split_name}: {len(split.sentences)} sentences, {scores.n_gold} gold {kind.items}, "
+            f"all scored: {scores.describe()}  loss {result.loss:.4f}"
         )
-        known = ANNOTATIONS[name].labels(inventories[name])
-        used = ANNOTATIONS[name].labels_of([sentence.gold[name] for sentence in split.sentences])
+        known = kind.labels(inventories[name])
+        used = kind.labels_of([sentence.gold[name] for sentence in split.sentences])
         if unknown := sorted(used - set(known)):
             log.info(f"labels that the model does not know, all counted as missed: {', '.join(unknown)}")
     if strict:

@@ -87,31 +87,25 @@ def _entities(spans: Sequence[Span], sentence: Sentence, gap: str) -> list[dict]
     ]
 
 
-def write_suspicious(out_dir: Path, split: str, objects: Sequence[dict]) -> Path:
-    """Writes `suspicious_<split>.jsonl`, one object a sentence; `line` counts in `sentences.txt`, from 1."""
+def report_suspicious(out_dir: Path, split: str, objects: Sequence[dict], others: Mapping[str, int]) -> None:
+    """Writes `suspicious_<split>.jsonl`, one object a sentence; `line` counts in `sentences.txt`, from 1.
+
+    Logs the sentences with the largest margins, and how many were not ranked.
+    """
     path = out_dir / f"suspicious_{split}.jsonl"
     with whole_file(path) as file:
         write_json_lines(objects, file)
-    return path
-
-
-def describe(split: str, values: dict) -> str:
-    """One line for people: the place, the margin, and the entities of gold and of the model."""
-    gold, found = (_describe_entities(values[key]) for key in ("gold_only", "predicted_only"))
-    place = f"{split}/sentences.txt:{values['line']}"
-    return f"{place}: margin {values['margin']:.2f}: gold {gold}; model {found}"
-
-
-def _describe_entities(entities: Sequence[dict]) -> str:
-    named = [f"{e['label']} {e['text']} ({e['start']}-{e['end']})" for e in entities[:N_LOGGED_ENTITIES]]
-    n_more = len(entities) - N_LOGGED_ENTITIES
-    return ", ".join([*named, *([f"{n_more} more"] if n_more > 0 else [])]) or "nothing"
-
-
-def log_suspicious(path: Path, split: str, objects: Sequence[dict], others: Mapping[str, int]) -> None:
-    """Logs the sentences with the largest margins, and how many were not ranked."""
     log.info(f"\nsentences whose gold the model doubts, the widest margins first: {len(objects):,} in {path}")
     for values in objects[:N_LOGGED]:
-        log.info(f"  {describe(split, values)}")
+        gold, found = (_describe(values[key]) for key in ("gold_only", "predicted_only"))
+        place = f"{split}/sentences.txt:{values['line']}"
+        log.info(f"  {place}: margin {values['margin']:.2f}: gold {gold}; model {found}")
     for reason, n in others.items():
         log.info(f"  not ranked, {reason}: {n:,}")
+
+
+def _describe(entities: Sequence[dict]) -> str:
+    named = [f"{e['label']} {e['text']} ({e['start']}-{e['end']})" for e in entities[:N_LOGGED_ENTITIES]]
+    if len(entities) > N_LOGGED_ENTITIES:
+        named.append(f"{len(entities) - N_LOGGED_ENTITIES} more")
+    return ", ".join(named) or "nothing"

@@ -19,7 +19,7 @@ from ner.data.windows import Windows
 from ner.data.words import split_words
 from ner.files import whole_file
 from ner.inference.predict import predict
-from ner.model.saving import config_of
+from ner.model.directory import config_of
 from ner.model.tagger import Model
 from ner.runtime.devices import choose_batch_tokens
 from ner.runtime.logs import log
@@ -80,7 +80,7 @@ def check_pair(teacher: Model, student: Model) -> None:
     """ValueError if teacher and student cannot be compared tag by tag."""
     for name, head in (("teacher", teacher.tagger.head), ("student", student.tagger.head)):
         if not head.scores_tags:
-            raise ValueError(f"the {name} has a {head.name}, expected head softmax or crf")
+            raise ValueError(f"the {name} has a {type(head).__name__}, expected head softmax or crf")
     columns(teacher.tag_set, student.tag_set)
 
 

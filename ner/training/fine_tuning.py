@@ -10,7 +10,7 @@ from pathlib import Path
 from ner.annotations import ANNOTATIONS
 from ner.data.batches import Batches
 from ner.data.wording import align_columns
-from ner.model.saving import restore_weights, save
+from ner.model.directory import restore_weights, save
 from ner.model.tagger import Model, train_from
 from ner.runtime import distributed
 from ner.runtime.devices import peak_memory
@@ -100,8 +100,9 @@ class FineTuning(Task):
                 train_from(tagger, depth_to_learn(tagger, config, progress.epoch))
             self._began = time.perf_counter() - progress.seconds
             title = f"epoch {progress.epoch + 1}/{config.epoch_num}"
-            with ProgressBar(self.steps_an_epoch, title, self.show_progress) as bar:
-                bar.start(progress.step - progress.epoch * self.steps_an_epoch)
+            n_done = progress.step - progress.epoch * self.steps_an_epoch
+            bar_options = {"n_done": n_done, "on_terminal": self.show_progress}
+            with ProgressBar(self.steps_an_epoch, title, **bar_options) as bar:
                 for _ in epoch_steps(model, self.train, self.update, progress, **options):
                     bar.step(progress.loss)
                     progress.seconds = time.perf_counter() - self._began

@@ -11,8 +11,8 @@ from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary, load_
 from ner.encoders import Encoder
 from ner.errors import DataError
 from ner.heads import HEADS
-from ner.model.build import build_encoder, build_head, head_options, scheme_of
-from ner.model.directory import open_encoder
+from ner.model.build import build_encoder, build_head, head_options
+from ner.model.directory import ModelDirectory
 from ner.model.features import build_features
 from ner.model.manifest import check_model
 from ner.model.tagger import Model, Tagger, n_layers_of, train_from, unfrozen_depth
@@ -46,7 +46,7 @@ def new_model(
     """
     data_dir, where = settings.data_dir, str(settings.params)
     name = config.head_name
-    scheme, inventories = config.scheme or scheme_of(name), {}
+    scheme, inventories = config.scheme or HEADS[name].default_scheme, {}
     for kind in HEADS[name].annotations:
         values = [sentence.gold[kind] for sentence in train.sentences]
         inventories[kind] = ANNOTATIONS[kind].read_inventory(data_dir, values, scheme=scheme)
@@ -81,12 +81,12 @@ def _make_encoder(
     bert_model_dir, where = settings.bert_model_dir, str(settings.params)
     if bert_model_dir:
         check_model(bert_model_dir)
-        encoder, tokenizer, lines = open_encoder(bert_model_dir)
-        if config.encoder:
-            lines = [*lines, f"the `encoder` key of params.json is not used: {bert_model_dir} decides"]
-        for line in lines:
+        directory = ModelDirectory(bert_model_dir)
+        for line in directory.log_lines():
             log.info(line)
-        return encoder, tokenizer
+        if config.encoder:
+            log.info(f"the `encoder` key of params.json is not used: {bert_model_dir} decides")
+        return directory.encoder, directory.tokenizer
     if not config.encoder:
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
     if checkpoint:
@@ -114,20 +114,23 @@ def check(tagger: Tagger, settings: Settings, config: Config, train: Split) -> N
     ):
         if is_wrong and getattr(config, name):
             raise DataError(f"{settings.params}: {name}: got {getattr(config, name)}, expected {expected}")
-    for number, sentence in enumerate(train.sentences, start=1):
-        spans = sentence.spans or ()
-        if lost := sorted(set(spans) - set(tagger.head.learnable("spans", spans))):
-            raise DataError(
-                f"{settings.data_dir / 'train' / 'entities.jsonl'}:{number}: entities overlap, such as "
-                f"{list(lost[0])}, which head {config.head_name!r} cannot learn; expected head "
-                "'global_pointer', or a set built with build_dataset.py --nested keep_longest"
-            )
+    for name in tagger.head.annotations:
+        kind = ANNOTATIONS[name]
+        for number, sentence in enumerate(train.sentences, start=1):
+            found = tagger.head.learnable(name, sentence.gold[name])
+            if lost := [item for item in sentence.gold[name] if item not in found]:
+                path = settings.data_dir / "train" / kind.choose_file([sentence.gold[name]])
+                raise DataError(
+                    f"{path}:{number}: {kind.items} {tagger.head.reason_missed(name, lost[0])}, such as "
+                    f"{list(lost[0])}, which head {config.head_name!r} cannot learn; expected head "
+                    "'global_pointer', or a set built with build_dataset.py --nested keep_longest"
+                )
 
 
 def freeze(tagger: Tagger, config: Config) -> None:
     """Excludes the frozen layers, and the layers above what the head sees, from training; logs which."""
     if not config.full_finetuning:
-        tagger.freeze_encoder()
+        tagger.encoder.requires_grad_(False)
         log.info("the encoder is frozen (full_finetuning is false)")
         return
     train_from(tagger, config.n_frozen)

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from ner.model.tagger import depth_of, n_layers_of
+from ner.model.tagger import n_layers_of
 from ner.tensors import save_weights
 
 
@@ -36,14 +36,14 @@ def parameter_groups(
     for name, parameter in tagger.named_parameters():
         if not parameter.requires_grad:
             continue
-        depth = depth_of(tagger, name)
-        if depth is not None:
-            peak = learning_rate * layer_decay ** (n_layers - depth)
+        part, _, inner = name.partition(".")
+        if part == "encoder":
+            peak = learning_rate * layer_decay ** (n_layers - tagger.encoder.depth_of(inner))
         elif id(parameter) in transition_ids and transition_learning_rate is not None:
             peak = transition_learning_rate
         else:
             peak = head_learning_rate
-        key = (depth is not None, peak, parameter.dim() >= 2)
+        key = (part == "encoder", peak, parameter.dim() >= 2)
         groups.setdefault(key, []).append(parameter)
     return [
         {"params": parameters, "peak": peak, "lr": 0.0, "weight_decay": weight_decay if decays else 0.0}

@@ -83,7 +83,7 @@ def build_task(
             examples,
             windows=model.windows,
             batch_tokens=budget,
-            targets=tagger.head.targets,
+            targets=tagger.head,
             seed=settings.seed,
             soft_tags=soft_labels and soft_labels.soft,
         ),

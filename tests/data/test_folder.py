@@ -65,7 +65,7 @@ def test_a_split_survives_the_disk(tmp_path_factory, sentences):
     split = read_split(folder, "train")
     assert split.sentences == sentences
     assert split.illegal == []
-    assert split.annotated
+    assert all(sentence.gold for sentence in split.sentences)
 
 
 def test_a_split_without_annotation(tmp_path):
@@ -74,7 +74,7 @@ def test_a_split_without_annotation(tmp_path):
     assert not (tmp_path / "test" / "tags.txt").exists()
     split = read_split(tmp_path, "test")
     assert split.sentences == sentences
-    assert not split.annotated
+    assert not any(sentence.gold for sentence in split.sentences)
 
 
 def test_lines_end_at_newlines_alone(tmp_path):

@@ -152,7 +152,7 @@ def test_dropout_stands_where_transformers_has_it(variant, monkeypatch):
 def test_albert_has_the_authors_dropout():
     config = AlbertConfig(**VARIANTS["albert"][1], hidden_dropout_prob=0.3)
     albert = ENCODERS["albert"](config, vocab_size=9)
-    assert [m.p for m in albert.modules() if isinstance(m, nn.Dropout)] == [0.3] * 3
+    assert [m.p for m in albert.modules() if isinstance(m, nn.Dropout)] == [0.3, 0.0, 0.3, 0.3]
 
 
 @EVERY_VARIANT

@@ -21,8 +21,7 @@ import torch
 from ner.data.tokenizer import WordPiece
 from ner.errors import DataError
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import load
-from ner.model.saving import save
+from ner.model.directory import load, save
 from ner.model.tagger import Model, Tagger
 from ner.tags import TagSet
 from ner.tensors import read_weights

@@ -164,7 +164,7 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
     tag_set = TagSet.from_labels(LABELS, "BIOES" if head in FLAT else "BIO")
     tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": 0.0}))
     # the longest sentence needs two windows
-    loader = Batches(examples, windows=Windows(12), batch_tokens=256, targets=tagger.head.targets, seed=0)
+    loader = Batches(examples, windows=Windows(12), batch_tokens=256, targets=tagger.head, seed=0)
     groups = parameter_groups(tagger, learning_rate=5e-3, head_learning_rate=2e-2, weight_decay=0.0)
     optimizer, progress, device = build_optimizer(groups), Progress(), torch.device("cpu")
     gold, lengths = [s.spans for s in sentences], [len(s.tokens) for s in sentences]

@@ -33,7 +33,7 @@ def test_gold_tags_on_the_device_are_those_of_the_tag_set(scheme, data):
     _, batch, spans = make_scored_batch(
         head, n_sentences=n_sentences, n_tokens=data.draw(st.integers(1, 9)), seed=seed, apart=scheme == "IO"
     )
-    found = head.gold_tags(batch)
+    found = head.gold_classes(batch)
     for row, mask, sentence in zip(found, batch.mask, spans, strict=True):
         assert row[mask].tolist() == tag_set.tag_ids(sentence, int(mask.sum()))
         assert (row[~mask] == tag_set.index["O"]).all()
@@ -41,7 +41,7 @@ def test_gold_tags_on_the_device_are_those_of_the_tag_set(scheme, data):
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_softmax_loss_is_the_cross_entropy_of_the_gold_tags(scheme):
+def test_softmax_loss_is_the_cross_entropy_of_the_gold_classes(scheme):
     head = make_head("softmax", scheme)
     tag_set = head.tag_set
     scores, batch, spans = make_scored_batch(head, apart=scheme == "IO", n_tokens=6)
@@ -57,8 +57,7 @@ def test_softmax_loss_is_the_cross_entropy_of_the_gold_tags(scheme):
 def test_decode_finds_the_best_legal_path_and_the_chance_of_each_of_its_spans(name, scheme):
     head = make_head(name, scheme)
     tag_set = head.tag_set
-    learned = head.transition_table()
-    transitions = np.where(tag_set.legal, 0.0 if learned is None else learned, -np.inf)
+    transitions = np.where(tag_set.legal, head.transition_table(), -np.inf)
     scores, batch, _ = make_scored_batch(head, n_tokens=3, n_sentences=6)
     for found, table, mask in zip(head.decode(scores, batch), scores, batch.mask, strict=True):
         paths = list(product(range(len(tag_set)), repeat=int(mask.sum())))

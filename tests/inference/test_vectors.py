@@ -12,7 +12,7 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.errors import DataError
 from ner.inference.vectors import POOLINGS, as_json, open_for_vectors, vectors_of
 from ner.model.build import build_encoder
-from ner.model.saving import save
+from ner.model.directory import save
 from ner.model.tagger import Model, Tagger
 from tests.factories import make_head
 from tools import vectors

@@ -3,8 +3,24 @@ import torch
 
 from ner.layers import attention as seam
 
-VARIANTS = [seam.plain_attention, seam.fused_attention]
+VARIANTS = ["plain", "fused"]
 SIZES = {"n_rows": 3, "n_heads": 2, "n_pieces": 7, "width": 4}
+
+
+@pytest.fixture
+def choose(monkeypatch):
+    """`choose(name)`: `attention`, which computes in this way from now on."""
+
+    def chosen(name):
+        monkeypatch.setattr(seam, "prefers_fused", lambda query: name == "fused")
+        return seam.attention
+
+    return chosen
+
+
+@pytest.fixture(params=VARIANTS)
+def compute(request, choose):
+    return choose(request.param)
 
 
 def make_inputs(*, n_rows, n_heads, n_pieces, width, dtype=torch.float32, seed=0):
@@ -28,7 +44,6 @@ def one_by_one(query, key, value, mask):
 
 
 @pytest.mark.usefixtures("float64")
-@pytest.mark.parametrize("compute", VARIANTS)
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_the_definition(compute, seed):
     (query, key, value), mask = make_inputs(**SIZES, seed=seed)
@@ -38,11 +53,11 @@ def test_equals_the_definition(compute, seed):
 
 @pytest.mark.parametrize("n_pieces", [1, 5, 64, 300])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_both_ways_are_equal_forward_and_backward(n_pieces, dtype):
+def test_both_ways_are_equal_forward_and_backward(choose, n_pieces, dtype):
     results = []
-    for compute in VARIANTS:
+    for name in VARIANTS:
         inputs, mask = make_inputs(n_rows=2, n_heads=2, n_pieces=n_pieces, width=8, dtype=dtype)
-        mixed = compute(*inputs, seam.key_bias(mask, dtype=dtype), 0.0)
+        mixed = choose(name)(*inputs, seam.key_bias(mask, dtype=dtype), 0.0)
         assert mixed.dtype == dtype
         (mixed * mask[:, None, :, None]).float().square().sum().backward()
         results.append([mixed.detach(), *(tensor.grad for tensor in inputs)])
@@ -51,7 +66,6 @@ def test_both_ways_are_equal_forward_and_backward(n_pieces, dtype):
         torch.testing.assert_close(plain, fused, atol=tolerance, rtol=tolerance)
 
 
-@pytest.mark.parametrize("compute", VARIANTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_padded_row_and_large_scores_stay_finite(compute, dtype):
     inputs, mask = make_inputs(**SIZES, dtype=dtype)
@@ -63,7 +77,6 @@ def test_padded_row_and_large_scores_stay_finite(compute, dtype):
     assert all(tensor.grad.isfinite().all() for tensor in inputs)
 
 
-@pytest.mark.parametrize("compute", VARIANTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_padding_has_no_power(compute, dtype):
     (query, key, value), mask = make_inputs(**SIZES, dtype=dtype)
@@ -86,16 +99,12 @@ def test_bias_is_zero_at_real_keys_and_finite_at_padding(dtype):
     assert (bias[:, 0, 0][~mask] < -3e4).all()
 
 
-def test_length_chooses_on_a_cpu(monkeypatch):
-    used = []
-    for compute in VARIANTS:
-        monkeypatch.setattr(seam, compute.__name__, lambda *args, name=compute.__name__: used.append(name))
-    for n_pieces in (seam.FUSED_FROM_PIECES - 1, seam.FUSED_FROM_PIECES):
-        seam.attention(*[torch.zeros(1, 1, n_pieces, 2)] * 3, torch.zeros(1), 0.0)
-    assert used == ["plain_attention", "fused_attention"]
+def test_length_chooses_on_a_cpu():
+    lengths = (seam.FUSED_FROM_PIECES - 1, seam.FUSED_FROM_PIECES)
+    chosen = [seam.prefers_fused(torch.zeros(1, 1, n_pieces, 2)) for n_pieces in lengths]
+    assert chosen == [False, True]
 
 
-@pytest.mark.parametrize("compute", VARIANTS)
 def test_dropout_keeps_the_mean(compute):
     torch.manual_seed(0)
     ones = torch.ones(1, 1, 200, 4)

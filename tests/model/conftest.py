@@ -13,7 +13,7 @@ from ner.data.tokenizer import WordPiece
 from ner.data.windows import Windows
 from ner.heads import HEADS
 from ner.model.build import build_encoder, build_head
-from ner.model.saving import save
+from ner.model.directory import save
 from ner.model.tagger import Model, Tagger
 from ner.tags import Span, TagSet
 from tests.factories import make_inventories
@@ -87,7 +87,7 @@ def make_loader(model, *, max_len=None, batch_tokens=10_000) -> Batches:
         encode(SENTENCES, model.tokenizer),
         windows=Windows(max_len or model.max_len),
         batch_tokens=batch_tokens,
-        targets=model.tagger.head.targets,
+        targets=model.tagger.head,
     )
 
 

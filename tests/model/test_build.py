@@ -3,14 +3,15 @@
 import pytest
 
 from ner.errors import DataError
-from ner.model.build import build_encoder, build_head, scheme_of
+from ner.heads import HEADS
+from ner.model.build import build_encoder, build_head
 from ner.tags import TagSet
 from tests.factories import make_inventories
 
 
 def test_a_head_with_tags_works_in_bioes_unless_asked_otherwise():
     schemes = {"softmax": "BIOES", "crf": "BIOES", "span": "BIO", "global_pointer": "BIO"}
-    assert {head: scheme_of(head) for head in schemes} == schemes
+    assert {name: head.default_scheme for name, head in HEADS.items()} == schemes
 
 
 def test_unknown_names_list_the_known_ones():

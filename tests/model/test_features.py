@@ -13,9 +13,8 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.encoders import ENCODERS
 from ner.errors import DataError
 from ner.heads import HEADS
-from ner.model.directory import load
+from ner.model.directory import load, restore_weights, save
 from ner.model.features import CONTEXTS, LAYERS, Features, build_features
-from ner.model.saving import restore_weights, save
 from ner.model.tagger import Model, Tagger
 from tests.factories import VOCAB_SIZE, make_batch, make_encoder, make_head
 

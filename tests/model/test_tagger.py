@@ -55,7 +55,7 @@ def test_slices_of_windows_equal_the_whole(encoder):
 @EVERY_HEAD
 def test_a_frozen_encoder_stays_as_it_is(encoder, head):
     model = make_model(encoder, head)
-    model.tagger.freeze_encoder()
+    model.tagger.encoder.requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in model.tagger.state_dict().items()}
     groups = parameter_groups(model.tagger, learning_rate=1.0, head_learning_rate=0.1, weight_decay=0.1)
     loader, update = make_loader(model, batch_tokens=60), Update(build_optimizer(groups))

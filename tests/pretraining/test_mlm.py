@@ -12,7 +12,7 @@ from ner.encoders import ENCODERS
 from ner.encoders.lstm import LstmConfig
 from ner.encoders.relatives import AlbertConfig, DistilBertConfig, ElectraConfig
 from ner.errors import DataError
-from ner.model.directory import open_encoder
+from ner.model.directory import ModelDirectory
 from ner.pretraining.mlm import Pretrained, fill_mask, load_mlm, restore_mlm, save_mlm, set_dropout
 
 N_ROWS, N_PIECES = 4, 18
@@ -129,10 +129,10 @@ def test_writes_the_shared_matrix_once(make_model, tmp_path):
 def test_train_opens_the_encoder(make_model, tokenizer, tmp_path):
     model = make_model()
     save_mlm(tmp_path, model)
-    encoder, opened, _ = open_encoder(tmp_path)
-    assert opened.vocabulary == tokenizer.vocabulary
+    opened = ModelDirectory(tmp_path)
+    assert opened.tokenizer.vocabulary == tokenizer.vocabulary
     for name, tensor in model.lm.encoder.state_dict().items():
-        assert torch.equal(encoder.state_dict()[name], tensor)
+        assert torch.equal(opened.encoder.state_dict()[name], tensor)
 
 
 def test_loads_what_it_saved(make_model, tmp_path):
@@ -215,6 +215,20 @@ def test_the_last_layer_at_the_places_is_the_last_layer(make_model, tokenizer):
         torch.testing.assert_close(model.lm.encoder.states_at(ids, mask, places), whole)
 
 
+def test_layers_are_computed_again_also_where_the_places_are_few(make_model, tokenizer):
+    lm, batch = make_model().lm.train(), make_batch(len(tokenizer))
+    calls = []
+    lm.encoder.encoder.layer[0].intermediate.register_forward_pre_hook(lambda *_: calls.append(1))
+    losses = []
+    for begin in (lambda: None, lm.encoder.recompute):
+        begin()
+        torch.manual_seed(1)
+        losses.append(lm(*batch).loss)
+        losses[-1].backward()
+    assert losses[0] == losses[1]
+    assert len(calls) == 1 + 2
+
+
 @pytest.mark.usefixtures("float64")
 def test_padding_has_no_power(make_model, tokenizer):
     model = make_model()
@@ -269,7 +283,7 @@ class TestTags:
         lm.zero_grad()
 
         alone = lm(*batch)
-        assert (alone.tag_loss, alone.n_correct_tags) == (None, None)
+        assert (alone.tag_loss, alone.n_correct_tags) == (0, 0)
         torch.testing.assert_close(guesses.loss, alone.loss)
         assert guesses.n_correct == alone.n_correct
         scores = F.linear(lm.encoder(ids, mask), lm.tag_head.weight, lm.tag_head.bias).flatten(0, 1)
@@ -342,7 +356,7 @@ class TestTags:
             assert lm.state_dict().keys() == state.keys()
             for name, tensor in state.items():
                 assert torch.equal(lm.state_dict()[name], tensor)
-        encoder, _, _ = open_encoder(tmp_path)
+        encoder = ModelDirectory(tmp_path).encoder
         assert torch.equal(
             encoder.state_dict()["embeddings.word_embeddings.weight"],
             names["bert.embeddings.word_embeddings.weight"],
@@ -416,12 +430,13 @@ def test_five_likeliest_pieces_of_each_mask(make_model, tokenizer, unit):
         expected = model.lm.scores(ids, ids >= 0, places).softmax(-1)
     for row, probabilities in zip(masks, expected, strict=True):
         assert len(row) == 5
-        assert [p for _, p in row] == sorted((p for _, p in row), reverse=True)
-        for piece, probability in row:
-            assert probability == pytest.approx(probabilities[number[piece]].item(), abs=1e-6)
-        lowest = row[-1][1]
+        scores = [guess["score"] for guess in row]
+        assert scores == sorted(scores, reverse=True)
+        for guess in row:
+            assert guess["score"] == pytest.approx(probabilities[number[guess["piece"]]].item(), abs=1e-6)
+        lowest = scores[-1]
         better = {tokenizer.vocabulary[i] for i in (probabilities > lowest + 1e-6).nonzero().flatten()}
-        assert better <= {piece for piece, _ in row} | {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
+        assert better <= {guess["piece"] for guess in row} | {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}
 
 
 def test_the_head_decides(make_model, tokenizer):
@@ -429,9 +444,9 @@ def test_the_head_decides(make_model, tokenizer):
     with torch.no_grad():
         model.lm.predictions.bias[tokenizer.index["国"]] = 20.0
         model.lm.predictions.bias[tokenizer.index["[UNK]"]] = 30.0  # never a guess
-    ((piece, probability), *_) = fill_mask(model, "中[MASK]")[0]
-    assert piece == "国"
-    assert probability < 1e-3
+    best = fill_mask(model, "中[MASK]")[0][0]
+    assert best["piece"] == "国"
+    assert best["score"] < 1e-3
 
 
 def test_nothing_to_fill(make_model):

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 import pretrain
 from ner.encoders.bert import Bert
-from ner.model.directory import open_encoder
+from ner.model.directory import ModelDirectory
 from ner.pretraining.mlm import load_mlm, save_mlm
 
 ENCODER = {
@@ -61,7 +61,7 @@ def test_from_random_weights_to_a_model_directory(start, tmp_path):
     model = load_mlm(out)
     assert model.unit == "char"
     assert len(model.tokenizer) <= 60
-    assert open_encoder(out)[0].width == 16
+    assert ModelDirectory(out).encoder.width == 16
     resolved = json.loads((out / "resolved.json").read_text())
     assert resolved["params"]["encoder"] == TINY["encoder"]
     assert resolved["n_lines"] == {"train": 180, "held_out": 20}
@@ -191,7 +191,7 @@ def test_a_users_error_is_one_line(start, make_model, text_file, tmp_path, snaps
     refused("--set", "encoder.hidden_size=15", says="hidden_size: got 15")
     refused("--set", "encoder={}", says="no --bert_model_dir and no `encoder` key")
     refused("--set", "maxsteps=3", says="unknown key 'maxsteps'")
-    refused("--seed", "-1", says="--seed -1: expected 0 or more")
+    refused("--seed", "-1", says="--seed -1: expected 0 to")
     refused("--restore_file", "last", says="no such checkpoint")
     refused("--bert_model_dir", tmp_path / "nothing", says="nothing")
     refused("--params", tmp_path / "no.json", says="no.json: no such file")

@@ -36,14 +36,14 @@ def make_loader(lengths, lines=None, text=None, **options):
     lines = np.arange(len(lengths)) if lines is None else lines
     seed = options.pop("seed", 1)
     config = PretrainConfig(**({"block_len": 16, "batch_tokens": 64} | options))
-    return MaskedLoader(text or make_text(lengths), lines, TOKENIZER, config, seed=seed)
+    return MaskedLoader(Stream(text or make_text(lengths), lines), TOKENIZER, config, seed=seed)
 
 
 def seen_pieces(loader, number):
     """Every ordinary piece of an epoch's batches, hidden ones by what stood there."""
-    found, epoch = [], loader.epoch(number)
-    for i in range(len(epoch)):
-        batch = epoch[i]
+    found = []
+    for make_batch in loader.epoch(number):
+        batch = make_batch()
         ids = batch.piece_ids.flatten().scatter(0, batch.places, batch.labels).view_as(batch.piece_ids)
         assert (ids[:, 0] == CLS).all()
         assert (ids[~batch.piece_mask] == 0).all()
@@ -56,8 +56,7 @@ def seen_pieces(loader, number):
 
 
 def hidden_pieces(loader, number):
-    epoch = loader.epoch(number)
-    return torch.cat([epoch[i].labels for i in range(len(epoch))])
+    return torch.cat([make_batch().labels for make_batch in loader.epoch(number)])
 
 
 lengths_of_lines = st.lists(st.integers(1, 60), min_size=1, max_size=30)
@@ -137,10 +136,11 @@ def test_a_batch_is_a_function_of_seed_epoch_and_number():
         return all(x.shape == y.shape and torch.equal(x, y) for x, y in zip(a[:4], b[:4], strict=True))
 
     loader, again = make_loader(lengths), make_loader(lengths)
-    list(map(again.epoch(0).__getitem__, range(3)))
-    assert same(loader.epoch(2)[1], again.epoch(2)[1])
-    assert not same(loader.epoch(0)[1], loader.epoch(1)[1])
-    assert not same(loader.epoch(0)[1], make_loader(lengths, seed=2).epoch(0)[1])
+    for make_batch in again.epoch(0)[:3]:
+        make_batch()
+    assert same(loader.epoch(2)[1](), again.epoch(2)[1]())
+    assert not same(loader.epoch(0)[1](), loader.epoch(1)[1]())
+    assert not same(loader.epoch(0)[1](), make_loader(lengths, seed=2).epoch(0)[1]())
 
 
 def test_held_out_masks_are_always_the_same_and_training_masks_are_not():
@@ -161,12 +161,10 @@ def test_a_stream_has_the_tags_of_its_lines(lengths, data):
         for tag in text.tags[text.line_ends[line] : text.line_ends[line + 1]].tolist():
             expected.append(tag)
     stream = Stream(text, np.array(lines))
-    found = stream.tags(np.arange(len(stream)))
-    assert found.dtype == np.int64
-    assert found.tolist() == expected
+    assert stream.read(np.arange(len(stream)))[1].tolist() == expected
     positions = np.array(data.draw(st.lists(st.integers(0, len(stream) - 1))), np.int64)
-    assert stream.tags(positions).tolist() == [expected[i] for i in positions]
-    assert Stream(make_text(lengths), np.array(lines)).tags(positions) is None
+    assert stream.read(positions)[1].tolist() == [expected[i] for i in positions]
+    assert Stream(make_text(lengths), np.array(lines)).read(positions)[1] is None
 
 
 @settings(max_examples=60, deadline=None)
@@ -178,13 +176,13 @@ def test_tags_stand_where_their_pieces_do(lengths, packing, block_len, number):
     epoch = make_loader(lengths, text=text, **options).epoch(number)
     untagged = make_loader(lengths, **options).epoch(number)
     n_found = 0
-    for i in range(len(epoch)):
-        batch = epoch[i]
-        for mine, other in zip(batch[:4], untagged[i][:4], strict=True):
+    for make_batch, make_untagged in zip(epoch, untagged, strict=True):
+        batch, plain = make_batch(), make_untagged()
+        for mine, other in zip(batch[:4], plain[:4], strict=True):
             assert torch.equal(mine, other)
-        assert untagged[i].tags is None
-        assert untagged[i].n_tags == 0
-        assert untagged[i].inputs("cpu")[4] is None
+        assert plain.tags is None
+        assert plain.n_tags == 0
+        assert plain.inputs("cpu")[4] is None
         assert torch.equal(batch.inputs("cpu")[4], batch.tags)
         ids = batch.piece_ids.flatten().scatter(0, batch.places, batch.labels).view_as(batch.piece_ids)
         assert batch.tags.shape == ids.shape
@@ -203,8 +201,7 @@ def test_few_shapes_and_little_padding():
     loader = make_loader(
         random.integers(1, 12, 400).tolist(), packing="lines", batch_tokens=160, block_len=64
     )
-    epoch = loader.epoch(0)
-    batches = [epoch[i] for i in range(len(epoch))]
+    batches = [make_batch() for make_batch in loader.epoch(0)]
     shapes = {tuple(b.piece_ids.shape) for b in batches}
     assert len(shapes) <= 8
     real = sum(int(b.piece_mask.sum()) for b in batches)

@@ -11,7 +11,7 @@ from torch import nn
 from ner.errors import TrainingError
 from ner.pretraining.params import PretrainConfig
 from ner.pretraining.plaintext import open_text
-from ner.pretraining.rows import MaskedLoader, hold_out
+from ner.pretraining.rows import MaskedLoader, Stream, hold_out
 from ner.pretraining.task import Pretraining, evaluate, perplexity
 from ner.training.optim import build_optimizer, parameter_groups
 from ner.training.run import restore
@@ -35,7 +35,7 @@ def make_run(make_model, text_file, tmp_path):
         plain = [text_file] if plain is None else plain
         text = open_text(plain, model.tokenizer, "char", tmp_path / "cache", tagged)
         model.lm.guess_tags(text.tag_names)
-        train, held_out = hold_out(text.n_lines)
+        train, held_out = (Stream(text, lines) for lines in hold_out(text.n_lines))
         rates = {"learning_rate": config.learning_rate, "head_learning_rate": config.learning_rate}
         return Pretraining(
             directory=tmp_path,
@@ -46,8 +46,8 @@ def make_run(make_model, text_file, tmp_path):
                 torch.amp.GradScaler("cpu", enabled=precision == "fp16"),
                 config.clip_grad,
             ),
-            train=MaskedLoader(text, train, model.tokenizer, config, seed=1),
-            val=MaskedLoader(text, held_out, model.tokenizer, config),
+            train=MaskedLoader(train, model.tokenizer, config, seed=1),
+            val=MaskedLoader(held_out, model.tokenizer, config),
             device=CPU,
             **({"clock": clock} if clock else {}),
         )
@@ -84,8 +84,7 @@ def test_learns_and_says_so(make_run, tmp_path):
 @pytest.mark.usefixtures("float64")
 def test_losses_are_means_over_all_that_was_hidden(make_run):
     run = make_run(max_steps=1, batch_tokens=64)
-    lm, epoch = run.model.lm, run.val.epoch(0)
-    batches = [epoch[i] for i in range(len(epoch))]
+    lm, batches = run.model.lm, [make_batch() for make_batch in run.val.epoch(0)]
     assert len(batches) > 1
     with torch.no_grad():
         guesses = [lm(*batch.inputs("cpu")) for batch in batches]
@@ -102,8 +101,7 @@ def test_losses_are_means_over_all_that_was_hidden(make_run):
 @pytest.mark.usefixtures("float64")
 def test_tag_losses_are_means_over_all_tags(make_run, text_file, tagged_file):
     run = make_run(max_steps=1, batch_tokens=64, tagged=[tagged_file])
-    lm, epoch = run.model.lm, run.val.epoch(0)
-    batches = [epoch[i] for i in range(len(epoch))]
+    lm, batches = run.model.lm, [make_batch() for make_batch in run.val.epoch(0)]
     assert len({batch.n_tags for batch in batches}) > 2
     loss, n_correct, n = 0.0, 0, 0
     with torch.no_grad():

@@ -22,7 +22,8 @@ def messages(path) -> list[str]:
 
 
 def test_messages_go_to_the_console_and_the_file(tmp_path, capsys):
-    start_log(tmp_path / "train.log")
+    start_log()
+    log_to(tmp_path / "train.log")
     log.info("实体")
     assert capsys.readouterr().err == "实体\n"
     assert messages(tmp_path / "train.log") == ["实体"]
@@ -61,7 +62,8 @@ def test_a_quiet_start_shows_errors_alone_until_the_file_opens(tmp_path, capsys)
 def test_a_new_log_forgets_what_the_last_one_logged(tmp_path):
     start_log()
     log.info("of another run")
-    start_log(tmp_path / "train.log")
+    start_log()
+    log_to(tmp_path / "train.log")
     log.info("of this run")
     assert messages(tmp_path / "train.log") == ["of this run"]
 
@@ -82,7 +84,8 @@ def test_a_log_that_cannot_be_written_is_one_line(tmp_path, capsys):
     (tmp_path / "train.log").symlink_to("/dev/full")
 
     def main(args):
-        start_log(tmp_path / "train.log")
+        start_log()
+        log_to(tmp_path / "train.log")
         log.info("a line")
 
     assert program.run(main, argparse.ArgumentParser().parse_args, []) == 2

@@ -25,7 +25,9 @@ def exit_code(main, *, log=None) -> int:
     """Runs `main` as a program with a log."""
 
     def logging_main(args):
-        logs.start_log(log)
+        logs.start_log()
+        if log:
+            logs.log_to(log)
         main()
 
     return program.run(logging_main, argparse.ArgumentParser().parse_args, [])

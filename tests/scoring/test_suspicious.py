@@ -15,7 +15,7 @@ from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.data.windows import Windows
 from ner.model.build import build_encoder, build_head
-from ner.model.saving import save
+from ner.model.directory import save
 from ner.model.tagger import Model, Tagger
 from ner.scoring.suspicious import Margins, suspicious
 from ner.tags import Span, TagSet

@@ -9,7 +9,7 @@ from ner.data.folder import write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.model.build import build_encoder, build_head
-from ner.model.saving import save
+from ner.model.directory import save
 from ner.model.tagger import Model, Tagger
 from ner.tags import TagSet
 from tests.factories import make_inventories

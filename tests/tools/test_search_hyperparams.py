@@ -148,14 +148,12 @@ def test_a_trial_that_falls_behind_is_stopped(study, find, plan_scores, monkeypa
         ["trial-2", "learning_rate=0.02", "70.00", "2", "finished"],
         ["trial-1", "learning_rate=0.01", "60.00", "2", "finished"],
     ]
-    for path in study.glob("trial-*"):
-        shutil.rmtree(path)
-    assert find(values, "--prune_after", 0).code == 0
-    assert [trial(study, number)["state"] for number in range(1, 6)] == ["finished"] * 5
-    for path in study.glob("trial-*"):
-        shutil.rmtree(path)
-    assert find(values).code == 0  # two epochs each, and the second is the last
-    assert [trial(study, number)["state"] for number in range(1, 6)] == ["finished"] * 5
+    values = "learning_rate=1e-2,2e-2,3e-2"  # the third one was stopped above
+    for options in (["--prune_after", 0], []):  # without the option: after two epochs, and these are all
+        for path in study.glob("trial-*"):
+            shutil.rmtree(path)
+        assert find(values, *options).code == 0
+        assert [trial(study, number)["state"] for number in range(1, 4)] == ["finished"] * 3
 
 
 def test_optuna_chooses_and_goes_on(study, find, plan_scores):

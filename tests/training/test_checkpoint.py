@@ -19,8 +19,7 @@ from ner.data.tokenizer import learn_vocabulary
 from ner.data.windows import Windows
 from ner.errors import DataError, TrainingError
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import load
-from ner.model.saving import restore_weights, save
+from ner.model.directory import load, restore_weights, save
 from ner.model.tagger import Model, Tagger
 from ner.tags import Span, TagSet
 from ner.training.checkpoint import (
@@ -77,7 +76,7 @@ class Run:
         self.model = Model(Tagger(built, head), tokenizer, "char", 32)
         self.model.tagger.precision = precision
         self.loader = Batches(
-            examples, windows=Windows(32), batch_tokens=20, targets=self.model.tagger.head.targets, seed=3
+            examples, windows=Windows(32), batch_tokens=20, targets=self.model.tagger.head, seed=3
         )
         rates = {"learning_rate": 1e-2, "head_learning_rate": 2e-2, "weight_decay": 0.01}
         optimizer = build_optimizer(parameter_groups(self.model.tagger, **rates))

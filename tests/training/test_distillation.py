@@ -46,8 +46,7 @@ def make_sentences():
 def chances_of(head, table, temperature):
     """(T, K): the marginals of all taggings, by enumeration."""
     table, n_tags = table.double().numpy() / temperature, len(head.tag_set)
-    learned = head.transition_table()
-    learned = np.zeros((n_tags + 1, n_tags + 1)) if learned is None else learned / temperature
+    learned = head.transition_table() / temperature
     found = np.zeros(table.shape)
     for path in product(range(n_tags), repeat=len(table)):
         score = sum(table[t, k] for t, k in enumerate(path))
@@ -75,13 +74,12 @@ def test_probabilities_are_marginals_of_all_taggings(name, temperature):
 def test_the_soft_loss_is_the_cross_entropy_over_all_taggings(name, temperature):
     """Of a teacher whose taggings are drawn token by token."""
     head = make_head(name)
-    n_tags, learned = len(head.tag_set), head.transition_table()
+    n_tags, learned = len(head.tag_set), head.transition_table() / temperature
     scores, batch, _ = make_scored_batch(head, n_tokens=3)
     soft = torch.randn(scores.shape).softmax(-1) * batch.mask[..., None]
     found = head.soft_loss(
         scores, batch._replace(gold={**batch.gold, "soft_tags": soft}), temperature=temperature
     )
-    learned = np.zeros((n_tags + 1, n_tags + 1)) if learned is None else learned / temperature
     for loss, table, chances, mask in zip(found, scores / temperature, soft, batch.mask, strict=True):
         paths = list(product(range(n_tags), repeat=int(mask.sum())))
         table, chances = table.double().numpy(), chances.double().numpy()
@@ -102,13 +100,13 @@ def test_the_soft_loss_is_the_cross_entropy_over_all_taggings(name, temperature)
 def test_a_sure_teacher_is_gold(name):
     head = make_head(name)
     scores, batch, _ = make_scored_batch(head, n_tokens=6)
-    soft = torch.nn.functional.one_hot(head.gold_tags(batch), len(head.tag_set)).float()
+    soft = torch.nn.functional.one_hot(head.gold_classes(batch), len(head.tag_set)).float()
     torch.testing.assert_close(
         head.soft_loss(scores, batch._replace(gold={**batch.gold, "soft_tags": soft})),
         head.loss(scores, batch),
     )
     crf = make_head("crf")
-    tags = head.gold_tags(batch)
+    tags = head.gold_classes(batch)
     learned = (crf.crf.transitions, crf.crf.start_transitions, crf.crf.end_transitions)
     expected = path_scores(scores, tags, batch.mask, *learned)
     torch.testing.assert_close(expected_scores(scores, soft, batch.mask, *learned), expected)
@@ -213,7 +211,7 @@ def test_the_objective_weighs_gold_and_teacher(head, tmp_path):
         soft_labels.examples,
         windows=Windows(32),
         batch_tokens=256,
-        targets=student.tagger.head.targets,
+        targets=student.tagger.head,
         soft_tags=soft_labels.soft,
     )
     for _, batch in loader.batches():

@@ -64,7 +64,7 @@ def factors(n_steps, warmup, schedule):
 def test_every_trainable_parameter_is_in_one_group_and_vectors_do_not_decay(encoder, head, frozen):
     tagger = make_tagger(encoder, head)
     if frozen:
-        tagger.freeze_encoder()
+        tagger.encoder.requires_grad_(False)
     names = {id(parameter): name for name, parameter in tagger.named_parameters()}
     seen = []
     for group in make_groups(tagger):

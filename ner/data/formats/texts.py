@@ -2,12 +2,11 @@
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 
 from ner.data.formats.document import AnnotatedText, Document, InvalidSpan, Mark, Texts
 from ner.data.sentence import Sentence
 from ner.data.wording import count_noun, list_lines, note_lines, quote
-from ner.data.words import Token, guess_unit_of_texts, guess_unit_of_tokens, split_words
+from ner.data.words import Token, guess_unit_of_texts, guess_unit_of_tokens, join_words, split_words
 from ner.errors import DataError
 from ner.tags import Span, keep_apart
 
@@ -166,12 +165,9 @@ def to_texts(document: Document, *, unit: str | None = None) -> Texts:
     A note counts the sentences whose text would be split into other tokens.
     """
     unit = unit or document.unit or guess_unit_of_tokens(document.sentences)
-    gap = 0 if unit == "char" else 1
     texts, changed_lines = [], []
     for sentence, line in zip(document.sentences, document.first_lines, strict=True):
-        ends = [end - gap for end in accumulate(len(token) + gap for token in sentence.tokens)]
-        tokens = [Token(end - len(t), end) for t, end in zip(sentence.tokens, ends, strict=True)]
-        text = (" " * gap).join(sentence.tokens)
+        text, tokens = join_words(sentence.tokens, unit)
         marks = sentence.spans and tuple(
             Mark(tokens[span.start].start, tokens[span.end - 1].end, span.label, line)
             for span in sentence.spans
