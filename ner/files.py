@@ -103,7 +103,7 @@ def unescape(text: str) -> str:
 
 
 def read_compressed_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yields the lines of a `.txt`, `.gz` or `.xz` file as `numbered_lines`, but for empty ones.
+    """Yields the lines of a `.txt`, `.gz` or `.xz` file as `numbered_lines`, without the empty ones.
 
     White space at both ends is removed.  DataError as there, or if the file has another ending.
     """

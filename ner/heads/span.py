@@ -1,7 +1,7 @@
 """Entities by their first and their last token: two classifiers and a pairing.
 
 The head of BERT-NER-Pytorch's `BertSpanForNer` (lonePatient, after Devlin et al. 2019, section 4.2): each
-token gets the label of the entity that starts there, or none, and that of the entity that ends there.
+token gets two labels, of the entity that starts there and of the entity that ends there, or none.
 """
 
 import math

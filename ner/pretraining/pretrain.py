@@ -127,7 +127,7 @@ def new_model(settings: PretrainSettings, config: PretrainConfig) -> Pretrained:
     """An encoder with random weights, and a vocabulary learned from the text."""
     if not config.encoder:
         raise DataError(
-            "no --bert_model_dir and no `encoder` key, expected one, such as that of "
+            "no --bert_model_dir and no `encoder` key, expected one, such as in "
             "--params pretrained/zh-small/params.json"
         )
     where = f"{settings.params or '--set'}: encoder"

@@ -64,7 +64,7 @@ def _parse_lines(path: Path, what: str, parse: Callable[[dict], Any]) -> list:
 
 
 def headlines(directory: Path) -> list[float]:
-    """The score that ranks each epoch so far, a fraction; its maximum is that of the model `best`."""
+    """The score that ranks each epoch so far, a fraction; its maximum belongs to the model `best`."""
     return [epoch["headline"] for epoch in read_epochs(directory)]
 
 

@@ -180,7 +180,7 @@ def run_trial(search: Search, values: dict, trials: list[Trial]) -> None:
     parent = search.settings.directory
     config = load_options(Config, search.settings.params, overrides(values))
     known = next((trial for trial in trials if trial.values == values), None)
-    # the number of a new one is larger than that of any folder trial-*, whoever made it
+    # a new number is larger than the number of any folder trial-*, whoever made it
     directory = (
         known.directory if known else parent / f"trial-{max(numbered(parent, 'trial-'), default=0) + 1}"
     )

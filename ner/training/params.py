@@ -73,9 +73,9 @@ class Config(Options):
     head_learning_rate: float = option(0.0, low=0)
     "peak learning rate of the head; 0: learning_rate"
     transition_learning_rate: float = option(0.0, low=0)
-    "peak learning rate of a CRF's transitions; 0: that of the head"
+    "peak learning rate of a CRF's transitions; 0: the head's rate"
     layer_decay: float = option(0.0, low=0, high=1, expected="0 <= share <= 1")
-    "learning rate of a layer divided by that of the layer above, e.g. 0.95; 0: equal rates"
+    "ratio of a layer's learning rate to the rate of the layer above, e.g. 0.95; 0: equal rates"
     freeze_layers: int | str = option(0, low=0, expected="a number of layers, or 'embeddings'")
     "number of frozen encoder layers, from the lowest, embeddings included; 'embeddings': only these"
     unfreeze_every: int = option(0, low=0)
