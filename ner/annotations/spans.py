@@ -146,7 +146,7 @@ class Spans(Annotation):
         """`predictions_<split>.jsonl` (an object a sentence, half-open spans) and `predictions_<split>.txt`
         (token, gold tag and predicted tag, a blank line after each sentence).
 
-        If spans overlap, tags cannot hold them: no .txt is written, and the .txt of an earlier run is removed.
+        If spans overlap, tags cannot hold them: no .txt is written, and an earlier one is removed.
         """
         columns, objects = (out_dir / f"predictions_{split}.{ending}" for ending in ("txt", "jsonl"))
         rows = [(tokens, gold, _without_scores(predicted)) for tokens, gold, predicted in scored]
