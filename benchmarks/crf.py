@@ -31,8 +31,7 @@ from benchmarks.timing import Arm, Measured, interleave, timed
 from ner.annotations.spans import SpanInventory
 from ner.data.batch import Batch
 from ner.data.batches import token_budget
-from ner.data.examples import encode
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.heads import viterbi
 from ner.heads.crf import CrfHead, path_scores
 from ner.heads.log_partition import log_partition

@@ -3,7 +3,7 @@
     python -m benchmarks.data --data_dir data/msra --threads 2 --out data.json
 
 Features of the train and val splits (45,000 sentences of MSRA), from tokens in memory to piece ids and the
-first piece of every token.  This code is `ner.data.examples.encode` with a tokenizer whose cache is empty.
+first piece of every token.  This code is `ner.data.windows.encode` with a tokenizer whose cache is empty.
 The rivals:
 
 HF fast tokenizer            called once on all sentences as lists of tokens (is_split_into_words), piece ids
@@ -33,9 +33,9 @@ from benchmarks import inputs, report
 from benchmarks.timing import Arm, Measured, interleave, timed
 from ner.annotations.span_scores import SpanScores, score
 from ner.annotations.spans import read_labels
-from ner.data.examples import Examples, encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
+from ner.data.windows import Examples, encode
 from ner.runtime import program
 from ner.tags import Span, TagSet, spans_to_tags
 

@@ -36,8 +36,8 @@ import torch
 from benchmarks import inputs, report
 from benchmarks.rivals import hf_model, hf_tokenizer
 from benchmarks.timing import Arm, Measured, ceiling, evenly_spaced, forward_flop, interleave, timed
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
+from ner.data.windows import encode
 from ner.errors import DataError
 from ner.heads import viterbi
 from ner.inference.predict import compile_encoder, tag_sentences

@@ -10,10 +10,9 @@ import torch
 from ner.annotations.spans import SpanInventory, read_labels
 from ner.data import folder
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece, load_tokenizer
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import load, save

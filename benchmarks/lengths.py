@@ -25,9 +25,8 @@ from benchmarks.rivals import hf_model, plain_loop
 from benchmarks.steps import FixedBatches, our_steps
 from benchmarks.timing import add_worker, clock, did_work, in_process, peak_memory, show
 from ner.data.batch import Batch
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.errors import DataError
 from ner.inference.predict import predict
 from ner.model.directory import Model, load

@@ -23,8 +23,7 @@ from benchmarks.infer import compiled, same_pieces
 from benchmarks.steps import our_steps, some_batches
 from benchmarks.timing import evenly_spaced
 from ner.data.batches import token_budget
-from ner.data.examples import encode
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.errors import DataError
 from ner.inference.predict import tag_sentences
 from ner.runtime import devices, program

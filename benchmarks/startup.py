@@ -24,11 +24,10 @@ from benchmarks import inputs, report
 from benchmarks.timing import add_worker, did_work, in_process, peak_memory, show
 from ner.annotations.spans import SpanInventory, read_labels
 from ner.data.batches import Batches, token_budget
-from ner.data.examples import encode
 from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import load_tokenizer
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.runtime import program
 from ner.tags import TagSet, spans_to_tags
 

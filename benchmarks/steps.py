@@ -6,8 +6,7 @@ import numpy as np
 
 from benchmarks.timing import clock, evenly_spaced
 from ner.data.batches import Batches
-from ner.data.examples import Examples
-from ner.data.windows import Windows
+from ner.data.windows import Examples, Windows
 from ner.model.directory import Model
 from ner.model.tagger import Tagger
 from ner.training.optim import build_optimizer, parameter_groups

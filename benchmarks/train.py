@@ -36,8 +36,7 @@ from benchmarks.steps import FixedBatches, our_steps, some_batches
 from benchmarks.timing import Arm, Measured, ceiling, evenly_spaced, forward_flop, interleave
 from ner.data.batch import Batch
 from ner.data.batches import token_budget
-from ner.data.examples import Examples, encode
-from ner.data.windows import Windows
+from ner.data.windows import Examples, Windows, encode
 from ner.model.directory import Model
 from ner.runtime import devices, program
 from ner.tags import spans_to_tags

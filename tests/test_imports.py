@@ -40,7 +40,7 @@ WITHOUT_TORCH = (
     *("errors", "files", "tags", "config", "annotations", "studies/significance", "studies/results"),
     *(f"data/{name}" for name in ("sentence", "words", "tokenizer", "folder", "build")),
     "data/wording",
-    *("data/examples", "data/windows", "data/download", "data/formats", "data/audit", "scoring/tables"),
+    *("data/windows", "data/download", "data/formats", "data/audit", "scoring/tables"),
 )
 FILES = sorted((ROOT / "ner").rglob("*.py"))
 BENCHMARKS = sorted(ROOT.glob("benchmarks/*.py"))

@@ -17,8 +17,8 @@ from safetensors.torch import load_file
 import pretrain
 import train
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.folder import read_split
+from ner.data.windows import encode
 from ner.model.directory import load
 from ner.model.manifest import check_manifest
 from ner.scoring.evaluate import evaluate

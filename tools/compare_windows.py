@@ -13,9 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.folder import read_split
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.errors import DataError
 from ner.inference.predict import predict
 from ner.model.directory import load, resolve_model_dir

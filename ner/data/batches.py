@@ -13,9 +13,8 @@ import torch
 
 from ner.annotations import ANNOTATIONS
 from ner.data.batch import Batch
-from ner.data.examples import Examples
 from ner.data.sentence import Sentence
-from ner.data.windows import Windows, rounded, truncate
+from ner.data.windows import Examples, Windows, rounded, truncate
 
 
 class Targets(Protocol):

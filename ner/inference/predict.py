@@ -14,8 +14,8 @@ from ner.annotations import ANNOTATIONS, Answer
 from ner.annotations.base import Offsets
 from ner.data.batch import Batch
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
+from ner.data.windows import encode
 from ner.data.words import join_words, split_words
 from ner.errors import DataError
 from ner.model.tagger import Model, Tagger

@@ -11,8 +11,8 @@ import torch
 from ner.annotations import ANNOTATIONS, Answer, Scores
 from ner.annotations.base import Scored
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence, Split
+from ner.data.windows import encode
 from ner.data.wording import align_columns
 from ner.heads.base import Head
 from ner.inference.predict import predict

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ner.data.batches import Batches
-from ner.data.examples import Examples, encode
 from ner.data.sentence import Sentence
-from ner.data.windows import Windows
+from ner.data.windows import Examples, Windows, encode
 from ner.data.words import split_words
 from ner.files import whole_file
 from ner.inference.predict import predict

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ner.annotations import ANNOTATIONS
-from ner.data.examples import Examples, encode
 from ner.data.folder import read_unit
 from ner.data.sentence import Split
 from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary, load_tokenizer
+from ner.data.windows import Examples, encode
 from ner.encoders import Encoder
 from ner.errors import DataError
 from ner.heads import HEADS

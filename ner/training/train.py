@@ -15,8 +15,8 @@ from ner.annotations import ANNOTATIONS
 from ner.config import load_options, to_json
 from ner.data import folder
 from ner.data.batches import Batches, token_budget
-from ner.data.examples import Examples
 from ner.data.sentence import Split
+from ner.data.windows import Examples
 from ner.data.wording import align_columns
 from ner.errors import DataError
 from ner.heads import HEADS

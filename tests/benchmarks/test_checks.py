@@ -9,10 +9,9 @@ import torch
 from benchmarks import crf, data, infer, inputs, lengths, shares, stream, train
 from benchmarks.steps import our_steps, some_batches
 from ner.annotations.span_scores import score
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import Model
 from ner.model.tagger import Tagger

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from ner.data.batches import Batches, token_budget
-from ner.data.examples import encode
 from ner.data.formats import FORMATS
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import SPACE, WordPiece, load_tokenizer
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.encoders import Bert
 from ner.encoders.bert import BertConfig
 from ner.heads import HEADS

@@ -1,4 +1,6 @@
-"""Windows over the pieces; long sentences cut short, against the definition written out."""
+"""Sentences as pieces; windows over them; long sentences cut short, against the definition written out."""
+
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -8,11 +10,11 @@ from hypothesis import strategies as st
 
 from ner.annotations.spans import Spans
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
-from ner.data.windows import Windows, rounded
+from ner.data.windows import Windows, encode, rounded
 from ner.tags import ScoredSpan, Span
+from tests.data.test_batches import make_sentence, make_tokenizer
 from tests.factories import make_targets
 
 TOKENIZER = WordPiece(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abc", *(f"##{c}" for c in "abc")])
@@ -142,3 +144,21 @@ def test_lengths_are_rounded_up_by_little_to_a_small_set():
     assert (rounded(up) == up).all()
     assert len(set(up.tolist())) <= 40
     assert (up - lengths < np.maximum(4, lengths / 8 + 1)).all()
+
+
+def test_encode_gives_each_token_the_pieces_that_the_tokenizer_gives_it():
+    tokenizer = make_tokenizer()
+    sentences = [make_sentence(n, seed=n) for n in (1, 7, 30, 2)]
+    examples = encode(sentences, tokenizer)
+    assert len(examples) == 4
+    for i, sentence in enumerate(sentences):
+        pieces = [tokenizer.pieces(token) for token in sentence.tokens]
+        own, starts = examples.of(i)
+        assert own.tolist() == list(chain.from_iterable(pieces))
+        assert starts.tolist() == [sum(map(len, pieces[:t])) for t in range(len(pieces))]
+        assert examples.n_pieces[i] == sum(map(len, pieces))
+
+
+def test_a_sentence_without_tokens_is_refused():
+    with pytest.raises(ValueError, match="sentence 1 has no tokens"):
+        encode([make_sentence(2), Sentence.with_spans((), ())], make_tokenizer())

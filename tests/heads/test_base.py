@@ -7,10 +7,9 @@ import torch
 from ner.annotations.span_scores import score
 from ner.data.batch import Batch
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.encoders import ENCODERS
 from ner.errors import DataError
 from ner.heads import HEADS

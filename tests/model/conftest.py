@@ -7,10 +7,9 @@ import torch
 
 from ner.data.batch import Batch
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.heads import HEADS
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import save

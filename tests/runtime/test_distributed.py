@@ -12,10 +12,9 @@ import torch.multiprocessing as processes
 
 from ner.annotations.span_scores import score
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.errors import DataError, TrainingError
 from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head

@@ -9,11 +9,10 @@ import torch
 
 import evaluate
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.folder import write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import save
 from ner.model.tagger import Model, Tagger

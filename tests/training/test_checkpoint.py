@@ -13,10 +13,9 @@ from safetensors import SafetensorError
 
 import ner.training.checkpoint
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.errors import DataError, TrainingError
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import load, restore_weights, save

@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.heads.crf import expected_scores, path_scores
 from ner.model.build import build_encoder
 from ner.model.directory import Model

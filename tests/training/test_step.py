@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from ner.data.batches import Batches
-from ner.data.examples import encode
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
-from ner.data.windows import Windows
+from ner.data.windows import Windows, encode
 from ner.errors import TrainingError
 from ner.heads import HEADS
 from ner.inference.predict import predict
