@@ -196,7 +196,7 @@ PARAMETERS = {
     "beyond positions": (params(max_len=33), "max_len: got 33, expected at most 32 as the encoder has posit"),
     "vectors": (
         params(encoder={"name": "lstm", "hidden_size": 8, "character_vectors": "nowhere.txt"}),
-        "nowhere.txt: vectors cannot be read, No such file",
+        "nowhere.txt: cannot be read, No such file",
     ),
 }
 COMMANDS = {
