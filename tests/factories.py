@@ -28,6 +28,9 @@ from ner.pretraining.mlm import MaskedLm, Pretrained
 from ner.tags import Span, TagSet
 from ner.training.params import Config
 
+# torch's fused attention in bf16 raises an error if ATEN_CPU_CAPABILITY=default hides AVX-512 on a CPU with AMX
+FUSED_BF16_FAILS = torch.backends.cpu.get_cpu_capability() == "DEFAULT" and torch.cpu._is_amx_tile_supported()
+needs_fused_bf16 = pytest.mark.skipif(FUSED_BF16_FAILS, reason="torch has no fused bf16 attention here")
 LABELS = ("LOC", "PER")
 VOCAB_SIZE = 40
 # every encoder takes those of these options that its Config has

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from benchmarks import crf, data, infer, lengths, shares, startup, stream, train
+from tests.factories import needs_fused_bf16
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ def quick(run_main, sample, tmp_path):
     return start
 
 
+@needs_fused_bf16  # the rivals compute in it
 def test_train(quick):
     pytest.importorskip("accelerate")
     [table], printed = quick(train)
@@ -36,6 +38,7 @@ def test_train(quick):
     assert all(len(seconds["counted"]) == 1 for seconds in table["seconds"].values())
 
 
+@needs_fused_bf16  # the rivals compute in it
 def test_infer(quick):
     pytest.importorskip("transformers")
     [table], printed = quick(infer)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from ner.layers import attention as seam
+from tests.factories import needs_fused_bf16
 
 VARIANTS = ["plain", "fused"]
 SIZES = {"n_rows": 3, "n_heads": 2, "n_pieces": 7, "width": 4}
@@ -52,7 +53,7 @@ def test_equals_the_definition(compute, seed):
 
 
 @pytest.mark.parametrize("n_pieces", [1, 5, 64, 300])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_fused_bf16)])
 def test_both_ways_are_equal_forward_and_backward(choose, n_pieces, dtype):
     results = []
     for name in VARIANTS:

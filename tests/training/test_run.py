@@ -39,6 +39,15 @@ def test_the_best_is_chosen_among_saved_models(make_task, tmp_path):
     assert (tmp_path / "last").resolve().name == "step-12"
 
 
+@pytest.fixture
+def heeded():
+    """Gives SIGINT its usual handler: a shell makes programs in the background ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(("step", "last"), [(1, ["step 1", "saved 1"]), (4, ["evaluated 4", "saved 4"])])
 def test_a_signal_saves_once_and_stops(make_task, tmp_path, number, step, last):
