@@ -28,7 +28,7 @@ from ner.pretraining.mlm import MaskedLm, Pretrained
 from ner.tags import Span, TagSet
 from ner.training.params import Config
 
-# torch's fused attention in bf16 raises an error if ATEN_CPU_CAPABILITY=default hides AVX-512 on a CPU with AMX
+# with ATEN_CPU_CAPABILITY=default on a CPU with AMX, torch's fused attention raises an error in bf16
 FUSED_BF16_FAILS = torch.backends.cpu.get_cpu_capability() == "DEFAULT" and torch.cpu._is_amx_tile_supported()
 needs_fused_bf16 = pytest.mark.skipif(FUSED_BF16_FAILS, reason="torch has no fused bf16 attention here")
 LABELS = ("LOC", "PER")
