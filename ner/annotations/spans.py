@@ -1,7 +1,6 @@
 """Entities as gold: spans of tokens, read from and written as tags, or as JSON if they overlap."""
 
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -10,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
+from ner.annotations.published_tags import read_tag_set
 from ner.annotations.span_scores import SpanScores, score, tag_counts
 from ner.errors import DataError
 from ner.files import escape, read_text_lines, whole_file, write_lines
 from ner.tags import (
     NON_TAGS,
     OUTSIDE,
+    PREFIXES,
     ScoredSpan,
     Span,
     TagSet,
@@ -27,8 +28,6 @@ from ner.tags import (
 )
 
 EXPECTED = "expected [[start, end, label], ...]"
-_BILOU = str.maketrans("LU", "ES")
-MAX_TAGS = 2000  # `TagSet` makes a table of all pairs of tags
 
 
 @dataclass(frozen=True)
@@ -225,20 +224,32 @@ def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None 
 
     `scheme` None: guessed from the tags.
     """
-    prefixes = {"O": "O"}
+    try:
+        return _tag_set_of_file(list(first_seen), scheme)
+    except ValueError as error:
+        problem = error
+    seen: dict[tuple, str] = {}
     for tag, number in first_seen.items():
+        prefix, hyphen, label = tag.partition("-")
+        seen.setdefault((prefix, hyphen, bool(label)), tag)
         try:
-            prefix, _ = split_tag(tag)
-            if prefix not in prefixes:
-                prefixes[prefix] = tag
-                TagSet(list(prefixes.values()), scheme or guess_scheme(prefixes.values()))
+            _tag_set_of_file(list(seen.values()), scheme)
         except ValueError as error:
-            raise DataError(f"{path}:{number}: {error}") from None
-    tags = ["O", *sorted(set(first_seen) - {"O"})]
-    guessed = guess_scheme(tags)
+            problem = f"{path}:{number}: {error}"
+            break
+    are_labels = not any(tag.partition("-")[0] in PREFIXES for tag in first_seen)
+    raise DataError(f"{problem}{'; --scheme IO reads labels without prefix' if are_labels else ''}")
+
+
+def _tag_set_of_file(tags: list[str], scheme: str | None) -> TagSet:
+    for tag in tags:
+        if scheme != "IO" or tag in NON_TAGS:
+            split_tag(tag)
+    guessed = scheme or guess_scheme(tags)
     # A label may lack I- (entities of one token) or B- (illegal starts); BIO then gives the same entities as
     # IOB1 and IO.
-    return TagSet(tags, scheme or ("BIO" if guessed in ("IOB1", "IO") else guessed))
+    guessed = "BIO" if scheme is None and guessed in ("IOB1", "IO") else guessed
+    return TagSet([OUTSIDE, *sorted(set(tags) - {OUTSIDE})], guessed)
 
 
 def read_labels(data_dir: str | Path) -> list[str]:
@@ -252,40 +263,3 @@ def read_labels(data_dir: str | Path) -> list[str]:
     if not labels:
         raise DataError(f"{path}: no entity type, expected O and tags such as B-LOC")
     return labels
-
-
-def published_tags(names: list[str]) -> list[str]:
-    """Renames tags that published classifiers spell otherwise: B_PER, L- and U- (BILOU), bare labels (IO).
-
-    DataError if a name is a placeholder such as LABEL_0.
-    """
-    parts = [re.fullmatch(r"([BIESMLU])[-_](.+)", name) for name in names]
-    bare = not any(parts)
-    tags = []
-    for name, part in zip(names, parts, strict=True):
-        if name == OUTSIDE or name in NON_TAGS:
-            tags.append(name)
-        elif re.fullmatch(r"LABEL_\d+", name):
-            raise DataError(f"got the placeholder {name}, expected tags such as B-LOC")
-        elif part is not None:
-            tags.append(f"{part[1].translate(_BILOU)}-{part[2]}")
-        else:
-            tags.append(f"I-{name}" if bare else name)
-    return tags
-
-
-def read_tag_set(config: Mapping, *, scheme: str | None, where: str | Path) -> TagSet:
-    """The tags that a model's config lists under `id2label`; without a `scheme`, guesses it from the tags.
-
-    DataError, beginning with `where`, if there are no tags or they do not belong to one scheme.
-    """
-    names = config.get("id2label")
-    if not isinstance(names, dict) or not names:
-        raise DataError(f"{where}: no id2label, expected a model trained for tagging")
-    if len(names) > MAX_TAGS or not all(isinstance(name, str) for name in names.values()):
-        raise DataError(f"{where}: id2label: expected names, {MAX_TAGS} at most")
-    try:
-        tags = published_tags([names[str(i)] for i in range(len(names))])
-        return TagSet(tags, scheme or guess_scheme(set(tags) - set(NON_TAGS)))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: id2label: {error}") from None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ner.annotations.spans import published_tags
+from ner.annotations.published_tags import published_tags
 
 
 @pytest.mark.parametrize(
@@ -10,8 +10,10 @@ from ner.annotations.spans import published_tags
     [
         (["O", "B-LOC", "I-LOC"], ["O", "B-LOC", "I-LOC"]),
         (["B_PER", "I_PER", "O"], ["B-PER", "I-PER", "O"]),
-        (["O", "B-X", "I-X", "L-X", "U-X"], ["O", "B-X", "I-X", "E-X", "S-X"]),
-        (["O", "PER", "LOC"], ["O", "I-PER", "I-LOC"]),
+        (["PER-B", "PER-I", "O"], ["B-PER", "I-PER", "O"]),
+        (["date_B", "O", "date_I", "[PAD]"], ["B-date", "O", "I-date", "[PAD]"]),
+        (["O", "E_mail", "LOC"], ["O", "E_mail", "LOC"]),
+        (["O", "B-vitamin-B", "I-vitamin-B"], ["O", "B-vitamin-B", "I-vitamin-B"]),
         (["[PAD]", "O", "B-LOC", "I-LOC", "X"], ["[PAD]", "O", "B-LOC", "I-LOC", "X"]),
     ],
 )
