@@ -21,7 +21,7 @@ MOVED = {"--vectors": "tools/vectors.py", "--layers": "tools/vectors.py", "--fil
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     program.add_text_arguments(parser)
     add("--data_dir", type=Path, help="with --split: tag a built split instead")

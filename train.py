@@ -17,7 +17,7 @@ from ner.training.train import Settings, train
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     add("--data_dir", type=Path, default=Path("data/msra"), help="a set made by build_dataset.py")
     add("--bert_model_dir", type=Path, help="published weights; its config decides the sizes")

@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import torch
 from tqdm import tqdm
@@ -17,6 +18,30 @@ from tqdm import tqdm
 from ner.errors import DataError, Stopped, TrainingError
 from ner.files import whole_file
 from ner.runtime.logs import log, stop_log
+
+# an error of argparse that does not begin with the option, and what is said in its place
+_REWORDED = (
+    (r"argument (.+?): (.*)", r"\1: \2"),
+    (r"unrecognized arguments: (.*)", r"\1: unknown, expected an option of this program"),
+    (r"the following arguments are required: (.*)", r"\1: required"),
+    (r"ambiguous option: (\S+) (.*)", r"\1: ambiguous, \2"),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a command line; an error is a DataError of one line that names the option.
+
+    `description` may be a whole docstring: its first line is shown.
+    """
+
+    def __init__(self, description: str | None = None, **options):
+        super().__init__(description=(description or "").partition("\n")[0], **options)
+
+    def error(self, message: str) -> NoReturn:
+        message = "\\n".join(message.splitlines())
+        for pattern, words in _REWORDED:
+            message = re.sub(f"^{pattern}$", words, message)
+        raise DataError(f"{message}; --help lists the options")
 
 
 class StopRequest(contextlib.ExitStack):
