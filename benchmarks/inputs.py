@@ -12,7 +12,8 @@ from ner.data import folder
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence
-from ner.data.tokenizer import WordPiece, load_tokenizer
+from ner.data.tokenizer import WordPiece
+from ner.data.tokenizer_files import load_tokenizer
 from ner.data.windows import Windows
 from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head

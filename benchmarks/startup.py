@@ -27,7 +27,7 @@ from ner.data.batches import Batches, token_budget
 from ner.data.examples import encode
 from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
-from ner.data.tokenizer import load_tokenizer
+from ner.data.tokenizer_files import load_tokenizer
 from ner.data.windows import Windows
 from ner.runtime import program
 from ner.tags import TagSet, spans_to_tags

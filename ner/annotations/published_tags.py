@@ -3,9 +3,10 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from ner.errors import DataError
-from ner.tags import NON_TAGS, OUTSIDE, TagSet, guess_scheme
+from ner.tags import NON_TAGS, OUTSIDE, PREFIXES, TagSet, guess_scheme
 
 MAX_TAGS = 2000  # `TagSet` makes a table of all pairs of tags
 
@@ -16,13 +17,29 @@ def published_tags(names: Sequence[str]) -> list[str]:
     DataError if a name is a placeholder such as LABEL_0.
     """
     if placeholder := next((name for name in names if re.fullmatch(r"LABEL_\d+", name)), None):
-        raise DataError(f"got the placeholder {placeholder}, expected tags such as B-LOC")
+        raise DataError(
+            f"got the placeholder {placeholder}, expected tags such as B-LOC; --label_names gives them"
+        )
     named = [name for name in names if name != OUTSIDE and name not in NON_TAGS]
     for form in (r"(?P<prefix>[BIESMLU])[-_](?P<label>.+)", r"(?P<label>.+)[-_](?P<prefix>[BIESMLU])"):
         parts = {name: re.fullmatch(form, name) for name in named}
         if all(parts.values()):
             return [f"{parts[n]['prefix']}-{parts[n]['label']}" if n in parts else n for n in names]
     return list(names)
+
+
+def name_tags(id2label: Any, names: Sequence[str]) -> dict[str, str]:
+    """`id2label` of a config with other names: one for each class, or one for the class of bare B, I and O.
+
+    DataError if there are fewer or more names than classes.
+    """
+    old = id2label if isinstance(id2label, dict) else dict.fromkeys(map(str, range(len(names))), "")
+    bare = [tag for tag in old.values() if tag != OUTSIDE]
+    if len(names) == 1 and bare and all(tag in PREFIXES for tag in bare):
+        return {number: tag if tag == OUTSIDE else f"{tag}-{names[0]}" for number, tag in old.items()}
+    if len(names) != len(old):
+        raise DataError(f"--label_names: got {len(names)} names, expected {len(old)}, one for each class")
+    return {str(number): name for number, name in enumerate(names)}
 
 
 def read_tag_set(config: Mapping, *, scheme: str | None, where: str | Path) -> TagSet:

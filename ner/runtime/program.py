@@ -18,6 +18,7 @@ from tqdm import tqdm
 from ner.errors import DataError, Stopped, TrainingError
 from ner.files import whole_file
 from ner.runtime.logs import log, stop_log
+from ner.tags import SCHEMES
 
 # an error of argparse that does not begin with the option, and what is said in its place
 _REWORDED = (
@@ -122,6 +123,14 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="?", type=Path, help=file)
     parser.add_argument("--text", action="append", help="read this text instead; may be given again")
     parser.add_argument("--output", type=Path, help="write here (default: standard output)")
+
+
+def add_tag_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what the tags of a published tagger mean."""
+    scheme = "scheme of the model's tags (default: the model's, else guessed from their names)"
+    parser.add_argument("--scheme", choices=SCHEMES, help=scheme)
+    names = "names of the model's classes in their order, such as O B-PER I-PER; or of its only class"
+    parser.add_argument("--label_names", nargs="+", metavar="NAME", help=names)
 
 
 def parse_text_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:

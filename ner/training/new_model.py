@@ -7,7 +7,8 @@ from ner.annotations import ANNOTATIONS
 from ner.data.examples import Examples, encode
 from ner.data.folder import read_unit
 from ner.data.sentence import Split
-from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary, load_tokenizer
+from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary
+from ner.data.tokenizer_files import load_tokenizer
 from ner.encoders import Encoder
 from ner.errors import DataError
 from ner.heads import HEADS

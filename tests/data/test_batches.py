@@ -13,7 +13,8 @@ from ner.data.batches import Batches, token_budget
 from ner.data.examples import encode
 from ner.data.formats import FORMATS
 from ner.data.sentence import Sentence
-from ner.data.tokenizer import SPACE, WordPiece, load_tokenizer
+from ner.data.tokenizer import SPACE, WordPiece
+from ner.data.tokenizer_files import load_tokenizer
 from ner.data.windows import Windows
 from ner.encoders import Bert
 from ner.encoders.bert import BertConfig
