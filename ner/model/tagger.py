@@ -92,12 +92,12 @@ class Model:
     "pieces a window, special pieces included"
     report: tuple[str, ...] = ()
     "lines for the log about how it was opened"
-    notes: tuple[str, ...] = ()
-    "those of them about what was not used or assumed"
     long_text: str = "windows"
     "what happens to pieces beyond a window, a name in `LONG_TEXT`"
     scheme_from: str = "config"
     "what the scheme of the tags comes from: config, option, or a guess from their names"
+    notes: tuple[str, ...] = ()
+    "lines of the report about what was not used or assumed"
 
     @property
     def windows(self) -> Windows:
