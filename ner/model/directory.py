@@ -102,6 +102,11 @@ class ModelDirectory:
         choose(long_text, LONG_TEXT, f"{self.where}: long_text")
         return {"unit": unit, "max_len": max_len, "long_text": long_text}
 
+    @property
+    def head_name(self) -> str:
+        """The head that the directory states, or that its tensors show."""
+        return self.own.get("head", "crf" if self.weights.keys() >= PYTORCH_CRF else "softmax")
+
     def log_lines(self, report: published.LoadReport | None = None) -> tuple[str, ...]:
         """The spare rows of the embedding, and what was loaded: the encoder alone, or as `report` says."""
         n_pieces, report = len(self.tokenizer), report or self.report
@@ -155,7 +160,7 @@ def load(
     config = directory.config | {"ner": own | ({"scheme": scheme} if scheme else {})}
     if label_names:
         config["id2label"] = name_tags(config.get("id2label"), label_names)
-    name = own.get("head", "crf" if directory.weights.keys() >= PYTORCH_CRF else "softmax")
+    name = directory.head_name
     inventories = {
         kind: ANNOTATIONS[kind].from_config(config, where=where)
         for kind in HEADS[choose(name, HEADS, f"{where}: head")].annotations
