@@ -19,12 +19,12 @@ from ner.data.formats import FORMATS, Reading
 from ner.data.sentence import SPLITS, UNITS
 from ner.errors import DataError
 from ner.files import whole_file
-from ner.runtime.program import run
+from ner.runtime.program import Parser, run
 from ner.tags import SCHEMES
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Builds a data set for train.py from annotated text.",
         epilog="Without --val and --val_size, a tenth of train, at most 3,000 sentences, becomes val.",
     )

@@ -14,6 +14,8 @@ from ner.data.folder import check_gold, read_split
 from ner.data.windows import LONG_TEXT
 from ner.errors import DataError
 from ner.files import whole_file
+from ner.inference.predict import OnBatch
+from ner.inference.scheme_check import SchemeCheck
 from ner.model.directory import load, resolve_model_dir
 from ner.runtime import devices, logs, program
 from ner.runtime.logs import log
@@ -22,7 +24,7 @@ from ner.scoring.suspicious import Margins, report_suspicious, suspicious
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     add("--data_dir", type=Path, default=Path("data/msra"))
     add("--model_dir", type=Path, default=Path("experiments/base_model"))
@@ -32,6 +34,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--max_len", type=int, help="pieces of a window (default: the model's)")
     add("--long_text", choices=LONG_TEXT, help="how to read longer sentences (default: the model's)")
     devices.add_batch_tokens(parser)
+    program.add_tag_arguments(parser)
     add("--audit", action="store_true", help="rank the sentences whose gold the model doubts")
     devices.add_device_arguments(parser)
     return parser.parse_args(argv)
@@ -42,7 +45,13 @@ def main(args: argparse.Namespace) -> None:
     logs.start_log()
     split = read_split(args.data_dir, args.split)
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
-    model = load(model_dir, max_len=args.max_len, long_text=args.long_text)
+    model = load(
+        model_dir,
+        max_len=args.max_len,
+        long_text=args.long_text,
+        scheme=args.scheme,
+        label_names=args.label_names,
+    )
     head = model.tagger.head
     check_gold(split, args.data_dir / args.split, head.annotations)
     if args.audit and not ("spans" in head.annotations and head.is_likelihood):
@@ -59,9 +68,14 @@ def main(args: argparse.Namespace) -> None:
     model.tagger.place(machine.device, precision=machine.precision, max_cells=machine.batch_tokens)
     batches = scoring.annotated_batches(model, split.sentences, batch_tokens=machine.batch_tokens)
     scoring.log_unread_gold(batches, args.split)
-    margins = Margins(head, len(split.sentences)) if args.audit else None
-    options = {"on_batch": margins} if margins else {}
-    result = scoring.evaluate(model, batches, device=machine.device, **options)
+
+    def score(collect: OnBatch) -> tuple[scoring.Evaluation, Margins | None]:
+        margins = Margins(head, len(split.sentences)) if args.audit else None
+        seen = (collect, margins) if margins else (collect,)
+        options = {"on_batch": lambda *facts: [see(*facts) for see in seen]}
+        return scoring.evaluate(model, batches, device=machine.device, **options), margins
+
+    result, margins = SchemeCheck(model)(score)
     for name, scores in result.scores.items():
         n_gold = scoring.count_gold(split.sentences, name)
         if scores.n_gold != n_gold:

@@ -21,7 +21,7 @@ MOVED = {"--vectors": "tools/vectors.py", "--layers": "tools/vectors.py", "--fil
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     program.add_text_arguments(parser)
     add("--data_dir", type=Path, help="with --split: tag a built split instead")
@@ -32,6 +32,7 @@ def parse_args(argv=None) -> argparse.Namespace:
     add("--max_len", type=int, help="pieces of a window (default: the model's)")
     add("--long_text", choices=LONG_TEXT, help="how to read longer texts (default: the model's)")
     devices.add_batch_tokens(parser)
+    program.add_tag_arguments(parser)
     add("--compile", action="store_true", help="compile the encoder first: half a minute, for much text")
     add("--chunk", type=int, default=CHUNK_TEXTS, help="texts read before they are answered; 1: a dialogue")
     devices.add_device_arguments(parser)
@@ -59,7 +60,16 @@ def main(args: argparse.Namespace) -> None:
     program.check_texts(args.input, args.text)
     sentences = read_split(args.data_dir, args.split).sentences if args.data_dir else None
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
-    model = load(model_dir, unit=args.unit, max_len=args.max_len, long_text=args.long_text)
+    model = load(
+        model_dir,
+        unit=args.unit,
+        max_len=args.max_len,
+        long_text=args.long_text,
+        scheme=args.scheme,
+        label_names=args.label_names,
+    )
+    for note in model.notes:
+        log.info(note)
     if model.long_text != "windows":
         log.info(
             f"long_text {model.long_text}: texts of more than {model.windows.capacity} pieces are truncated; "

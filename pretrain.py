@@ -17,7 +17,7 @@ from ner.runtime import devices, distributed, program
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     text_help = "UTF-8 text, a paragraph a line, as .txt, .gz or .xz; or a built set, for its train split"
     add("--text", nargs="+", type=Path, default=[], metavar="FILE", help=text_help)

@@ -17,7 +17,7 @@ from ner.training.train import Settings, train
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     add("--data_dir", type=Path, default=Path("data/msra"), help="a set made by build_dataset.py")
     add("--bert_model_dir", type=Path, help="published weights; its config decides the sizes")
@@ -27,6 +27,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     seeds_help = "an experiment each, in <model_dir>/seed-N"
     seeds.add_argument("--seeds", type=int, nargs="+", metavar="N", help=seeds_help)
     add("--restore_file", metavar="NAME", help="go on from last, best or checkpoints/step-N")
+    extend_help = "with --restore_file: a larger epoch_num may move the end of the schedule"
+    add("--extend", action="store_true", help=extend_help)
+    add("--new_head", action="store_true", help="do not keep the head of --bert_model_dir for the same tags")
     add("--overwrite", action="store_true", help="remove the results of an earlier run first")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of params.json")
     add("--teacher", type=Path, metavar="DIR", help="a fine-tuned model to learn from as well")
@@ -54,6 +57,8 @@ def read_settings(args: argparse.Namespace) -> Settings:
         overrides=tuple(args.set),
         seed=args.seed,
         restore=args.restore_file,
+        extend=args.extend,
+        new_head=args.new_head,
         overwrite=args.overwrite,
         device=distributed.local_device(machine.device),
         precision=machine.precision,

@@ -11,13 +11,14 @@ from ner.annotations.spans import SpanInventory, read_labels
 from ner.data import folder
 from ner.data.batches import Batches
 from ner.data.sentence import Sentence
-from ner.data.tokenizer import WordPiece, load_tokenizer
+from ner.data.tokenizer import WordPiece
+from ner.data.tokenizer_files import load_tokenizer
 from ner.data.windows import Windows, encode
 from ner.inference.predict import predict
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import load, save
 from ner.model.tagger import Model, Tagger
-from ner.runtime import devices
+from ner.runtime import devices, program
 from ner.tags import TagSet
 
 SIZES = {
@@ -48,7 +49,7 @@ NUMBERS["megabytes"] = (0.001, 100_000)
 
 def argument_parser(description: str | None, *, rounds: int = 3, **quick) -> argparse.ArgumentParser:
     """The options of all benchmarks; `quick` are further values that --quick sets."""
-    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser = program.Parser(description)
     parser.add_argument(
         "--data_dir", type=Path, default=Path("data/msra"), help="a set made by build_dataset.py"
     )

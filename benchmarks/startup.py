@@ -26,7 +26,7 @@ from ner.annotations.spans import SpanInventory, read_labels
 from ner.data.batches import Batches, token_budget
 from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
-from ner.data.tokenizer import load_tokenizer
+from ner.data.tokenizer_files import load_tokenizer
 from ner.data.windows import Windows, encode
 from ner.runtime import program
 from ner.tags import TagSet, spans_to_tags

@@ -42,6 +42,17 @@ def read_weights(model_dir: str | Path) -> dict[str, Tensor]:
     raise DataError(f"{model_dir}: no weights, expected one of {expected}")
 
 
+def weight_files(model_dir: str | Path) -> set[str]:
+    """Names of the files that `read_weights` reads, the index apart."""
+    for name in READERS:
+        if (Path(model_dir) / name).is_file():
+            return {name}
+        index = Path(model_dir) / f"{name}.index.json"
+        if index.is_file():
+            return set(read_json(index)["weight_map"].values())
+    return set()
+
+
 def read_shards(index: Path, read: Callable[[Path], dict[str, Tensor]]) -> dict[str, Tensor]:
     """The tensors that an index file lists, read from the files of the same directory that it names."""
     weight_map = read_json(index).get("weight_map")

@@ -16,6 +16,7 @@ from ner.data.batch import Batch
 from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
+from ner.errors import DataError
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import save
 from ner.model.tagger import Model, Tagger
@@ -332,11 +333,9 @@ def test_options_overrule_the_model(models, run_main, sizes):
         ["--unit", "byte"],
     ],
 )
-def test_usage(argv, capsys):
-    with pytest.raises(SystemExit) as caught:
+def test_usage(argv):
+    with pytest.raises(DataError, match="--help lists the options"):
         predict.parse_args(argv)
-    assert caught.value.code == 2
-    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_the_output_may_be_the_input_and_stays_whole_on_an_error(models, tmp_path, run_main):

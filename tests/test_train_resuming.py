@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 import evaluate
@@ -198,3 +199,94 @@ def test_a_run_does_not_go_on_from_other_weights(start, data, tmp_path, run_main
     ended = run_main(train, *options, *again)
     assert ended.code == 2
     assert f"{folder}: weights is " in ended.err
+
+
+def test_a_constant_schedule_goes_on_for_more_epochs_as_if_they_had_been_asked_for(
+    start, whole, data, run_main, monkeypatch
+):
+    params = {"schedule": "constant", "warmup": 0.0}
+    unbroken = whole(epoch_num=4, **params)
+    folder, _ = start(name="stopped", epoch_num=2, **params)
+    command = ["--data_dir", data, "--model_dir", folder, "--restore_file", "last", "--set"]
+    with monkeypatch.context() as patch:
+        interrupt_at_epoch(patch, 3)
+        ended = run_main(train, *command, "epoch_num=4")
+    assert ended.code == 130
+    assert "epoch_num grows from 2 to 4: the learning rate stays constant" in ended.err
+    ended = run_main(train, *command, "epoch_num=4")
+    assert (ended.code, "grows" in ended.err) == (0, False)
+    check_finished(folder, 4)
+    assert without_times(folder) == without_times(unbroken)
+    assert same_weights(folder, unbroken)
+    ended = run_main(train, *command, "epoch_num=3")
+    assert (ended.code, "epoch_num is 3, expected 4" in ended.err) == (2, True)
+
+
+def test_a_constant_schedule_keeps_the_warm_up_that_it_had(start, data, run_main):
+    folder, _ = start(epoch_num=2, schedule="constant", warmup=0.5)
+    command = ["--data_dir", data, "--model_dir", folder, "--restore_file", "last", "--set", "epoch_num=5"]
+    assert run_main(train, *command).code == 0
+    assert len({line["learning_rate"] for line in metrics_of(folder)[1:]}) == 1
+
+
+def test_another_schedule_is_stretched_if_asked(start, whole, data, run_main, monkeypatch, snapshot):
+    folder, _ = start(name="stopped", epoch_num=2)
+    command = ["--data_dir", data, "--model_dir", folder, "--restore_file", "last", "--set", "epoch_num=4"]
+    before = snapshot(folder)
+    ended = run_main(train, *command)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "--extend stretches the schedule 'linear' over 4 epochs" in ended.err
+    assert snapshot(folder) == before
+    with monkeypatch.context() as patch:
+        interrupt_at_epoch(patch, 3)
+        ended = run_main(train, *command, "--extend")
+    assert "the schedule 'linear', warm-up included, now ends there" in ended.err
+    assert run_main(train, *command).code == 0
+    check_finished(folder, 4)
+    other = whole(epoch_num=4)
+    rates = [[line["learning_rate"] for line in metrics_of(path)] for path in (folder, other)]
+    assert rates[0][2:] == rates[1][2:]
+
+
+@pytest.mark.parametrize("head", ["softmax", "crf"])
+def test_the_head_of_a_tagger_with_the_same_tags_is_kept(start, data, tmp_path, run_main, head):
+    first, _ = start(name="first", epoch_num=2, head=head, encoder=BERT)
+    options = ["--bert_model_dir", first / "best"]
+    slow = {"epoch_num": 1, "head": head, "full_finetuning": False, "learning_rate": 1e-12}
+    kept, ended = start(*options, name="kept", **slow)
+    message = f"kept, to be trained further: the {head} head of {first / 'best'} over 13 tags"
+    assert message in ended.err
+    assert "\nnot used: " not in ended.err
+    new, ended = start(*options, "--new_head", name="new", **slow)
+    assert message not in ended.err
+    before, same, other = (load_file(path / "best" / "model.safetensors") for path in (first, kept, new))
+    assert before.keys() == same.keys() == other.keys()
+    assert all((before[name] - same[name]).abs().max() < 1e-6 for name in before)
+    assert (before["classifier.weight"] - other["classifier.weight"]).abs().max() > 1e-3
+    _, ended = start(*options, name="bio", scheme="BIO", **slow)
+    assert message not in ended.err
+
+
+def test_a_published_tagger_is_a_start_and_keeps_its_tags(start, data, tmp_path, run_main, monkeypatch):
+    write_published(tmp_path / "published", data)
+    path = tmp_path / "published" / "config.json"
+    labels = ("ORG", "LOC", "PER")
+    tags = [*(f"{prefix}-{label}" for label in labels for prefix in "IB"), "O"]
+    values = json.loads(path.read_text()) | {"id2label": dict(enumerate(tags))}
+    path.write_text(json.dumps(values))
+    file = tmp_path / "published" / "model.safetensors"
+    weights = {name: tensor for name, tensor in load_file(file).items() if not name.startswith("classifier")}
+    width = values["hidden_size"]
+    weights |= {"classifier.weight": torch.randn(7, width), "classifier.bias": torch.randn(7)}
+    save_file(weights, file)
+    options = ["--bert_model_dir", tmp_path / "published"]
+    unbroken, ended = start(*options, name="unbroken", epoch_num=2)
+    assert "over 7 tags (BIO); --new_head begins with a new one" in ended.err
+    with monkeypatch.context() as patch:
+        interrupt_at_epoch(patch, 1)
+        stopped, _ = start(*options, name="stopped", epoch_num=2, code=130)
+    again = ["--data_dir", data, "--model_dir", stopped, "--restore_file", "last"]
+    assert run_main(train, *options, *again).code == 0
+    assert same_weights(stopped, unbroken)
+    config = json.loads((unbroken / "best" / "config.json").read_text())
+    assert list(config["id2label"].values()) == tags

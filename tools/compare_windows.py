@@ -22,7 +22,7 @@ from ner.runtime import devices, program
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     add("--data_dir", type=Path, default=Path("data/msra"))
     add("--model_dir", type=Path, required=True)

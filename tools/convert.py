@@ -22,11 +22,11 @@ from ner.data.build import N_LISTED
 from ner.data.formats import WRITABLE, Document, Texts, guess_format, load, to_document, to_texts
 from ner.data.sentence import UNITS
 from ner.errors import DataError
-from ner.runtime.program import run
+from ner.runtime.program import Parser, run
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = Parser(__doc__)
     parser.add_argument("input", type=Path, help="a file, or a folder of brat pairs")
     parser.add_argument("--to", choices=WRITABLE, required=True, help="the format to write")
     parser.add_argument("--out", type=Path, required=True, help="a new file; for brat a new folder")

@@ -27,7 +27,7 @@ LINES_PER_TASK = 500
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     add("--text", type=Path, nargs="+", required=True, metavar="FILE", help="as for pretrain.py --text")
     add("--out_file", type=Path, required=True, help=f"one of {', '.join(OPENERS)}")

@@ -26,8 +26,8 @@ from ner.training.run_dir import only_trainer
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__.partition("\n")[0],
+    parser = program.Parser(
+        __doc__,
         epilog="Other options are those of train.py.",
         allow_abbrev=False,
     )

@@ -25,7 +25,7 @@ from ner.studies.results import LEVEL, Row, Run, check_comparable, compare, coun
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     add("systems", nargs="+", metavar="SYSTEM", help="DIR, or NAME=DIR,DIR,...")
     add("--split", default="test", help="train, val or test (default)")

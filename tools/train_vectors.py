@@ -15,10 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ner.files import OPENERS
+from ner.runtime import program
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     add("--text", type=Path, action="append", required=True, help=".txt, .gz or .xz, one text a line")
     add("--out_dir", type=Path, required=True)
@@ -65,4 +66,4 @@ def train_vectors(ngrams: NGrams, path: Path, *, vector_size: int, **options: in
 
 
 if __name__ == "__main__":
-    sys.exit(main(parse_args()))
+    sys.exit(program.run(main, parse_args))

@@ -22,7 +22,7 @@ from ner.runtime.logs import log
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = program.Parser(__doc__)
     add = parser.add_argument
     program.add_text_arguments(parser)
     add("--model_dir", type=Path, default=Path("experiments/base_model"))

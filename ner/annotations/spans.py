@@ -10,12 +10,12 @@ import numpy as np
 
 from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
 from ner.annotations.span_scores import SpanScores, score, tag_counts
+from ner.annotations.tag_spelling import read_tag_set, tag_set_of
 from ner.errors import DataError
 from ner.files import escape, read_text_lines, whole_file, write_lines
-from ner.tags import ScoredSpan, Span, TagSet, n_overlapping, published_tag_set, spans_to_tags, tag_set_of
+from ner.tags import ScoredSpan, Span, TagSet, n_overlapping, spans_to_tags
 
 EXPECTED = "expected [[start, end, label], ...]"
-MAX_TAGS = 2000  # `TagSet` makes a table of all pairs of tags
 
 
 @dataclass(frozen=True)
@@ -220,19 +220,3 @@ def read_labels(data_dir: str | Path) -> list[str]:
     if not labels:
         raise DataError(f"{path}: no entity type, expected O and tags such as B-LOC")
     return labels
-
-
-def read_tag_set(config: Mapping, *, scheme: str | None, where: str | Path) -> TagSet:
-    """The tags that a model's config lists under `id2label`; without a `scheme`, guesses it from the tags.
-
-    DataError, beginning with `where`, if there are no tags or they do not belong to one scheme.
-    """
-    names = config.get("id2label")
-    if not isinstance(names, dict) or not names:
-        raise DataError(f"{where}: no id2label, expected a model trained for tagging")
-    if len(names) > MAX_TAGS or not all(isinstance(name, str) for name in names.values()):
-        raise DataError(f"{where}: id2label: expected names, {MAX_TAGS} at most")
-    try:
-        return published_tag_set([names[str(i)] for i in range(len(names))], scheme)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: id2label: {error}") from None

@@ -11,11 +11,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tokenizers import AddedToken, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as _Pipeline
-from tokenizers import models, normalizers, pre_tokenizers, trainers
-
-from ner.errors import DataError
-from ner.files import read_json, read_text, write_lines
 
 PAD, UNK, CLS, SEP, MASK, SPACE = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]"
 
@@ -36,26 +33,48 @@ class Normalisation(NamedTuple):
         )
 
 
+class Added(NamedTuple):
+    """A piece that was added to a finished vocabulary: text is searched for it first.  Published names."""
+
+    content: str
+    single_word: bool = False
+    lstrip: bool = False
+    rstrip: bool = False
+    normalized: bool = True
+    special: bool = False
+
+
 class WordPiece:
     """A WordPiece vocabulary and its normalisation.
+
+    Of equal pieces the last one counts.  Pieces of `added` that the vocabulary lacks are numbered after it.
 
     Every token gets at least one piece.  A token that normalisation removes (zero-width, private use,
     U+FFFD) becomes `[UNK]`; white space becomes `[unused1]` if the vocabulary has it.  Text that spells a
     special piece, such as "[SEP]", is ordinary text.  ValueError if a special piece is missing.
     """
 
-    def __init__(self, vocabulary: Sequence[str], normalisation: Normalisation = Normalisation()):  # noqa: B008
-        self.vocabulary = tuple(vocabulary)
-        self.normalisation = normalisation
+    def __init__(
+        self,
+        vocabulary: Sequence[str],
+        normalisation: Normalisation = Normalisation(),  # noqa: B008
+        added: Sequence[Added] = (),
+    ):
+        known = {piece: number for number, piece in enumerate(vocabulary)}
+        self.vocabulary = (*vocabulary, *(one.content for one in added if one.content not in known))
+        self.normalisation, self.added, self._n_learned = normalisation, tuple(added), len(vocabulary)
         self.index = {piece: number for number, piece in enumerate(self.vocabulary)}
         missing = [piece for piece in (PAD, UNK, CLS, SEP) if piece not in self.index]
         if missing:
             raise ValueError(f"vocabulary without {', '.join(missing)}, expected a BERT WordPiece vocabulary")
         self.pad_id, self.unk_id, self.cls_id, self.sep_id = (self.index[p] for p in (PAD, UNK, CLS, SEP))
-        model = models.WordPiece(dict(self.index), unk_token=UNK, max_input_chars_per_word=100)
+        # a name that no text has for each overruled piece: the pipeline numbers added pieces after the others
+        table = {piece if known[piece] == n else f"\0{n}": n for n, piece in enumerate(vocabulary)}
+        model = models.WordPiece(table, unk_token=UNK, max_input_chars_per_word=100)
         self._pipeline = _Pipeline(model)
         self._pipeline.normalizer = normalisation.build()
         self._pipeline.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        self._pipeline.add_tokens([AddedToken(**one._asdict()) for one in added])
         self._cache: dict[str, tuple[int, ...]] = {}
 
     def __len__(self) -> int:
@@ -64,7 +83,20 @@ class WordPiece:
     @property
     def sha256(self) -> str:
         """Hex digest of the vocabulary and the switches; equal tokenizers have equal digests."""
-        return hashlib.sha256(repr((self.vocabulary, self.normalisation)).encode()).hexdigest()
+        facts = (self.vocabulary, self.normalisation, *([self.added] if self.added else []))
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines for people about equal pieces and added ones."""
+        counts = Counter(self.vocabulary[: self._n_learned])
+        twice = [piece for piece, count in counts.items() if count > 1]
+        notes = []
+        if twice:
+            notes.append(f"pieces on several lines of the vocabulary: {_some(twice)}; the last line counts")
+        if self.added:
+            notes.append(f"added to the vocabulary: {_some([one.content for one in self.added])}")
+        return notes
 
     def pieces(self, token: str) -> tuple[int, ...]:
         """Piece ids of one token, at least one."""
@@ -77,66 +109,20 @@ class WordPiece:
     def save(self, model_dir: str | Path) -> None:
         """Writes `vocab.txt` and `tokenizer_config.json` as in a published BERT directory."""
         model_dir = Path(model_dir)
-        write_lines(model_dir / "vocab.txt", self.vocabulary)
-        values = {"tokenizer_class": "BertTokenizer", **self.normalisation._asdict()}
-        write_lines(model_dir / "tokenizer_config.json", [json.dumps(values, indent=2)])
+        text = "".join(f"{piece}\n" for piece in self.vocabulary[: self._n_learned])
+        (model_dir / "vocab.txt").write_text(text, encoding="utf-8", newline="\n")
+        values: dict = {"tokenizer_class": "BertTokenizer", **self.normalisation._asdict()}
+        if self.added:
+            values["added_tokens_decoder"] = {
+                str(self.index[one.content]): one._asdict() for one in self.added
+            }
+        path = model_dir / "tokenizer_config.json"
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
-def load_tokenizer(model_dir: str | Path) -> WordPiece:
-    """The tokenizer of a published or saved model directory.
-
-    Reads the pieces from `vocab.txt`, or from a WordPiece `tokenizer.json`; each switch from
-    `tokenizer_config.json`, else from `tokenizer.json`, else BERT's default.  DataError if a file is
-    malformed or no vocabulary is found.
-    """
-    model_dir = Path(model_dir)
-    vocab, fast, config = (model_dir / n for n in ("vocab.txt", "tokenizer.json", "tokenizer_config.json"))
-    if not vocab.exists() and not fast.exists():
-        other = (model_dir / "spiece.model").exists()
-        expected = "a WordPiece vocabulary: spiece.model is not read" if other else "a BERT model directory"
-        raise DataError(f"{model_dir}: no vocab.txt and no tokenizer.json, expected {expected}")
-    published = read_json(fast) if fast.exists() else {}
-    switches = _fast_switches(published) | (read_json(config) if config.exists() else {})
-    switches = {name: switches[name] for name in Normalisation._fields if switches.get(name) is not None}
-    for name, value in switches.items():
-        if not isinstance(value, bool):
-            raise DataError(f"{model_dir}: {name}: got {value!r:.40}, expected true or false")
-    normalisation = Normalisation(**switches)
-    pieces = _read_vocabulary(vocab) if vocab.exists() else _fast_vocabulary(published, fast)
-    try:
-        return WordPiece(pieces, normalisation)
-    except ValueError as error:
-        raise DataError(f"{vocab if vocab.exists() else fast}: {error}") from None
-
-
-def _read_vocabulary(path: Path) -> list[str]:
-    pieces = [line.removesuffix("\r") for line in read_text(path).removesuffix("\n").split("\n")]
-    first = {}
-    for number, piece in enumerate(pieces, start=1):
-        if first.setdefault(piece, number) != number:
-            raise DataError(f"{path}:{number}: piece {piece!r} again, first in line {first[piece]}")
-    return pieces
-
-
-def _fast_switches(published: dict) -> dict:
-    normalizer = published.get("normalizer")
-    if not isinstance(normalizer, dict) or normalizer.get("type") != "BertNormalizer":
-        return {}
-    names = ("lowercase", "strip_accents", "handle_chinese_chars")  # in the order of our fields
-    return dict(zip(Normalisation._fields, map(normalizer.get, names), strict=True))
-
-
-def _fast_vocabulary(published: dict, path: Path) -> list[str]:
-    model = published.get("model")
-    kind = model.get("type", "WordPiece") if isinstance(model, dict) else None
-    vocabulary = model.get("vocab") if kind == "WordPiece" else None
-    if not isinstance(vocabulary, dict):
-        raise DataError(f"{path}: model type {kind!r}, expected a WordPiece vocabulary")
-    numbers = vocabulary.values()
-    pieces = sorted(vocabulary, key=vocabulary.get) if all(type(n) is int for n in numbers) else []
-    if not pieces or [vocabulary[piece] for piece in pieces] != list(range(len(pieces))):
-        raise DataError(f"{path}: piece numbers with gaps, expected 0 to {len(pieces) - 1}")
-    return pieces
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(f"{name!r:.40}" for name in names[:3]) + more
 
 
 def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Normalisation()) -> WordPiece:  # noqa: B008

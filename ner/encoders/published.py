@@ -1,5 +1,6 @@
 """Published checkpoints: their configs, and the names of their tensors."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -21,7 +22,12 @@ COUNTING_BUFFERS = {"embeddings.position_ids", "embeddings.token_type_ids"}
 SEGMENT_WEIGHT = "embeddings.token_type_embeddings.weight"
 TASK_WEIGHT = "embeddings.task_type_embeddings.weight"
 VOCABULARY_WEIGHT = "embeddings.word_embeddings.weight"
-MAX_NAMES = 4  # names of missing tensors in an error
+# tensors of training tasks and of losses, which a tagger may lack; the first parts of their names
+KNOWN_UNUSED = {"pooler", "cls", "predictions", "sop_classifier", "seq_relationship", "position_ids", "loss"}
+KNOWN_UNUSED |= {"discriminator_predictions", "generator_predictions", "generator_lm_head", "loss_fct"}
+KNOWN_UNUSED |= {"vocab_transform", "vocab_layer_norm", "vocab_projector", "criterion"}
+WRAPPERS = ("module", "_orig_mod")  # of DataParallel and torch.compile, parts of the names of tensors
+MAX_NAMES = 4  # names of tensors in an error
 
 
 class LoadReport(NamedTuple):
@@ -32,8 +38,12 @@ class LoadReport(NamedTuple):
 
     def sentences(self, source: str | Path) -> list[str]:
         """Lines for the log; `source` is where the tensors came from."""
-        unused = [f"not used: {grouped(self.unused)}"] if self.unused else []
-        return [f"{len(self.loaded)} tensors loaded from {source}", *unused]
+        return [f"{len(self.loaded)} tensors loaded from {source}", *self.notes]
+
+    @property
+    def notes(self) -> list[str]:
+        """The line about what was not used, if there is anything."""
+        return [f"not used: {grouped(self.unused)}"] if self.unused else []
 
 
 def grouped(names: Iterable[str]) -> str:
@@ -78,6 +88,29 @@ def find_encoder(values: Mapping[str, Any], where: str | Path) -> tuple[type[Enc
     return kind, from_mapping(kind.Config, own, str(where))
 
 
+def unwrapped_names(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The tensors without the parts of their names that wrappers added, and a line that says so.
+
+    DataError if two tensors get the same name.
+    """
+    renamed: dict[str, Tensor] = {}
+    for old, tensor in weights.items():
+        name = ".".join(part for part in old.split(".") if part not in WRAPPERS)
+        if name in renamed:
+            raise DataError(f"weights: got {name} twice (again as {old}), expected it once")
+        renamed[name] = tensor
+    parts = {part for name in weights if name not in renamed for part in name.split(".")}
+    taken = [f"`{part}.`" for part in WRAPPERS if part in parts]
+    return renamed, [f"taken off the names of tensors: {', '.join(taken)}"] if taken else []
+
+
+def unknown_parts(unused: Iterable[str], targets: Iterable[str]) -> list[str]:
+    """Unused tensors that are neither of a known training task nor layers beyond those of the config."""
+    numberless = {re.sub(r"\.\d+(?=\.)", "", name) for name in targets}
+    names = [name for name in unused if name.partition(".")[0] not in KNOWN_UNUSED and name != TASK_WEIGHT]
+    return [name for name in names if re.sub(r"\.\d+(?=\.)", "", name) not in numberless]
+
+
 def published_names(
     weights: Mapping[str, Tensor], prefixes: Sequence[str] = ("bert.", "ernie."), *, use_task_id: bool = True
 ) -> dict[str, Tensor]:
@@ -114,8 +147,10 @@ def load_tensors(
     """
     missing = [name for name in targets if name not in weights]
     if missing:
-        names = ", ".join(missing[:MAX_NAMES]) + (", ..." if len(missing) > MAX_NAMES else "")
-        raise DataError(f"{where}: {len(missing)} of {len(targets)} tensors are missing: {names}")
+        others = _some([name for name in weights if name not in targets])
+        others = f"; the file has {others}" if others else ""
+        n_missing = f"{len(missing)} of {len(targets)} tensors are missing"
+        raise DataError(f"{where}: {n_missing}: {_some(missing)}{others}")
     for name, target in targets.items():
         check_fits(name, weights[name], target, where)
     with torch.no_grad():
@@ -123,6 +158,10 @@ def load_tensors(
             target.copy_(weights[name])
     unused = [name for name in weights if name not in targets and name not in COUNTING_BUFFERS]
     return LoadReport(loaded=list(targets), unused=unused)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:MAX_NAMES]) + (", ..." if len(names) > MAX_NAMES else "")
 
 
 def check_fits(name: str, tensor: Tensor, target: Tensor, where: str | Path) -> None:

@@ -1,6 +1,7 @@
 """What the softmax and the CRF head share, and the softmax head."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from ner.data.batch import Batch
 from ner.heads import viterbi
 from ner.heads.base import HeadOptions, Hidden, TokenClassifier, initialise
-from ner.tags import SCHEMES, ScoredSpan
+from ner.tags import SCHEMES, ScoredSpan, TagSet
 
 
 class FlatHead(TokenClassifier):
@@ -24,6 +25,11 @@ class FlatHead(TokenClassifier):
         self.classifier = nn.Linear(width, len(self.tag_set))
         initialise(self.classifier)
         self.register_buffer("span_tags", torch.from_numpy(self.tag_set.span_tags), persistent=False)
+
+    def read_as(self, tag_set: TagSet) -> None:
+        """Gives the same tags another scheme."""
+        self.inventories["spans"] = replace(self.inventories["spans"], tag_set=tag_set)
+        self.span_tags = torch.from_numpy(tag_set.span_tags).to(self.span_tags.device)
 
     def describe(self) -> str:
         return f"{len(self.tag_set)} tags ({self.tag_set.scheme})"
@@ -41,6 +47,11 @@ class FlatHead(TokenClassifier):
         transitions = np.where(self.tag_set.legal, self.transition_table(), -np.inf)
         lengths = batch.mask.sum(dim=1).cpu().numpy()
         return viterbi.decode(scores.detach().float().cpu().numpy(), lengths, transitions, self.tag_set)
+
+    def best_tags(self, scores: Tensor, batch: Batch) -> list[list[int]]:
+        """The best tag numbers of each sentence, legal or not."""
+        lengths, emissions = batch.mask.sum(dim=1).cpu().numpy(), scores.detach().double().cpu().numpy()
+        return [path.tolist() for path in viterbi.viterbi(emissions, lengths, self.transition_table())]
 
     def gold_classes(self, batch: Batch) -> Tensor:
         """(B, T) int64: tag numbers of the gold spans; padding holds the number of `O`.

@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import Any, TextIO, TypeVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from ner.data.sentence import Sentence
 from ner.data.windows import encode
 from ner.data.words import join_words, split_words
 from ner.errors import DataError
+from ner.inference.scheme_check import SchemeCheck
 from ner.model.tagger import Model, Tagger
 from ner.runtime import distributed
 from ner.runtime.devices import casts_kept
@@ -87,8 +87,12 @@ def tag_tokens(
     model: Model, texts: Iterable[tuple[str, Offsets]], *, device: torch.device, **options
 ) -> Iterator[dict]:
     """As `tag_texts`, for texts with start and end of each token; `options` as `answer_texts`."""
-    answer = partial(predict, model.tagger, device=device)
-    for text, tokens, values in answer_texts(model, texts, lambda batches: answer(batches)[0], **options):
+    check = SchemeCheck(model)
+
+    def answer(batches: Batches) -> list[Answer]:
+        return check(lambda on_batch: predict(model.tagger, batches, device=device, on_batch=on_batch)[0])
+
+    for text, tokens, values in answer_texts(model, texts, answer, **options):
         line: dict = {"text": text}
         for name in model.tagger.head.annotations:
             line |= ANNOTATIONS[name].to_json(text, tokens, values[name] if tokens else ())

@@ -1,5 +1,7 @@
 """Model directories: opens what was published or what `save` wrote, and saves."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,9 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from ner.annotations import ANNOTATIONS
+from ner.annotations.tag_spelling import name_tags
 from ner.config import choose, to_json
 from ner.data.sentence import UNITS
-from ner.data.tokenizer import WordPiece, load_tokenizer
+from ner.data.tokenizer import WordPiece
+from ner.data.tokenizer_files import check_class, load_tokenizer
 from ner.data.windows import LONG_TEXT
 from ner.data.words import guess_unit_of_vocabulary
 from ner.encoders import Encoder, published
@@ -19,10 +23,13 @@ from ner.model.build import build_head
 from ner.model.features import build_features
 from ner.model.manifest import check_model, check_sizes
 from ner.model.tagger import Model, Tagger
-from ner.tensors import read_weights, save_weights
+from ner.tensors import read_weights, save_weights, weight_files
 
 # published embeddings may have a few more rows than the vocabulary has pieces (rounded sizes)
 MAX_SPARE_ROWS = 127
+WEIGHT_SUFFIXES = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".npz"}
+# what programs of training, ours included, leave beside a model
+TRAINING_FILE = re.compile(r"training_|learning_weights\.|optimizer|scheduler|scaler|rng_state")
 PYTORCH_CRF = {"crf.transitions", "crf.start_transitions", "crf.end_transitions"}
 MIN_WINDOW, MAX_WINDOW = 8, 512  # pieces; the largest is a default only
 
@@ -44,9 +51,12 @@ class ModelDirectory:
         if not isinstance(self.own, dict):
             raise DataError(f"{self.where}: ner: got {self.own!r}, expected an object")
         kind, options = published.find_encoder(self.config, self.where)
+        check_class(self.config, self.where)
         self.tokenizer: WordPiece = load_tokenizer(self.path)
-        self.weights = read_weights(self.path)
+        self.weights, unwrapped = published.unwrapped_names(read_weights(self.path))
         "name -> tensor; names without the prefix, as `Encoder.published_tensors` has them"
+        self.notes = [*_unused_files(self.path), *unwrapped, *self.tokenizer.notes]
+        "lines for people about what was not used or assumed, besides tensors"
         n_pieces = len(self.tokenizer)
         n_rows = self.config.get("vocab_size", n_pieces)
         if not isinstance(n_rows, int) or not 0 <= n_rows - n_pieces <= MAX_SPARE_ROWS:
@@ -92,12 +102,24 @@ class ModelDirectory:
         choose(long_text, LONG_TEXT, f"{self.where}: long_text")
         return {"unit": unit, "max_len": max_len, "long_text": long_text}
 
+    @property
+    def head_name(self) -> str:
+        """The head that the directory states, or that its tensors show."""
+        return self.own.get("head", "crf" if self.weights.keys() >= PYTORCH_CRF else "softmax")
+
     def log_lines(self, report: published.LoadReport | None = None) -> tuple[str, ...]:
         """The spare rows of the embedding, and what was loaded: the encoder alone, or as `report` says."""
         n_pieces, report = len(self.tokenizer), report or self.report
         spare = self.encoder.vocab_size - n_pieces
         line = f"the vocabulary has {n_pieces} pieces, {spare} rows of the embedding are spare"
-        return (*([line] if spare else []), *report.sentences(self.path))
+        return (*([line] if spare else []), *report.sentences(self.path), *self.notes)
+
+
+def _unused_files(path: Path) -> list[str]:
+    """The line about files of weights that are not read, other than a state of training."""
+    names = [file.name for file in sorted(path.iterdir()) if file.suffix in WEIGHT_SUFFIXES]
+    unused = [name for name in names if not TRAINING_FILE.match(name) and name not in weight_files(path)]
+    return [f"not used: {', '.join(unused)}"] if unused else []
 
 
 def resolve_model_dir(directory: str | Path, name: str = "best") -> Path:
@@ -124,17 +146,23 @@ def load(
     unit: str | None = None,
     max_len: int | None = None,
     long_text: str | None = None,
+    scheme: str | None = None,
+    label_names: Sequence[str] | None = None,
 ) -> Model:
     """Opens a model directory that can tag: one of ours, or a published token classifier of BERT's family.
 
-    The options replace what is saved: how raw text is cut, the pieces a window, and what happens beyond it.
-    DataError as for `ModelDirectory`, and if there are no tags or no classifier, or the window does not fit.
+    The options replace what is saved: how raw text is cut, the pieces a window, what happens beyond it, the
+    scheme of the tags and their names.  DataError as for `ModelDirectory`, and if there are no tags or no
+    classifier, if a part is not known, or the window does not fit.
     """
     directory = ModelDirectory(model_dir)
     own, where, encoder = directory.own, directory.where, directory.encoder
-    name = own.get("head", "crf" if directory.weights.keys() >= PYTORCH_CRF else "softmax")
+    config = directory.config | {"ner": own | ({"scheme": scheme} if scheme else {})}
+    if label_names:
+        config["id2label"] = name_tags(config.get("id2label"), label_names)
+    name = directory.head_name
     inventories = {
-        kind: ANNOTATIONS[kind].from_config(directory.config, where=where)
+        kind: ANNOTATIONS[kind].from_config(config, where=where)
         for kind in HEADS[choose(name, HEADS, f"{where}: head")].annotations
     }
     features = build_features(encoder, own.get("layers", "last"), own.get("context", "none"), where=where)
@@ -147,8 +175,15 @@ def load(
     except DataError as error:
         raise DataError(f"{error}; only a directory trained for tagging has a classifier") from None
     report = published.LoadReport([*loaded, *targets], [name for name in unused if name not in targets])
-    reading = directory.reading(unit=unit, max_len=max_len, long_text=long_text)
-    return Model(tagger, directory.tokenizer, report=directory.log_lines(report), **reading)
+    if unknown := published.unknown_parts(report.unused, encoder.published_tensors()):
+        expected = "expected an encoder and its classifier alone"
+        raise DataError(
+            f"{directory.path}: got tensors of other parts, {published.grouped(unknown)}; {expected}"
+        )
+    facts = directory.reading(unit=unit, max_len=max_len, long_text=long_text)
+    facts |= {"report": directory.log_lines(report), "notes": (*report.notes, *directory.notes)}
+    facts["scheme_from"] = "option" if scheme else "config" if "scheme" in own else "guess"
+    return Model(tagger, directory.tokenizer, **facts)
 
 
 def _classifier_dropout(directory: ModelDirectory) -> float:

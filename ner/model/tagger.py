@@ -94,6 +94,10 @@ class Model:
     "lines for the log about how it was opened"
     long_text: str = "windows"
     "what happens to pieces beyond a window, a name in `LONG_TEXT`"
+    scheme_from: str = "config"
+    "what the scheme of the tags comes from: config, option, or a guess from their names"
+    notes: tuple[str, ...] = ()
+    "lines of the report about what was not used or assumed"
 
     @property
     def windows(self) -> Windows:

@@ -4,12 +4,13 @@ import argparse
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import NoReturn, TextIO
 
 import torch
 from tqdm import tqdm
@@ -17,6 +18,31 @@ from tqdm import tqdm
 from ner.errors import DataError, Stopped, TrainingError
 from ner.files import whole_file
 from ner.runtime.logs import log, stop_log
+from ner.tags import SCHEMES
+
+# an error of argparse that does not begin with the option, and what is said in its place
+_REWORDED = (
+    (r"argument (.+?): (.*)", r"\1: \2"),
+    (r"unrecognized arguments: (.*)", r"\1: unknown, expected an option of this program"),
+    (r"the following arguments are required: (.*)", r"\1: required"),
+    (r"ambiguous option: (\S+) (.*)", r"\1: ambiguous, \2"),
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses a command line; an error is a DataError of one line that names the option.
+
+    `description` may be a whole docstring: its first line is shown.
+    """
+
+    def __init__(self, description: str | None = None, **options):
+        super().__init__(description=(description or "").partition("\n")[0], **options)
+
+    def error(self, message: str) -> NoReturn:
+        message = "\\n".join(message.splitlines())
+        for pattern, words in _REWORDED:
+            message = re.sub(f"^{pattern}$", words, message)
+        raise DataError(f"{message}; --help lists the options")
 
 
 class StopRequest(contextlib.ExitStack):
@@ -97,6 +123,14 @@ def add_text_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", nargs="?", type=Path, help=file)
     parser.add_argument("--text", action="append", help="read this text instead; may be given again")
     parser.add_argument("--output", type=Path, help="write here (default: standard output)")
+
+
+def add_tag_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options that say what the tags of a published tagger mean."""
+    scheme = "scheme of the model's tags (default: the model's, else guessed from their names)"
+    parser.add_argument("--scheme", choices=SCHEMES, help=scheme)
+    names = "names of the model's classes in their order, such as O B-PER I-PER; or of its only class"
+    parser.add_argument("--label_names", nargs="+", metavar="NAME", help=names)
 
 
 def parse_text_arguments(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:

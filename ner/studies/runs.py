@@ -33,6 +33,7 @@ from ner.studies.search import (
     write_trial,
 )
 from ner.studies.significance import mean_and_deviation
+from ner.training.extension import plan_extension
 from ner.training.params import Config
 from ner.training.run_dir import check_directory, check_unchanged
 from ner.training.train import Settings, data_hashes, train
@@ -74,7 +75,8 @@ def _plan_run(settings: Settings, seed: int, config: Config) -> Settings:
     if settings.restore:
         run = _go_on(run)
     if run.restore:
-        asked = {"params": asdict(config), "seed": seed}
+        epoch_num = plan_extension(directory, config, extend=settings.extend).epoch_num
+        asked = {"params": asdict(config) | {"epoch_num": epoch_num}, "seed": seed}
         check_unchanged(directory, read_json(directory / "resolved.json") | asked)
     own, params = directory / "params.json", settings.params
     is_checked = not run.restore and not settings.overwrite and own.exists()

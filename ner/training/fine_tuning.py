@@ -54,6 +54,8 @@ class FineTuning(Task):
     train: Batches
     val: Batches
     record: Patience = field(default_factory=Patience)
+    schedule_epochs: int
+    "epochs over which the schedule runs; fewer than epoch_num if a constant one was extended"
     average: WeightAverage | None = None
     _steps: Iterator[bool] = field(init=False)
     "of `_take_steps`"
@@ -72,7 +74,7 @@ class FineTuning(Task):
 
     def rate(self, step: int) -> float:
         """Factor of every peak learning rate at an optimiser step."""
-        config, n_steps = self.config, self.steps_an_epoch * self.config.epoch_num
+        config, n_steps = self.config, self.steps_an_epoch * self.schedule_epochs
         return rate_factor(step, n_steps=n_steps, warmup=config.warmup, schedule=config.schedule)
 
     @contextlib.contextmanager

@@ -1,22 +1,27 @@
 """The settings of fine-tuning, and a model that is ready to be trained, from params.json and a built set."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ner.annotations import ANNOTATIONS
 from ner.data.folder import read_unit
 from ner.data.sentence import Split
-from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary, load_tokenizer
+from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary
+from ner.data.tokenizer_files import load_tokenizer
 from ner.data.windows import Examples, encode
-from ner.encoders import Encoder
+from ner.encoders import Encoder, published
+from ner.encoders.published import read_config
 from ner.errors import DataError
 from ner.heads import HEADS
 from ner.model.build import build_encoder, build_head, head_options
-from ner.model.directory import ModelDirectory
+from ner.model.directory import ModelDirectory, upper_tensors
 from ner.model.features import build_features
 from ner.model.manifest import check_model
 from ner.model.tagger import Model, Tagger, n_layers_of, train_from, unfrozen_depth
 from ner.runtime.logs import log
+from ner.tags import NON_TAGS, TagSet
 from ner.training.params import Config
 from ner.training.run import RunSettings
 
@@ -34,6 +39,8 @@ class Settings(RunSettings):
     "keeps the teacher's answers; None: the run's directory"
     multi_gpu: bool = False
     loss_scale: float = 0.0
+    extend: bool = False
+    new_head: bool = False
 
 
 def new_model(
@@ -50,7 +57,14 @@ def new_model(
     for kind in HEADS[name].annotations:
         values = [sentence.gold[kind] for sentence in train.sentences]
         inventories[kind] = ANNOTATIONS[kind].read_inventory(data_dir, values, scheme=scheme)
-    encoder, tokenizer = _make_encoder(settings, config, train, checkpoint)
+    encoder, tokenizer, directory = _make_encoder(settings, config, train, checkpoint)
+    theirs = None
+    if checkpoint:  # it knows whether the run kept a head
+        theirs = tags_to_keep(read_config(checkpoint), config, inventories)
+    elif directory and directory.head_name == name and not settings.new_head:
+        theirs = tags_to_keep(directory.config, config, inventories)
+    if theirs:
+        inventories["spans"] = replace(inventories["spans"], tag_set=theirs)
     examples = encode(train.sentences, tokenizer)
     if not settings.bert_model_dir and not checkpoint:
         encoder.prepare(tokenizer, examples.pieces)
@@ -62,8 +76,15 @@ def new_model(
     check(tagger, settings, config, train)
     if config.activation_checkpointing:
         encoder.recompute(where)
-    log.info(f"new, to be trained: the {name} head over {head.describe()}")
-    if features:
+    is_kept = bool(theirs) and not checkpoint and fill_from(directory, tagger)
+    for line in directory.log_lines() if directory else ():
+        log.info(line)
+    if is_kept:
+        kept = f"kept, to be trained further: the {name} head of {directory.path} over {head.describe()}"
+        log.info(f"{kept}; --new_head begins with a new one")
+    else:
+        log.info(f"new, to be trained: the {name} head over {head.describe()}")
+    if features and not is_kept:
         log.info(f"new, to be trained: what the head sees, layers {config.layers}, context {config.context}")
     freeze(tagger, config)
     lowest = depth_to_learn(tagger, config, config.epoch_num - 1)
@@ -74,19 +95,46 @@ def new_model(
     return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples
 
 
+def tags_to_keep(values: Mapping[str, Any], config: Config, inventories: Mapping[str, Any]) -> TagSet | None:
+    """The tags in the config of a tagger that the run starts from, if they are of the same labels.
+
+    Their order and their scheme may be others than a new head's; None for an encoder without tags.
+    """
+    if "spans" not in inventories:
+        return None
+    try:
+        theirs = ANNOTATIONS["spans"].from_config(values, where="").tag_set
+    except DataError:
+        return None
+    needed = TagSet.from_labels(inventories["spans"].tag_set.labels, theirs.scheme).tags
+    has_scheme = config.scheme in ("", theirs.scheme) and theirs.scheme in HEADS[config.head_name].schemes
+    return theirs if has_scheme and set(needed) == set(theirs.tags) - set(NON_TAGS) else None
+
+
+def fill_from(directory: ModelDirectory, tagger: Tagger) -> bool:
+    """Fills head and features from a tagger's directory; False if its tensors do not fit."""
+    targets = upper_tensors(tagger)
+    try:
+        published.load_tensors(targets, directory.weights, where=directory.path)
+    except DataError:
+        return False
+    loaded, unused = directory.report
+    left = [name for name in unused if name not in targets]
+    directory.report = published.LoadReport([*loaded, *targets], left)
+    return True
+
+
 def _make_encoder(
     settings: Settings, config: Config, train: Split, checkpoint: Path | None
-) -> tuple[Encoder, WordPiece]:
+) -> tuple[Encoder, WordPiece, ModelDirectory | None]:
     """A published encoder with its tokenizer, or random weights with a tokenizer learned from train."""
     bert_model_dir, where = settings.bert_model_dir, str(settings.params)
     if bert_model_dir:
         check_model(bert_model_dir)
         directory = ModelDirectory(bert_model_dir)
-        for line in directory.log_lines():
-            log.info(line)
         if config.encoder:
             log.info(f"the `encoder` key of params.json is not used: {bert_model_dir} decides")
-        return directory.encoder, directory.tokenizer
+        return directory.encoder, directory.tokenizer, directory
     if not config.encoder:
         raise DataError(f"{where}: no `encoder` key and no --bert_model_dir, expected one")
     if checkpoint:
@@ -96,7 +144,7 @@ def _make_encoder(
         # capital letters help to tell names from other words
         tokenizer = learn_vocabulary(tokens, normalisation=Normalisation(do_lower_case=False))
     log.info(f"an encoder without published weights; {len(tokenizer)} pieces learned from train")
-    return build_encoder(config.encoder, vocab_size=len(tokenizer), where=where), tokenizer
+    return build_encoder(config.encoder, vocab_size=len(tokenizer), where=where), tokenizer, None
 
 
 def check(tagger: Tagger, settings: Settings, config: Config, train: Split) -> None:

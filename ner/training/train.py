@@ -26,6 +26,7 @@ from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
 from ner.scoring.evaluate import annotated_batches, evaluate, log_missed_gold, log_unread_gold
 from ner.training.distillation import SoftLabels, check_pair, prepare
+from ner.training.extension import plan_extension, record_extension
 from ner.training.fine_tuning import FineTuning
 from ner.training.new_model import Settings, new_model
 from ner.training.objectives import Objective, build_objective
@@ -60,7 +61,9 @@ def build_task(
     settings: Settings, config: Config, objective: Objective
 ) -> tuple[FineTuning, SoftLabels | None]:
     """Builds the run and its directory, new or from a checkpoint, and asks the teacher if there is one."""
-    checkpoint = checkpoint_of(settings)
+    checkpoint, extension = checkpoint_of(settings), None
+    if checkpoint:
+        extension = plan_extension(settings.directory, config, extend=settings.extend)
     annotations = HEADS[config.head_name].annotations
     train, val = (read_annotated(settings.data_dir, name, annotations) for name in ("train", "val"))
     devices.set_seed(settings.seed)
@@ -77,6 +80,7 @@ def build_task(
         config=config,
         model=model,
         objective=objective,
+        schedule_epochs=extension.schedule_epochs if extension else config.epoch_num,
         average=WeightAverage(tagger, config.ema) if config.ema else None,
         update=build_update(settings, config, tagger),
         train=Batches(
@@ -92,7 +96,11 @@ def build_task(
         replicas=replicate(tagger) if settings.multi_gpu else None,
     )
     resolved = resolve(settings, task, soft_labels)
+    if extension:
+        resolved["params"]["epoch_num"] = extension.epoch_num
     begin(task, resolved, checkpoint=checkpoint, params=settings.params)
+    if extension and extension.note and distributed.is_first():
+        record_extension(settings.directory, extension, config)
     log_missed_gold(tagger.head, val.sentences)
     log_unread_gold(task.train, "train")
     log_unread_gold(task.val, "val")

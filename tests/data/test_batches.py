@@ -12,7 +12,8 @@ from torch import nn
 from ner.data.batches import Batches, token_budget
 from ner.data.formats import FORMATS
 from ner.data.sentence import Sentence
-from ner.data.tokenizer import SPACE, WordPiece, load_tokenizer
+from ner.data.tokenizer import SPACE, WordPiece
+from ner.data.tokenizer_files import load_tokenizer
 from ner.data.windows import Windows, encode
 from ner.encoders import Bert
 from ner.encoders.bert import BertConfig

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.formats import FORMATS
-from ner.data.tokenizer import SPACE, Normalisation, WordPiece, learn_vocabulary, load_tokenizer
+from ner.data.tokenizer import SPACE, Normalisation, WordPiece, learn_vocabulary
+from ner.data.tokenizer_files import load_tokenizer
 from ner.errors import DataError
 
 SPECIALS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", SPACE]
@@ -221,12 +222,6 @@ def test_a_sentencepiece_vocabulary_is_refused_by_name(tmp_path):
         load_tokenizer(tmp_path)
     make_model_dir(tmp_path, vocabulary=make_vocabulary("a"))
     assert load_tokenizer(tmp_path).vocabulary == tuple(make_vocabulary("a"))
-
-
-def test_a_piece_twice_is_refused_with_its_line(tmp_path):
-    make_model_dir(tmp_path, vocabulary=make_vocabulary("a", "b", "a"))
-    with pytest.raises(DataError, match=rf"^{tmp_path}/vocab.txt:9: piece 'a' again, first in line 7$"):
-        load_tokenizer(tmp_path)
 
 
 def test_piece_numbers_with_gaps_are_refused(tmp_path):

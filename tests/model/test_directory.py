@@ -220,8 +220,101 @@ def test_a_relative_with_a_wrong_file_is_one_line(tmp_path, encoder):
         for opened in (ModelDirectory, load):
             with pytest.raises(DataError, match=rf"\A{tmp_path}: .*{expected}.*\Z"):
                 opened(tmp_path)
-    save_weights(tmp_path / "model.safetensors", whole | {f"{encoder}.extra.weight": torch.zeros(2)})
-    assert "not used: extra (1)" in load(tmp_path).report
+    with pytest.raises(DataError, match=r"tensors are missing: .*; the file has bert\..*, \.\.\."):
+        opened(tmp_path)
+    extra = {f"{encoder}.extra.weight": torch.zeros(2)}
+    save_weights(tmp_path / "model.safetensors", whole | extra)
+    assert any("extra (1)" in line for line in ModelDirectory(tmp_path).log_lines())
+    with pytest.raises(DataError, match=r"got tensors of other parts, extra \(1\); expected"):
+        load(tmp_path)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(
+    "wrapped", ["module.{}", "_orig_mod.{}", "module._orig_mod.{}", "_orig_mod.module.{}"]
+)
+def test_the_names_of_a_wrapped_model_open(tmp_path, wrapped):
+    oracle = write_published(tmp_path, container="pytorch_model.bin")
+    torch.save({wrapped.format(k): t for k, t in oracle.state_dict().items()}, tmp_path / "pytorch_model.bin")
+    model = load(tmp_path)
+    parts = [f"`{part}.`" for part in ("module", "_orig_mod") if part in wrapped]
+    assert f"taken off the names of tensors: {', '.join(parts)}" in model.notes
+    batch = make_batch(model)
+    torch.testing.assert_close(scores_of(model, batch), logits_of(oracle, batch))
+
+
+def test_a_wrapped_encoder_opens_and_names_that_meet_are_refused(tmp_path):
+    weights = write_published(tmp_path).state_dict()
+    inside = {name.replace("bert.", "bert.module."): tensor for name, tensor in weights.items()}
+    save_weights(tmp_path / "model.safetensors", inside)
+    assert load(tmp_path).notes == ("taken off the names of tensors: `module.`",)
+    save_weights(tmp_path / "model.safetensors", inside | {"module.classifier.bias": torch.zeros(5)})
+    with pytest.raises(DataError, match=r"got classifier\.bias twice"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("lstm.weight_ih_l0", r"lstm \(1\)"),
+        ("dense.weight", r"dense \(1\)"),
+        ("crf.trans_matrix", r"crf \(1\)"),
+        ("bert.encoder.layer.0.attention.adapter.down.weight", r"encoder\.layer \(1\)"),
+        ("classifier.2.weight", r"classifier\.2 \(1\)"),
+    ],
+)
+def test_a_part_of_another_program_is_refused_by_name(tmp_path, name, part):
+    weights = write_published(tmp_path).state_dict()
+    save_weights(tmp_path / "model.safetensors", weights | {name: torch.zeros(2, 2)})
+    with pytest.raises(DataError, match=rf"^{tmp_path}: got tensors of other parts, {part}; expected"):
+        load(tmp_path)
+
+
+def test_known_parts_that_a_tagger_may_lack_are_named_and_not_used(tmp_path):
+    weights = write_published(tmp_path).state_dict()
+    others = {"bert.pooler.dense.weight": torch.zeros(2), "cls.predictions.bias": torch.zeros(2)}
+    others |= {"bert.encoder.layer.2.output.dense.bias": torch.zeros(2), "loss_fct.weight": torch.zeros(5)}
+    save_weights(tmp_path / "model.safetensors", weights | others)
+    (tmp_path / "optimizer.pt").touch(), (tmp_path / "old_head.pt").touch()
+    tensors, files = load(tmp_path).notes
+    parts = ("cls.predictions (1)", "pooler.dense (1)", "encoder.layer (1)", "loss_fct (1)")
+    assert set(tensors.removeprefix("not used: ").split(", ")) == set(parts)
+    assert files == "not used: old_head.pt"
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("name", ["BertJapaneseTokenizer", "AlbertTokenizer", "RoFormerTokenizer", 3])
+def test_a_tokenizer_that_cuts_otherwise_is_refused_by_name(saved, file, name):
+    values = json.loads((saved / file).read_text())
+    (saved / file).write_text(json.dumps(values | {"tokenizer_class": name}))
+    with pytest.raises(DataError, match=rf"{file}: tokenizer_class: got {name!r}, expected BertTokenizer or"):
+        load(saved)
+
+
+@pytest.mark.usefixtures("float64")
+def test_added_pieces_and_their_embeddings_are_kept(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    oracle = write_published(tmp_path)
+    theirs = transformers.BertTokenizerFast(vocab=str(tmp_path / "vocab.txt"))
+    theirs.add_tokens(["[NUM]", "王小明"])
+    oracle.resize_token_embeddings(len(theirs), mean_resizing=False)
+    oracle.save_pretrained(tmp_path), theirs.save_pretrained(tmp_path)
+    model = load(tmp_path)
+    assert model.tokenizer.pieces("[NUM]") == (len(VOCABULARY),)
+    assert "added to the vocabulary: '[NUM]', '王小明'" in model.notes
+    assert not any("spare" in line for line in model.report)
+    (tmp_path / "again").mkdir()
+    save(tmp_path / "again", model)
+    again = load(tmp_path / "again")
+    assert torch.equal(
+        again.tagger.encoder.word_embeddings.weight, oracle.bert.embeddings.word_embeddings.weight
+    )
+    opened = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
+    for text in ("[NUM]", "[num]", "3[NUM]b", "在王小明北京", "王小", "[SEP]x"):
+        ids = tuple(theirs(text, add_special_tokens=False)["input_ids"])
+        assert ids == tuple(opened(text, add_special_tokens=False)["input_ids"]), text
+        if "[SEP]" not in text:  # here that is ordinary text
+            assert ids == model.tokenizer.pieces(text) == again.tokenizer.pieces(text), text
 
 
 def test_another_architecture_is_refused_by_name_before_its_vocabulary_is_read(tmp_path):
@@ -260,7 +353,7 @@ def test_placeholders_are_no_tags(saved):
 def test_a_directory_is_read_once(saved, monkeypatch):
     """Each file is parsed once, for all parts of the model."""
     parsed = []
-    for module in ("ner.encoders.published", "ner.data.tokenizer", "ner.tensors"):
+    for module in ("ner.encoders.published", "ner.data.tokenizer_files", "ner.tensors"):
         read = sys.modules[module].read_json
         monkeypatch.setattr(
             f"{module}.read_json", lambda path, read=read: parsed.append(path.name) or read(path)

@@ -7,7 +7,7 @@ import signal
 import pytest
 import torch
 
-from ner.errors import Stopped, TrainingError
+from ner.errors import DataError, Stopped, TrainingError
 from ner.files import add_file_name
 from ner.runtime import logs, program
 from ner.runtime.program import StopRequest
@@ -106,10 +106,39 @@ def test_cpu_memory_that_ran_out_is_one_line(tmp_path, capsys):
         exit_code(lambda: torch.ones(2).reshape(3))
 
 
-def test_a_file_together_with_a_text_is_refused(capsys):
-    parser = argparse.ArgumentParser()
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--size", "x", "a"], "--size: invalid int value: 'x'"),
+        (["--size"], "--size: expected one argument"),
+        (["--unit", "byte", "a"], "--unit: invalid choice: 'byte' (choose from 'char', 'word')"),
+        (["--sise", "3", "a"], "--sise a: unknown, expected an option of this program"),
+        (["--si", "3", "a"], "--si: ambiguous, could match --size, --side"),
+        (["--side", "3", "--size", "3", "a"], "--size: not allowed with argument --side"),
+        (["--unit", "char"], "--text, input: required"),
+        (["--text", "a", "b\nc", "d\ne"], "d\\ne: unknown, expected an option of this program"),
+    ],
+)
+def test_an_error_of_the_command_line_is_one_line(argv, line, capsys):
+    def parse(argv):
+        parser = program.Parser("Tests.\n\nMore.")
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument("--size", type=int)
+        group.add_argument("--side", type=int)
+        parser.add_argument("--unit", choices=["char", "word"])
+        parser.add_argument("--text", required="--text" not in argv and "a" not in argv)
+        parser.add_argument("input")
+        assert parser.description == "Tests."
+        return parser.parse_args(argv)
+
+    assert program.run(print, parse, argv) == 2
+    ended = capsys.readouterr()
+    assert (ended.out, ended.err) == ("", f"error: {line}; --help lists the options\n")
+
+
+def test_a_file_together_with_a_text_is_refused():
+    parser = program.Parser()
     program.add_text_arguments(parser)
     assert program.parse_text_arguments(parser, ["--text", "a"]).text == ["a"]
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(DataError, match="a file and --text: expected one of them; --help lists"):
         program.parse_text_arguments(parser, ["x.txt", "--text", "a"])
-    assert "a file and --text: expected one of them" in capsys.readouterr().err
