@@ -369,3 +369,13 @@ def test_line_ends_of_either_kind(models, tmp_path, run_main):
     path.write_bytes("王在北京\r\n\r\n在\r\r\n北\n京".encode())
     found = lines_of(run_main(predict, path, "--model_dir", models["char"]))
     assert [line["text"] for line in found] == ["王在北京", "", "在\r", "北", "京"]
+
+
+def test_words_without_spaces_are_reported_once(models, run_main):
+    texts = [item for line in ("John", "ฉันชอบเชียงใหม่", "ຂ້ອຍ") for item in ("--text", line)]
+    ended = run_main(predict, *texts, "--model_dir", models["word"])
+    assert ended.code == 0
+    assert ended.err.startswith("text 2 is in Thai, Lao,")
+    assert ended.err.count("\n") == 1
+    assert "--unit char" in ended.err
+    assert run_main(predict, *texts, "--model_dir", models["char"]).err == ""

@@ -1,6 +1,7 @@
 """Splits raw text into tokens with code-point offsets, as the model's training data was split."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import NamedTuple
@@ -9,21 +10,28 @@ from ner.data.sentence import Sentence
 
 # Words of English and similar languages: numbers and dates, initials, abbreviations; clitics are separated
 # from their word as in treebanks, hyphenated words stay whole.  Chinese and Japanese: one character each.
+# Middle dots, and quotes between Hebrew letters, are parts of words (Unicode Standard Annex 29, WB6 to WB7c).
+_HAN = r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 _WORD = re.compile(
-    r"""
+    rf"""
       \d+(?:[.,:/-]\d+)*%?                    # 1,200.50  1996-08-22  12:30
-    | (?:[^\W\d_]\.){2,}                      # U.S.
-    | [\u3400-\u9fff\uf900-\ufaff\u3040-\u30ff]
+    | (?:[^\W\d_]\.){{2,}}                      # U.S.
+    | {_HAN}
     | (?:Mr|Mrs|Ms|Dr|St|Jr|Sr|Inc|Corp|Co|Ltd|No)\.
     | ['’](?:s|re|ve|ll|d|m|t)\b              # clitics
-    | (?:(?![\u3400-\u9fff\uf900-\ufaff\u3040-\u30ff])[^\W_])+
-      (?:[-&](?:(?![\u3400-\u9fff])[^\W_])+)*
+    | (?:(?!{_HAN})[^\W_])+
+      (?:(?:[-&\u00b7\u05f4\u2027]|(?<=[\u05d0-\u05ea])["'](?=[\u05d0-\u05ea]))(?:(?!{_HAN})[^\W_])+)*
     | \S
     """,
     re.VERBOSE | re.IGNORECASE,
 )
 
-_HAN_OR_KANA = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
+_HAN_OR_KANA = re.compile(_HAN)
+# Thai, Lao, Burmese, Khmer and Tai: two letters or more, because a run of them may be a whole sentence
+_UNSPACED = re.compile(
+    r"[\u0e01-\u0e3a\u0e40-\u0eff\u1000-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\ua9e0-\ua9ff\uaa60-\uaadf]{2}"
+)
+UNSPACED = "in Thai, Lao, Burmese or Khmer, whose words have no spaces between them; expected --unit char"
 
 
 class Token(NamedTuple):
@@ -37,11 +45,29 @@ def split_words(text: str, unit: str) -> list[Token]:
     """The tokens of a raw text.
 
     Unit char: every code point is a token, also white space, so that token and character offsets are equal.
-    Unit word: words and punctuation marks; white space belongs to no token.
+    Unit word: words and punctuation marks; white space belongs to no token.  Combining marks and format
+    characters belong to the character before them, so composed and decomposed spellings are split alike.
     """
     if unit == "char":
         return list(map(Token, range(len(text)), range(1, len(text) + 1)))
-    return [Token(*match.span()) for match in _WORD.finditer(text)]
+    if text.isascii():
+        return [Token(*match.span()) for match in _WORD.finditer(text)]
+    # Unicode Standard Annex 29, WB4: the rules do not see these characters
+    seen = [i for i, character in enumerate(text) if not (i and _extends(character, text[i - 1]))]
+    matches = _WORD.finditer("".join(map(text.__getitem__, seen)))
+    seen.append(len(text))
+    return [Token(seen[match.start()], seen[match.end()]) for match in matches]
+
+
+def _extends(character: str, before: str) -> bool:
+    """True if a mark or format character belongs to the character before it; U+200B separates words."""
+    is_part = unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf") and character != "\u200b"
+    return is_part and not before.isspace() and before != "\u200b"
+
+
+def is_unspaced(text: str) -> bool:
+    """True if the text has words of a script that puts no space between words: unit word cannot split it."""
+    return not text.isascii() and _UNSPACED.search(text) is not None
 
 
 def join_words(tokens: Sequence[str], unit: str) -> tuple[str, list[Token]]:

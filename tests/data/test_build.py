@@ -75,6 +75,15 @@ def test_choices_of_the_program_are_reported():
     assert [default_val_size(n) for n in (1, 2, 9, 45, 45_000)] == [0, 1, 1, 4, 3000]
 
 
+def test_words_without_spaces_are_counted():
+    sentences = [Sentence.with_spans((word,), (Span(0, 1, "LOC"),)) for word in ("ไทย", "ลาว", "Thai")]
+    documents = {"train": make_document(3)._replace(sentences=sentences)}
+    (line,) = findings(build(documents, val_size=0, unit="word").facts)
+    assert line.startswith("train: 2 sentences in Thai, Lao,")
+    assert line.endswith("expected --unit char")
+    assert findings(build(documents, val_size=0, unit="char").facts) == []
+
+
 def test_the_table_is_aligned_under_full_width_labels():
     sentences = [Sentence.with_spans(("a",), (Span(0, 1, "人名"),))] * 2
     document = make_document(2)._replace(sentences=sentences)
