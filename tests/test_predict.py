@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +17,7 @@ from ner.data.batch import Batch
 from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
+from ner.heads import HEADS
 from ner.model.build import build_encoder, build_head
 from ner.model.directory import save
 from ner.model.tagger import Model, Tagger
@@ -193,6 +195,37 @@ def test_one_by_one_equals_all_together(tmp_path, run_main, encoder, head):
         assert without_scores(alone) == without_scores(line)
         scores = [[entity["score"] for entity in each["entities"]] for each in (alone, line)]
         assert scores[0] == pytest.approx(scores[1])
+
+
+BLANK = [" ", "\t", "\u3000", "\xa0", "\u2028", "\x85", "\u200b", "\ufeff", "\u200d", "\x00", "\u3164"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_no_entity_begins_or_ends_with_what_is_not_visible(tmp_path, run_main, head):
+    model_dir = write_model(tmp_path / "model", head=head)
+    random = np.random.default_rng(0)
+    texts = ["".join(random.choice([*CHARACTERS[:6], *BLANK], size=30)) for _ in range(12)]
+    argv = [item for text in [*texts, "".join(BLANK)] for item in ("--text", text)]
+    *found, nothing = lines_of(run_main(predict, "--model_dir", model_dir, *argv))
+    assert nothing["entities"] == []
+    entities = [entity for line in found for entity in line["entities"]]
+    assert entities
+    for entity in entities:
+        assert entity["text"][0] not in BLANK
+        assert entity["text"][-1] not in BLANK
+
+
+def test_gold_at_white_space_is_counted_and_missed(models, tmp_path, run_main):
+    tokens = tuple("王 小明　在")
+    write_split(tmp_path / "test", [Sentence.with_spans(tokens, (Span(0, 2, "PER"), Span(4, 5, "PER")))])
+    ended = run_main(
+        *(evaluate, "--data_dir", tmp_path, "--model_dir", models["char"], "--split", "test"),
+        *("--out_dir", tmp_path),
+    )
+    assert ended.code == 0
+    assert "2 gold entities begin or end with white space: never predicted, counted as missed" in ended.err
+    scores = json.loads((tmp_path / "metrics_test.json").read_text())
+    assert (scores["n_gold"], scores["n_correct"]) == (2, 0)
 
 
 def test_nothing_in_nothing_out(models, run_main, monkeypatch, tmp_path):

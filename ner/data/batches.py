@@ -119,7 +119,10 @@ class Batches:
         piece_ids = np.full((len(indices), n_windows, length), self._read.specials[2], dtype=np.int64)
         n_real = np.zeros((len(indices), n_windows), dtype=np.int64)
         token_piece = np.zeros((len(indices), n_tokens.max()), dtype=np.int64)
+        blank = None if self._read.blank is None else np.zeros(token_piece.shape, bool)
         for row, i in enumerate(indices):
+            if blank is not None:
+                blank[row, : n_tokens[row]] = self._read.blank[token_ends[i] : token_ends[i + 1]]
             starts = self._fill_windows(i, piece_ids[row], n_real[row])
             positions = self._read.token_starts[token_ends[i] : token_ends[i + 1]]
             owner = self.windows.owner(starts, positions)
@@ -130,6 +133,7 @@ class Batches:
             token_piece=torch.from_numpy(token_piece),
             mask=torch.from_numpy(np.arange(n_tokens.max()) < n_tokens[:, None]),
             gold=self._collate_gold(indices, n_tokens.max()),
+            blank=None if blank is None or not blank.any() else torch.from_numpy(blank),
         )
 
     def _fill_windows(self, i: int, piece_ids: np.ndarray, n_real: np.ndarray) -> np.ndarray:

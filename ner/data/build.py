@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ner.data.formats import Document, Reading, read
 from ner.data.sentence import SPLITS, Sentence
 from ner.data.wording import align_columns, count_noun
-from ner.data.words import UNSPACED, guess_unit_of_tokens, is_unspaced
+from ner.data.words import UNSPACED, count_blank_ends, guess_unit_of_tokens, is_unspaced
 from ner.errors import DataError
 from ner.tags import n_overlapping
 
@@ -117,6 +117,10 @@ def build(
         choices.append(f"unit: {unit}, guessed from the {evidence} of train (--unit states it)")
     if unit == "word" and (n_unspaced := sum(any(map(is_unspaced, s.tokens)) for s in splits["train"])):
         choices.append(f"train: {count_noun(n_unspaced, 'sentence')} {UNSPACED}")
+    for name, sentences in splits.items():
+        if n_blank := count_blank_ends(sentences):
+            n_entities = count_noun(n_blank, "entity", "entities")
+            choices.append(f"{name}: {n_entities} at white space: never predicted, counted as missed")
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
     if train_size is not None:
         facts["train_size"] = train_size

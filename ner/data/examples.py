@@ -9,6 +9,7 @@ import numpy as np
 
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
+from ner.data.words import is_blank
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,7 @@ class Examples:
     token_starts (tokens,) int32   position of each token's first piece within its sentence
     piece_ends   (n + 1,)  int64   sentence i owns pieces[piece_ends[i] : piece_ends[i + 1]]
     token_ends   (n + 1,)  int64   sentence i owns tokens token_ends[i] to token_ends[i + 1]
+    blank        (tokens,) bool    True if nothing of the token is visible; None: no token is blank
     """
 
     sentences: Sequence[Sentence]
@@ -27,6 +29,7 @@ class Examples:
     piece_ends: np.ndarray
     token_ends: np.ndarray
     specials: tuple[int, int, int]  # [CLS], [SEP], [PAD]
+    blank: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -47,6 +50,7 @@ def encode(sentences: Sequence[Sentence], tokenizer: WordPiece) -> Examples:
     tokens = chain.from_iterable(sentence.tokens for sentence in sentences)
     numbers = np.fromiter(map(number.__getitem__, tokens), np.int32, int(token_ends[-1]))
     distinct = [tokenizer.pieces(token) for token in number]
+    blank = np.fromiter(map(is_blank, number), bool, len(number))
     n_pieces = np.array([len(pieces) for pieces in distinct], np.int64)
     flat = np.fromiter(chain.from_iterable(distinct), np.int32, int(n_pieces.sum()))
 
@@ -61,4 +65,5 @@ def encode(sentences: Sequence[Sentence], tokenizer: WordPiece) -> Examples:
         piece_ends=piece_ends,
         token_ends=token_ends,
         specials=(tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id),
+        blank=blank[numbers] if blank.any() else None,
     )

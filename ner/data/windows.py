@@ -102,6 +102,7 @@ def truncate(examples: Examples, capacity: int, how: str) -> tuple[Examples, lis
         token_starts=(ends[:-1] - np.repeat(piece_ends[:-1], np.diff(token_ends))).astype(np.int32),
         piece_ends=piece_ends,
         token_ends=token_ends,
+        blank=None if examples.blank is None else examples.blank[keep],
     )
     return shorter, kept
 

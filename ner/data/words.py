@@ -33,6 +33,9 @@ _UNSPACED = re.compile(
 )
 UNSPACED = "in Thai, Lao, Burmese or Khmer, whose words have no spaces between them; expected --unit char"
 
+# invisible characters in the Unicode categories of letters and symbols
+FILLERS = "\u115f\u1160\u3164\uffa0\u034f\u2800\u17b4\u17b5"
+
 
 class Token(NamedTuple):
     """`text[start:end]` of the raw text, in code points."""
@@ -68,6 +71,19 @@ def _extends(character: str, before: str) -> bool:
 def is_unspaced(text: str) -> bool:
     """True if the text has words of a script that puts no space between words: unit word cannot split it."""
     return not text.isascii() and _UNSPACED.search(text) is not None
+
+
+def is_blank(token: str) -> bool:
+    """True if nothing of a token is visible: white space, control and format characters, fillers."""
+    if token.isprintable():  # fast, and true of most tokens
+        return not token.strip(f" {FILLERS}")
+    return all(c.isspace() or c in FILLERS or unicodedata.category(c) in ("Cc", "Cf") for c in token)
+
+
+def count_blank_ends(sentences: Iterable[Sentence]) -> int:
+    """Number of gold entities that begin or end with a blank token, which no model predicts."""
+    ends = ((s.tokens[i] for i in (span.start, span.end - 1)) for s in sentences for span in s.spans or ())
+    return sum(any(map(is_blank, tokens)) for tokens in ends)
 
 
 def join_words(tokens: Sequence[str], unit: str) -> tuple[str, list[Token]]:

@@ -12,6 +12,7 @@ from ner.annotations.base import Scored
 from ner.data.batches import Batches
 from ner.data.examples import encode
 from ner.data.sentence import Sentence, Split
+from ner.data.words import count_blank_ends
 from ner.heads.base import Head
 from ner.inference.predict import predict
 from ner.model.tagger import Model
@@ -96,6 +97,8 @@ def log_missed_gold(head: Head, sentences: Sequence[Sentence]) -> None:
                 f"{n_missed} of {n_gold} gold entities overlap others or are longer than any of train's; "
                 "this head cannot find them, they count as missed"
             )
+    if n_blank := count_blank_ends(sentences):
+        log.info(f"{n_blank} gold entities begin or end with white space: never predicted, counted as missed")
 
 
 def write_predictions(

@@ -75,6 +75,14 @@ def test_choices_of_the_program_are_reported():
     assert [default_val_size(n) for n in (1, 2, 9, 45, 45_000)] == [0, 1, 1, 4, 3000]
 
 
+def test_entities_at_white_space_are_counted():
+    spans = [(Span(0, 1, "LOC"),), (Span(0, 2, "LOC"),), (Span(0, 3, "LOC"),)]
+    sentences = [Sentence.with_spans(("a", "\u3000", "b"), own) for own in spans]
+    documents = {"train": make_document(3)._replace(sentences=sentences)}
+    (line,) = findings(build(documents, val_size=0, unit="char").facts)
+    assert line == "train: 1 entity at white space: never predicted, counted as missed"
+
+
 def test_words_without_spaces_are_counted():
     sentences = [Sentence.with_spans((word,), (Span(0, 1, "LOC"),)) for word in ("ไทย", "ลาว", "Thai")]
     documents = {"train": make_document(3)._replace(sentences=sentences)}

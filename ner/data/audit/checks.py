@@ -10,6 +10,7 @@ from itertools import accumulate
 from ner.data.audit.corpus import Corpus, Finding
 from ner.data.build import percentile
 from ner.data.wording import excerpt
+from ner.data.words import FILLERS
 from ner.tags import Span
 
 # minimum number of characters of a text inside a longer one: shorter texts match by chance
@@ -31,8 +32,6 @@ JOINED_MARKUP = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 MARKS = "<&:∶.["  # every match of MARKUP contains one of these
-# invisible characters in the Unicode categories of letters and symbols
-FILLERS = "\u115f\u1160\u3164\uffa0\u034f\u2800\u17b4\u17b5"
 REPLACEMENT = "\ufffd"
 
 
