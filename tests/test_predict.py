@@ -23,6 +23,7 @@ from ner.model.directory import save
 from ner.model.tagger import Model, Tagger
 from ner.tags import Span, TagSet
 from tests.factories import make_inventories
+from tools import fill_mask, vectors
 
 CHARACTERS = "王小明在北京。中国银行上海市长访问"
 WORDS = "John Smith lives in New York , said the U.S. bank ; it 's a test of Chinese words Ltd. no"
@@ -372,16 +373,46 @@ def test_usage(argv, capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_the_output_may_be_the_input_and_stays_whole_on_an_error(models, tmp_path, run_main):
-    path = tmp_path / "lines"
+@pytest.mark.parametrize("link", ["itself", "symbolic", "hard", "other way", "folder"])
+def test_the_output_is_never_the_input(tmp_path, run_main, link):
+    path, output = tmp_path / "lines", tmp_path / "out"
     path.write_bytes("王\n\n".encode())
-    options = ["--model_dir", models["char"], path, "--output"]
-    assert run_main(predict, *options, path).code == 0
-    assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["王", ""]
-    before = path.read_bytes()
+    if link == "itself":
+        output = path
+    elif link == "symbolic":
+        output.symlink_to(path)
+    elif link == "hard":
+        output.hardlink_to(path)
+    elif link == "other way":
+        path, output = output, path
+        path.symlink_to(output)
+    else:
+        (tmp_path / "linked").symlink_to(tmp_path)
+        output = tmp_path / "linked" / "lines"
+    # refused before the model is looked for
+    for program in (predict, vectors, fill_mask):
+        ended = run_main(program, path, "--output", output, "--model_dir", tmp_path / "none")
+        assert (ended.code, ended.err) == (
+            2,
+            f"error: {output}: is the input, expected another file to write to\n",
+        )
+    assert path.read_bytes() == "王\n\n".encode()
+
+
+def test_the_output_is_no_file_of_the_split_that_is_read(models, tmp_path, run_main):
+    write_split(tmp_path / "test", [Sentence.with_spans(("王",), None)])
+    options = ["--data_dir", tmp_path, "--split", "test", "--model_dir", models["char"], "--output"]
+    assert run_main(predict, *options, tmp_path / "test" / "sentences.txt").code == 2
+    assert run_main(predict, *options, tmp_path / "tagged.jsonl").code == 0
+    assert run_main(predict, *options, tmp_path / "tagged.jsonl").code == 0
+
+
+def test_the_output_stays_whole_on_an_error(models, tmp_path, run_main):
+    path = tmp_path / "lines"
+    path.write_text("before")
     (tmp_path / "bad").write_bytes(b"\xe7\x8e\x8b\n\xff\n")
     assert run_main(predict, "--model_dir", models["char"], tmp_path / "bad", "--output", path).code == 2
-    assert path.read_bytes() == before
+    assert path.read_text() == "before"
     assert not list(tmp_path.glob("*.unfinished"))
 
 
@@ -395,6 +426,22 @@ def test_a_bar_on_a_terminal_alone(models, tmp_path, run_main, monkeypatch):
     shown = run_main(predict, *options)
     assert shown.out == quiet.out
     assert "B/s" in shown.err
+
+
+def test_byte_order_marks_of_joined_files_are_skipped_and_said(models, tmp_path, run_main):
+    path = tmp_path / "texts.txt"
+    lines = "\ufeff王小明在北京\r\n\n\ufeff王小明在北京\nx\ufeff明\n"
+    path.write_text(lines, encoding="utf-8", newline="")
+    ended = run_main(predict, path, "--model_dir", models["char"])
+    found = [json.loads(line) for line in ended.out.splitlines()]
+    assert ended.err == f"{path}:1: a byte order mark at the beginning of a line is skipped\n"
+    assert found[0] == found[2] == tagged(run_main, models, "王小明在北京")
+    assert found[3]["text"] == "x\ufeff明"
+
+
+def tagged(run_main, models, text):
+    (line,) = lines_of(run_main(predict, "--text", text, "--model_dir", models["char"]))
+    return line
 
 
 def test_line_ends_of_either_kind(models, tmp_path, run_main):
