@@ -17,9 +17,11 @@ from ner.data.batch import Batch
 from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
+from ner.data.word_rules import learn_rules
 from ner.heads import HEADS
+from ner.inference.predict import split_texts
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import save
+from ner.model.directory import load, save
 from ner.model.tagger import Model, Tagger
 from ner.tags import Span, TagSet
 from tests.factories import make_inventories
@@ -227,6 +229,26 @@ def test_gold_at_white_space_is_counted_and_missed(models, tmp_path, run_main):
     assert "2 gold entities begin or end with white space: never predicted, counted as missed" in ended.err
     scores = json.loads((tmp_path / "metrics_test.json").read_text())
     assert (scores["n_gold"], scores["n_correct"]) == (2, 0)
+
+
+def test_raw_text_is_cut_by_the_rules_that_the_model_keeps(models, tmp_path, run_main):
+    rules = learn_rules([["She", "did", "n't", "see", "O'Hara", "."]] * 5)
+    model_dir = write_model(tmp_path / "model", unit="word", words=rules)
+    assert load(model_dir).words == rules
+    assert load(models["word"]).words is None
+    text = "John O'Neil didn't go."
+    cuts = {}
+    for folder in (model_dir, models["word"]):
+        ((_, tokens),) = split_texts(load(folder), [text])
+        cuts[folder] = [text[i:j] for i, j in tokens]
+    assert cuts[model_dir] == ["John", "O'Neil", "did", "n't", "go", "."]
+    assert cuts[models["word"]] == ["John", "O", "'", "Neil", "didn", "'t", "go", "."]
+    config = json.loads((model_dir / "config.json").read_text())
+    config["ner"]["words"] = {"joins": "a"}
+    (model_dir / "config.json").write_text(json.dumps(config))
+    ended = run_main(predict, "--model_dir", model_dir, "--text", text)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "config.json: words: got" in ended.err
 
 
 def test_nothing_in_nothing_out(models, run_main, monkeypatch, tmp_path):

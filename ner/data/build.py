@@ -10,12 +10,20 @@ from typing import NamedTuple
 
 from ner.data.formats import Document, Reading, read
 from ner.data.sentence import SPLITS, Sentence
+from ner.data.word_rules import learn_rules
 from ner.data.wording import align_columns, count_noun
-from ner.data.words import UNSPACED, count_blank_ends, guess_unit_of_tokens, is_unspaced
+from ner.data.words import (
+    UNSPACED,
+    count_blank_ends,
+    guess_unit_of_tokens,
+    is_unspaced,
+    share_that_comes_back,
+)
 from ner.errors import DataError
 from ner.tags import n_overlapping
 
 OVERLAPPING = "only head global_pointer finds them (--nested keep_longest builds a set for every head)"
+N_CUT_AGAIN = 5000  # sentences whose tokens are counted again after they were joined and cut
 N_LISTED = 10  # illegal tags, or dropped entities, that are printed; dataset.json lists all
 
 
@@ -124,9 +132,21 @@ def build(
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
     if train_size is not None:
         facts["train_size"] = train_size
+    if unit == "word" and not train.unit:
+        facts["words"] = _learn_words([sentence.tokens for sentence in splits["train"]], choices)
     facts |= {"choices": choices} | _describe(documents, parts, splits)
     places = {name: [documents[p.source].place(row) for row in p.rows] for name, p in parts.items()}
     return Dataset(splits, facts, places)
+
+
+def _learn_words(tokens: list[tuple[str, ...]], choices: list[str]) -> dict:
+    """The rules by which predict.py cuts raw text as train's tokens, and in `choices` what they bring."""
+    rules, sample = learn_rules(tokens), tokens[:N_CUT_AGAIN]
+    before, after = (share_that_comes_back(sample, each) for each in (None, rules))
+    if after > before:
+        what = f"learned from train's tokens, of which {100 * after:.2f}% come back from their text"
+        choices.append(f"raw text: {what} ({before:.2%} by the general rules): {rules.describe()}")
+    return rules._asdict()
 
 
 def _parts(

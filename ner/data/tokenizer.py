@@ -126,10 +126,7 @@ def load_tokenizer(model_dir: str | Path) -> WordPiece:
 
 
 def _read_vocabulary(path: Path) -> list[str]:
-    pieces = [
-        line.removesuffix("\r")
-        for line in read_text(path).removesuffix("\n").split("\n")
-    ]
+    pieces = [line.removesuffix("\r") for line in read_text(path).removesuffix("\n").split("\n")]
     first = {}
     for number, piece in enumerate(pieces, start=1):
         if first.setdefault(piece, number) != number:

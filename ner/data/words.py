@@ -7,11 +7,12 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from ner.data.sentence import Sentence
+from ner.data.word_rules import HAN, WordRules, hide_marks, pattern_of
 
 # Words of English and similar languages: numbers and dates, initials, abbreviations; clitics are separated
 # from their word as in treebanks, hyphenated words stay whole.  Chinese and Japanese: one character each.
 # Middle dots, and quotes between Hebrew letters, are parts of words (Unicode Standard Annex 29, WB6 to WB7c).
-_HAN = r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+_HAN = f"[{HAN}]"
 _WORD = re.compile(
     rf"""
       \d+(?:[.,:/-]\d+)*%?                    # 1,200.50  1996-08-22  12:30
@@ -44,28 +45,19 @@ class Token(NamedTuple):
     end: int
 
 
-def split_words(text: str, unit: str) -> list[Token]:
+def split_words(text: str, unit: str, rules: WordRules | None = None) -> list[Token]:
     """The tokens of a raw text.
 
     Unit char: every code point is a token, also white space, so that token and character offsets are equal.
     Unit word: words and punctuation marks; white space belongs to no token.  Combining marks and format
     characters belong to the character before them, so composed and decomposed spellings are split alike.
+    `rules` were learned from a training set's tokens; None: the rules above.
     """
     if unit == "char":
         return list(map(Token, range(len(text)), range(1, len(text) + 1)))
-    if text.isascii():
-        return [Token(*match.span()) for match in _WORD.finditer(text)]
-    # Unicode Standard Annex 29, WB4: the rules do not see these characters
-    seen = [i for i, character in enumerate(text) if not (i and _extends(character, text[i - 1]))]
-    matches = _WORD.finditer("".join(map(text.__getitem__, seen)))
-    seen.append(len(text))
-    return [Token(seen[match.start()], seen[match.end()]) for match in matches]
-
-
-def _extends(character: str, before: str) -> bool:
-    """True if a mark or format character belongs to the character before it; U+200B separates words."""
-    is_part = unicodedata.category(character) in ("Mn", "Mc", "Me", "Cf") and character != "\u200b"
-    return is_part and not before.isspace() and before != "\u200b"
+    seen, places = hide_marks(text)
+    matches = (_WORD if rules is None else pattern_of(rules)).finditer(seen)
+    return [Token(places[match.start()], places[match.end()]) for match in matches]
 
 
 def is_unspaced(text: str) -> bool:
@@ -92,6 +84,16 @@ def join_words(tokens: Sequence[str], unit: str) -> tuple[str, list[Token]]:
     ends = [end - len(gap) for end in accumulate(len(token) + len(gap) for token in tokens)]
     starts = (end - len(token) for end, token in zip(ends, tokens, strict=True))
     return gap.join(tokens), list(map(Token, starts, ends))
+
+
+def share_that_comes_back(sentences: Iterable[Sequence[str]], rules: WordRules | None) -> float:
+    """The share of tokens that are tokens again after the sentence is joined and split."""
+    n_back = n_tokens = 0
+    for tokens in sentences:
+        text, places = join_words(tokens, "word")
+        n_back += len(set(places) & set(split_words(text, "word", rules)))
+        n_tokens += len(places)
+    return n_back / max(n_tokens, 1)
 
 
 def guess_unit_of_tokens(sentences: Sequence[Sentence]) -> str:

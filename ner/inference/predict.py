@@ -86,7 +86,7 @@ def split_texts(model: Model, texts: Iterable[str]) -> Iterator[tuple[str, Offse
         if not is_reported and is_unspaced(text):
             log.info(f"text {number} is {UNSPACED}, for which a model must be trained on characters")
             is_reported = True
-        yield text, split_words(text, model.unit)
+        yield text, split_words(text, model.unit, model.words)
 
 
 def tag_sentences(model: Model, sentences: Iterable[Sentence], **options) -> Iterator[dict]:

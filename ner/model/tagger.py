@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ner.data.batch import Batch
 from ner.data.tokenizer import WordPiece
 from ner.data.windows import Windows
+from ner.data.word_rules import WordRules
 from ner.heads.base import Head, Hidden
 from ner.model.features import Features
 from ner.runtime.devices import autocast
@@ -94,6 +95,8 @@ class Model:
     "lines for the log about how it was opened"
     long_text: str = "windows"
     "what happens to pieces beyond a window, a name in `LONG_TEXT`"
+    words: WordRules | None = None
+    "how raw text is cut into words, learned from train's tokens; None: by the general rules"
 
     @property
     def windows(self) -> Windows:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ner.annotations import ANNOTATIONS
 from ner.data.examples import Examples, encode
-from ner.data.folder import read_unit
+from ner.data.folder import read_unit, read_word_rules
 from ner.data.sentence import Split
 from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary, load_tokenizer
 from ner.encoders import Encoder
@@ -70,8 +70,10 @@ def new_model(
     if lowest > config.n_frozen:
         unlearned = _below(lowest, tagger)
         log.info(f"in {config.epoch_num} epochs {unlearned} never get to learn (unfreeze_every)")
-    unit = read_unit(data_dir, train.sentences)
-    return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples
+    unit, words = read_unit(data_dir, train.sentences), read_word_rules(data_dir)
+    if words:
+        log.info(f"raw text will be cut as train's tokens: {words.describe()}")
+    return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text, words), examples
 
 
 def _make_encoder(

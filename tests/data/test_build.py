@@ -83,6 +83,25 @@ def test_entities_at_white_space_are_counted():
     assert line == "train: 1 entity at white space: never predicted, counted as missed"
 
 
+def test_rules_of_words_are_learned_from_tokens_and_described():
+    tokens = ("The", "1990s", "did", "n't", "end", "in", "the", "U.S.", ",", "O'Hara", "said", ".")
+    sentences = [Sentence.with_spans(tokens, (Span(1, 2, "DATE"),))] * 5
+    documents = {"train": make_document(5)._replace(sentences=sentences)}
+    facts = build(documents, val_size=0, unit="word").facts
+    assert set(facts["words"]) == {"joins", "clitics", "whole"}
+    assert {"0a", "a'a"} <= set(facts["words"]["joins"])
+    assert "n't" in facts["words"]["clitics"]
+    (line,) = findings(facts)
+    # by the general rules 1990s, n't and O'Hara do not come back, of 12 tokens
+    assert line.startswith(
+        "raw text: learned from train's tokens, of which 100.00% come back from their text"
+    )
+    assert "(75.00% by the general rules)" in line
+    assert "words" not in build(documents, val_size=0, unit="char").facts
+    texts = {"train": documents["train"]._replace(unit="word")}
+    assert "words" not in build(texts, val_size=0).facts
+
+
 def test_words_without_spaces_are_counted():
     sentences = [Sentence.with_spans((word,), (Span(0, 1, "LOC"),)) for word in ("ไทย", "ลาว", "Thai")]
     documents = {"train": make_document(3)._replace(sentences=sentences)}
