@@ -11,6 +11,7 @@ from ner.data.folder import read_split
 from ner.data.sentence import UNITS
 from ner.data.windows import LONG_TEXT
 from ner.errors import DataError
+from ner.files import check_output
 from ner.inference.predict import CHUNK_TEXTS, WRITERS, compile_encoder, tag_sentences, tag_texts
 from ner.model.directory import load, resolve_model_dir
 from ner.runtime import devices, logs, program
@@ -57,7 +58,10 @@ def main(args: argparse.Namespace) -> None:
     logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
-    program.check_texts(args.input, args.text)
+    if args.data_dir is None:
+        program.check_texts(args.input, args.text, args.output)
+    else:
+        check_output(args.output, [args.data_dir / args.split])
     sentences = read_split(args.data_dir, args.split).sentences if args.data_dir else None
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     model = load(

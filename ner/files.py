@@ -28,6 +28,16 @@ def read_bytes(path: str | Path) -> bytes:
         raise DataError(f"{path}: cannot be read, {error.strerror}") from None
 
 
+def check_output(output: str | Path | None, inputs: Iterable[str | Path]) -> None:
+    """DataError if the output is one of the input files, also through links, or a file of an input folder."""
+    output = Path(output or "")
+    if output.is_file():
+        for path in map(Path, inputs):
+            files = path.rglob("*") if path.is_dir() else [path]
+            if any(file.is_file() and output.samefile(file) for file in files):
+                raise DataError(f"{output}: is the input, expected another file to write to")
+
+
 def read_text(path: str | Path, encoding: str = "utf-8") -> str:
     """Returns the text of a file; DataError names the first line that does not fit the encoding."""
     data = read_bytes(path)

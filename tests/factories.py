@@ -81,9 +81,10 @@ def make_hidden(tokens: torch.Tensor) -> Hidden:
 
 def slice_batch(batch: Batch, start: int, end: int) -> Batch:
     """Some sentences of a batch."""
-    *tensors, gold = batch
+    *tensors, gold, blank = batch
     rows = (tensor[start:end] for tensor in tensors)
-    return Batch(*rows, {name: tensor[start:end] for name, tensor in gold.items()})
+    gold = {name: tensor[start:end] for name, tensor in gold.items()}
+    return Batch(*rows, gold, None if blank is None else blank[start:end])
 
 
 def make_encoder(name, *, vocab_size=VOCAB_SIZE, dropout=0.0, seed=0):

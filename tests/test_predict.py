@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,12 +17,16 @@ from ner.data.batch import Batch
 from ner.data.folder import read_split, write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
+from ner.data.word_rules import learn_rules
 from ner.errors import DataError
+from ner.heads import HEADS
+from ner.inference.predict import split_texts
 from ner.model.build import build_encoder, build_head
-from ner.model.directory import save
+from ner.model.directory import load, save
 from ner.model.tagger import Model, Tagger
 from ner.tags import Span, TagSet
 from tests.factories import make_inventories
+from tools import fill_mask, vectors
 
 CHARACTERS = "王小明在北京。中国银行上海市长访问"
 WORDS = "John Smith lives in New York , said the U.S. bank ; it 's a test of Chinese words Ltd. no"
@@ -196,6 +201,57 @@ def test_one_by_one_equals_all_together(tmp_path, run_main, encoder, head):
         assert scores[0] == pytest.approx(scores[1])
 
 
+BLANK = [" ", "\t", "\u3000", "\xa0", "\u2028", "\x85", "\u200b", "\ufeff", "\u200d", "\x00", "\u3164"]
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_no_entity_begins_or_ends_with_what_is_not_visible(tmp_path, run_main, head):
+    model_dir = write_model(tmp_path / "model", head=head)
+    random = np.random.default_rng(0)
+    texts = ["".join(random.choice([*CHARACTERS[:6], *BLANK], size=30)) for _ in range(12)]
+    argv = [item for text in [*texts, "".join(BLANK)] for item in ("--text", text)]
+    *found, nothing = lines_of(run_main(predict, "--model_dir", model_dir, *argv))
+    assert nothing["entities"] == []
+    entities = [entity for line in found for entity in line["entities"]]
+    assert entities
+    for entity in entities:
+        assert entity["text"][0] not in BLANK
+        assert entity["text"][-1] not in BLANK
+
+
+def test_gold_at_white_space_is_counted_and_missed(models, tmp_path, run_main):
+    tokens = tuple("王 小明　在")
+    write_split(tmp_path / "test", [Sentence.with_spans(tokens, (Span(0, 2, "PER"), Span(4, 5, "PER")))])
+    ended = run_main(
+        *(evaluate, "--data_dir", tmp_path, "--model_dir", models["char"], "--split", "test"),
+        *("--out_dir", tmp_path),
+    )
+    assert ended.code == 0
+    assert "2 gold entities begin or end with white space: never predicted, counted as missed" in ended.err
+    scores = json.loads((tmp_path / "metrics_test.json").read_text())
+    assert (scores["n_gold"], scores["n_correct"]) == (2, 0)
+
+
+def test_raw_text_is_cut_by_the_rules_that_the_model_keeps(models, tmp_path, run_main):
+    rules = learn_rules([["She", "did", "n't", "see", "O'Hara", "."]] * 5)
+    model_dir = write_model(tmp_path / "model", unit="word", words=rules)
+    assert load(model_dir).words == rules
+    assert load(models["word"]).words is None
+    text = "John O'Neil didn't go."
+    cuts = {}
+    for folder in (model_dir, models["word"]):
+        ((_, tokens),) = split_texts(load(folder), [text])
+        cuts[folder] = [text[i:j] for i, j in tokens]
+    assert cuts[model_dir] == ["John", "O'Neil", "did", "n't", "go", "."]
+    assert cuts[models["word"]] == ["John", "O", "'", "Neil", "didn", "'t", "go", "."]
+    config = json.loads((model_dir / "config.json").read_text())
+    config["ner"]["words"] = {"joins": "a"}
+    (model_dir / "config.json").write_text(json.dumps(config))
+    ended = run_main(predict, "--model_dir", model_dir, "--text", text)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "config.json: words: got" in ended.err
+
+
 def test_nothing_in_nothing_out(models, run_main, monkeypatch, tmp_path):
     give_stdin(monkeypatch, b"")
     assert lines_of(run_main(predict, "--model_dir", models["char"])) == []
@@ -338,16 +394,46 @@ def test_usage(argv):
         predict.parse_args(argv)
 
 
-def test_the_output_may_be_the_input_and_stays_whole_on_an_error(models, tmp_path, run_main):
-    path = tmp_path / "lines"
+@pytest.mark.parametrize("link", ["itself", "symbolic", "hard", "other way", "folder"])
+def test_the_output_is_never_the_input(tmp_path, run_main, link):
+    path, output = tmp_path / "lines", tmp_path / "out"
     path.write_bytes("王\n\n".encode())
-    options = ["--model_dir", models["char"], path, "--output"]
-    assert run_main(predict, *options, path).code == 0
-    assert [json.loads(line)["text"] for line in path.read_text().splitlines()] == ["王", ""]
-    before = path.read_bytes()
+    if link == "itself":
+        output = path
+    elif link == "symbolic":
+        output.symlink_to(path)
+    elif link == "hard":
+        output.hardlink_to(path)
+    elif link == "other way":
+        path, output = output, path
+        path.symlink_to(output)
+    else:
+        (tmp_path / "linked").symlink_to(tmp_path)
+        output = tmp_path / "linked" / "lines"
+    # refused before the model is looked for
+    for program in (predict, vectors, fill_mask):
+        ended = run_main(program, path, "--output", output, "--model_dir", tmp_path / "none")
+        assert (ended.code, ended.err) == (
+            2,
+            f"error: {output}: is the input, expected another file to write to\n",
+        )
+    assert path.read_bytes() == "王\n\n".encode()
+
+
+def test_the_output_is_no_file_of_the_split_that_is_read(models, tmp_path, run_main):
+    write_split(tmp_path / "test", [Sentence.with_spans(("王",), None)])
+    options = ["--data_dir", tmp_path, "--split", "test", "--model_dir", models["char"], "--output"]
+    assert run_main(predict, *options, tmp_path / "test" / "sentences.txt").code == 2
+    assert run_main(predict, *options, tmp_path / "tagged.jsonl").code == 0
+    assert run_main(predict, *options, tmp_path / "tagged.jsonl").code == 0
+
+
+def test_the_output_stays_whole_on_an_error(models, tmp_path, run_main):
+    path = tmp_path / "lines"
+    path.write_text("before")
     (tmp_path / "bad").write_bytes(b"\xe7\x8e\x8b\n\xff\n")
     assert run_main(predict, "--model_dir", models["char"], tmp_path / "bad", "--output", path).code == 2
-    assert path.read_bytes() == before
+    assert path.read_text() == "before"
     assert not list(tmp_path.glob("*.unfinished"))
 
 
@@ -363,8 +449,34 @@ def test_a_bar_on_a_terminal_alone(models, tmp_path, run_main, monkeypatch):
     assert "B/s" in shown.err
 
 
+def test_byte_order_marks_of_joined_files_are_skipped_and_said(models, tmp_path, run_main):
+    path = tmp_path / "texts.txt"
+    lines = "\ufeff王小明在北京\r\n\n\ufeff王小明在北京\nx\ufeff明\n"
+    path.write_text(lines, encoding="utf-8", newline="")
+    ended = run_main(predict, path, "--model_dir", models["char"])
+    found = [json.loads(line) for line in ended.out.splitlines()]
+    assert ended.err == f"{path}:1: a byte order mark at the beginning of a line is skipped\n"
+    assert found[0] == found[2] == tagged(run_main, models, "王小明在北京")
+    assert found[3]["text"] == "x\ufeff明"
+
+
+def tagged(run_main, models, text):
+    (line,) = lines_of(run_main(predict, "--text", text, "--model_dir", models["char"]))
+    return line
+
+
 def test_line_ends_of_either_kind(models, tmp_path, run_main):
     path = tmp_path / "texts.txt"
     path.write_bytes("王在北京\r\n\r\n在\r\r\n北\n京".encode())
     found = lines_of(run_main(predict, path, "--model_dir", models["char"]))
     assert [line["text"] for line in found] == ["王在北京", "", "在\r", "北", "京"]
+
+
+def test_words_without_spaces_are_reported_once(models, run_main):
+    texts = [item for line in ("John", "ฉันชอบเชียงใหม่", "ຂ້ອຍ") for item in ("--text", line)]
+    ended = run_main(predict, *texts, "--model_dir", models["word"])
+    assert ended.code == 0
+    assert ended.err.startswith("text 2 is in Thai, Lao,")
+    assert ended.err.count("\n") == 1
+    assert "--unit char" in ended.err
+    assert run_main(predict, *texts, "--model_dir", models["char"]).err == ""

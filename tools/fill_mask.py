@@ -31,7 +31,7 @@ def main(args: argparse.Namespace) -> None:
     devices.bound_kernels()
     machine = devices.choose_machine(args)
     logs.start_log()
-    program.check_texts(args.input, args.text)
+    program.check_texts(args.input, args.text, args.output)
     model = load_mlm(resolve_model_dir(args.model_dir, args.restore_file), unit=args.unit or "")
     model.lm.to(machine.device).precision = machine.precision
     answers = fill_texts(model, program.read_texts(args.input, args.text))

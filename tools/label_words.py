@@ -19,7 +19,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from ner.errors import DataError
-from ner.files import OPENERS, whole_file
+from ner.files import OPENERS, check_output, whole_file
 from ner.pretraining.plaintext import read_tokens
 from ner.runtime import program
 
@@ -40,6 +40,7 @@ def main(args: argparse.Namespace) -> None:
         raise DataError(f"--out_file {args.out_file}: expected an ending of {', '.join(OPENERS)}")
     if args.processes < 1:
         raise DataError(f"--processes {args.processes}: expected 1 or more")
+    check_output(args.out_file, (path / "train" if path.is_dir() else path for path in args.text))
     try:
         silence_jieba()  # imports jieba first: if that fails in a worker, the pool restarts it forever
     except ImportError:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from ner.files import OPENERS
+from ner.files import OPENERS, check_output, numbered_lines
 from ner.runtime import program
 
 
@@ -33,6 +33,8 @@ def parse_args(argv=None) -> argparse.Namespace:
 
 
 def main(args: argparse.Namespace) -> None:
+    for name in ("characters.txt", "bigrams.txt"):
+        check_output(args.out_dir / name, args.text)
     args.out_dir.mkdir(parents=True, exist_ok=True)
     options = {"epochs": args.epochs, "workers": args.threads, "seed": args.seed}
     characters = {"vector_size": args.character_size, "min_count": 5}
@@ -49,10 +51,9 @@ class NGrams:
 
     def __iter__(self) -> Iterator[list[str]]:
         for path in self.paths:
-            with OPENERS.get(path.suffix, open)(path, "rt", encoding="utf-8") as file:
-                for line in file:
-                    text = "".join(line.split())
-                    yield [text[i : i + self.n] for i in range(len(text) - self.n + 1)]
+            for _, line in numbered_lines(path, OPENERS.get(path.suffix, open)):
+                text = "".join(line.split())
+                yield [text[i : i + self.n] for i in range(len(text) - self.n + 1)]
 
 
 def train_vectors(ngrams: NGrams, path: Path, *, vector_size: int, **options: int) -> None:

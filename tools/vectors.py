@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> None:
     logs.start_log()
     if args.chunk < 1:
         raise DataError(f"--chunk {args.chunk}: expected 1 or more")
-    program.check_texts(args.input, args.text)
+    program.check_texts(args.input, args.text, args.output)
     model_dir = resolve_model_dir(args.model_dir, args.restore_file)
     layers = int(args.layers) if args.layers.isdecimal() else args.layers
     model = open_for_vectors(model_dir, layers=layers, unit=args.unit, max_len=args.max_len)

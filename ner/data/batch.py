@@ -18,6 +18,8 @@ class Batch(NamedTuple):
     gold        gold by the name of its annotation, each tensor sentence first, as `collate` in
                 `ner.annotations` makes it; empty: no gold.  `soft_tags` (B, T, K) float32 are a teacher's
                 probabilities of the K tags; padding holds 0
+    blank       (B, T)    bool, True = nothing of the token is visible, so no entity begins or ends there;
+                padding holds False; None: no token is blank
     """
 
     piece_ids: torch.Tensor
@@ -25,12 +27,14 @@ class Batch(NamedTuple):
     token_piece: torch.Tensor
     mask: torch.Tensor
     gold: dict[str, torch.Tensor]
+    blank: torch.Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
         return int(self.mask.sum())
 
     def to(self, device: torch.device | str) -> "Batch":
-        *tensors, gold = self
+        *tensors, gold, blank = self
         moved = (tensor.to(device, non_blocking=True) for tensor in tensors)
-        return Batch(*moved, {name: tensor.to(device, non_blocking=True) for name, tensor in gold.items()})
+        gold = {name: tensor.to(device, non_blocking=True) for name, tensor in gold.items()}
+        return Batch(*moved, gold, blank)

@@ -119,11 +119,14 @@ class Batches:
         piece_ids = np.full((len(indices), n_windows, length), pad_id, dtype=np.int64)
         n_real = np.zeros((len(indices), n_windows), dtype=np.int64)
         token_piece = np.zeros((len(indices), n_tokens.max()), dtype=np.int64)
+        blank = None if self._read.blank is None else np.zeros(token_piece.shape, bool)
         for row, i in enumerate(indices):
             pieces, positions = self._read.of(i)
             starts, n_text = self.windows.starts(len(pieces)), min(len(pieces), self.windows.capacity)
             piece_ids[row, : len(starts), 1 : n_text + 1] = pieces[starts[:, None] + np.arange(n_text)]
             n_real[row, : len(starts)] = n_text + 2
+            if blank is not None:
+                blank[row, : n_tokens[row]] = self._read.blank[token_ends[i] : token_ends[i + 1]]
             owner = self.windows.owner(starts, positions)
             token_piece[row, : len(positions)] = owner * length + positions - starts[owner] + 1
         real = n_real > 0
@@ -134,6 +137,7 @@ class Batches:
             token_piece=torch.from_numpy(token_piece),
             mask=torch.from_numpy(np.arange(n_tokens.max()) < n_tokens[:, None]),
             gold=self._collate_gold(indices, n_tokens.max()),
+            blank=None if blank is None or not blank.any() else torch.from_numpy(blank),
         )
 
     def _collate_gold(self, indices: Sequence[int], n_tokens: int) -> dict[str, torch.Tensor]:

@@ -10,12 +10,20 @@ from typing import NamedTuple
 
 from ner.data.formats import Document, Reading, read
 from ner.data.sentence import SPLITS, Sentence
+from ner.data.word_rules import learn_rules
 from ner.data.wording import align_columns, count_noun
-from ner.data.words import guess_unit_of_tokens
+from ner.data.words import (
+    UNSPACED,
+    count_blank_ends,
+    guess_unit_of_tokens,
+    is_unspaced,
+    share_that_comes_back,
+)
 from ner.errors import DataError
 from ner.tags import n_overlapping
 
 OVERLAPPING = "only head global_pointer finds them (--nested keep_longest builds a set for every head)"
+N_CUT_AGAIN = 5000  # sentences whose tokens are counted again after they were joined and cut
 N_LISTED = 10  # illegal tags, or dropped entities, that are printed; dataset.json lists all
 
 
@@ -91,11 +99,29 @@ def build(
         unit = train.unit or guess_unit_of_tokens(splits["train"])
         evidence = "text" if train.unit else "tokens"
         choices.append(f"unit: {unit}, guessed from the {evidence} of train (--unit states it)")
+    if unit == "word" and (n_unspaced := sum(any(map(is_unspaced, s.tokens)) for s in splits["train"])):
+        choices.append(f"train: {count_noun(n_unspaced, 'sentence')} {UNSPACED}")
+    for name, sentences in splits.items():
+        if n_blank := count_blank_ends(sentences):
+            n_entities = count_noun(n_blank, "entity", "entities")
+            choices.append(f"{name}: {n_entities} at white space: never predicted, counted as missed")
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
     if train_size is not None:
         facts["train_size"] = train_size
+    if unit == "word" and not train.unit:
+        facts["words"] = _learn_words([sentence.tokens for sentence in splits["train"]], choices)
     facts |= {"choices": choices} | _describe(documents, parts, splits)
     return Dataset(splits, facts, parts)
+
+
+def _learn_words(tokens: list[tuple[str, ...]], choices: list[str]) -> dict:
+    """The rules by which predict.py cuts raw text as train's tokens, and in `choices` what they bring."""
+    rules, sample = learn_rules(tokens), tokens[:N_CUT_AGAIN]
+    before, after = (share_that_comes_back(sample, each) for each in (None, rules))
+    if after > before:
+        what = f"learned from train's tokens, of which {100 * after:.2f}% come back from their text"
+        choices.append(f"raw text: {what} ({before:.2%} by the general rules): {rules.describe()}")
+    return rules._asdict()
 
 
 def _parts(

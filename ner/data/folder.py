@@ -10,6 +10,7 @@ from pathlib import Path
 from ner.annotations import ANNOTATIONS
 from ner.data.build import Dataset
 from ner.data.sentence import SPLITS, UNITS, Sentence, Split
+from ner.data.word_rules import WordRules, read_rules
 from ner.data.words import guess_unit_of_tokens
 from ner.errors import DataError
 from ner.files import escape, read_json, read_text_lines, unescape, write_lines
@@ -96,6 +97,12 @@ def read_unit(data_dir: str | Path, sentences: Sequence[Sentence]) -> str:
     if unit not in UNITS:
         raise DataError(f"{path}: unit {unit!r}, expected char or word")
     return unit
+
+
+def read_word_rules(data_dir: str | Path) -> WordRules | None:
+    """The rules for cutting raw text that `dataset.json` states; None: the general ones."""
+    path = Path(data_dir) / "dataset.json"
+    return read_rules(read_json(path).get("words") if path.exists() else None, str(path))
 
 
 OWNED = (*SPLITS, "tags.txt", "dataset.json", "audit.json", "audit.md")

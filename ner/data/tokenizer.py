@@ -6,6 +6,7 @@ forms, control characters, CJK ranges) would give a published encoder pieces it 
 
 import hashlib
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -51,7 +52,8 @@ class WordPiece:
 
     Every token gets at least one piece.  A token that normalisation removes (zero-width, private use,
     U+FFFD) becomes `[UNK]`; white space becomes `[unused1]` if the vocabulary has it.  Text that spells a
-    special piece, such as "[SEP]", is ordinary text.  ValueError if a special piece is missing.
+    special piece, such as "[SEP]", is ordinary text.  Composed and decomposed letters have the same pieces.
+    ValueError if a special piece is missing.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class WordPiece:
     def pieces(self, token: str) -> tuple[int, ...]:
         """Piece ids of one token, at least one."""
         if token not in self._cache:
-            ids = self._pipeline.encode(token, add_special_tokens=False).ids
+            ids = self._pipeline.encode(composed(token), add_special_tokens=False).ids
             unreadable = self.index.get(SPACE, self.unk_id) if token.isspace() else self.unk_id
             self._cache[token] = tuple(ids or [unreadable])
         return self._cache[token]
@@ -125,6 +127,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(f"{name!r:.40}" for name in names[:3]) + more
 
 
+def composed(token: str) -> str:
+    """The token with its letters and marks composed (NFC), as BERT's original tokenizer reads them.
+
+    A token of which only single characters would change, such as compatibility ideographs, stays as it is:
+    the fast tokenizers of published models keep these.
+    """
+    if token.isascii():
+        return token
+    text = unicodedata.normalize("NFC", token)
+    return text if len(text) != len(token) or any(map(unicodedata.combining, token)) else token
+
+
 def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Normalisation()) -> WordPiece:  # noqa: B008
     """Learns a WordPiece vocabulary of at most `size` pieces; the result depends only on the tokens.
 
@@ -133,7 +147,7 @@ def learn_vocabulary(tokens: Iterable[str], size: int = 21128, normalisation=Nor
     normalise, cut = normalisation.build(), pre_tokenizers.BertPreTokenizer()
     words: Counter[str] = Counter()
     for token, count in Counter(tokens).items():
-        for word, _ in cut.pre_tokenize_str(normalise.normalize_str(token)):
+        for word, _ in cut.pre_tokenize_str(normalise.normalize_str(composed(token))):
             words[word] += count
     specials = [PAD, UNK, CLS, SEP, MASK, SPACE]
     letters = _letters(words, size - len(specials))

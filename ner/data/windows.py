@@ -14,6 +14,7 @@ import numpy as np
 from ner.annotations import ANNOTATIONS
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
+from ner.data.words import is_blank
 
 LONG_TEXT = ("windows", "head", "tail", "head_tail")
 HEAD_SHARE = 128 / 510  # share of the head in the pieces that head_tail keeps
@@ -26,6 +27,7 @@ class Examples:
     pieces     (pieces,)     int32  piece ids of all sentences end to end, without special pieces
     starts     (tokens + 1,) int64  position in `pieces` of the first piece of each token, then the end
     token_ends (n + 1,)      int64  sentence i owns tokens token_ends[i] to token_ends[i + 1]
+    blank      (tokens,)     bool   True if nothing of the token is visible; None: no token is blank
     """
 
     sentences: Sequence[Sentence]
@@ -33,6 +35,7 @@ class Examples:
     starts: np.ndarray
     token_ends: np.ndarray
     specials: tuple[int, int, int]  # [CLS], [SEP], [PAD]
+    blank: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.sentences)
@@ -57,6 +60,7 @@ def encode(sentences: Sequence[Sentence], tokenizer: WordPiece) -> Examples:
     tokens = chain.from_iterable(sentence.tokens for sentence in sentences)
     numbers = np.fromiter(map(number.__getitem__, tokens), np.int32, sum(n_tokens))
     distinct = [tokenizer.pieces(token) for token in number]
+    blank = np.fromiter(map(is_blank, number), bool, len(number))
     n_pieces = np.array([len(pieces) for pieces in distinct], np.int64)
     flat = np.fromiter(chain.from_iterable(distinct), np.int32, int(n_pieces.sum()))
     starts = np.append(0, np.cumsum(n_pieces[numbers]))
@@ -67,6 +71,7 @@ def encode(sentences: Sequence[Sentence], tokenizer: WordPiece) -> Examples:
         starts=starts,
         token_ends=np.cumsum([0, *n_tokens]),
         specials=(tokenizer.cls_id, tokenizer.sep_id, tokenizer.pad_id),
+        blank=blank[numbers] if blank.any() else None,
     )
 
 
@@ -149,6 +154,7 @@ def truncate(examples: Examples, capacity: int, how: str) -> tuple[Examples, lis
         pieces=examples.pieces[position < np.repeat(n_read, lengths)],
         starts=np.append(0, np.cumsum(n_read[n_read > 0])),
         token_ends=np.cumsum([0, *map(len, kept)]),
+        blank=None if examples.blank is None else examples.blank[n_read > 0],
     )
     return shorter, kept
 

@@ -1,11 +1,12 @@
 """What every head provides.  A head overrides a method for each further ability; the default raises an error
 that names the head."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
 from torch import Tensor, nn
 
 from ner.annotations import Answer
@@ -149,6 +150,20 @@ class TokenClassifier(Head):
         """Between the softmax of the scores at each token, summed over the tokens; for a CRF too."""
         log_p, log_q = scores.log_softmax(-1), other.log_softmax(-1)
         return sum_over_tokens(((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1), batch.mask)
+
+
+def trim(places: Iterable[tuple[int, int, int]], blank: Sequence[bool]) -> list[tuple[int, int, int]]:
+    """Places (start, end, label number) without the blank tokens at their ends, each once, sorted.
+
+    `blank` is a row of `Batch.blank`.  A place of blank tokens alone is left out.
+    """
+    visible = np.flatnonzero(~np.asarray(blank))
+    found = set()
+    for start, end, label in places:
+        first, after = np.searchsorted(visible, (start, end))
+        if first < after:
+            found.add((int(visible[first]), int(visible[after - 1]) + 1, label))
+    return sorted(found)
 
 
 def sum_over_tokens(values: Tensor, mask: Tensor) -> Tensor:

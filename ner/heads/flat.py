@@ -43,10 +43,15 @@ class FlatHead(TokenClassifier):
         return np.zeros(self.tag_set.legal.shape)
 
     def decode(self, scores: Tensor, batch: Batch) -> list[list[ScoredSpan]]:
-        """The best legal tagging of each sentence as spans, each with its marginal probability."""
+        """The best legal tagging of each sentence as spans, each with its marginal probability.
+
+        A tagging is legal if it follows the scheme and no span begins or ends with a blank token.
+        """
         transitions = np.where(self.tag_set.legal, self.transition_table(), -np.inf)
         lengths = batch.mask.sum(dim=1).cpu().numpy()
-        return viterbi.decode(scores.detach().float().cpu().numpy(), lengths, transitions, self.tag_set)
+        blank = None if batch.blank is None else batch.blank.numpy()
+        emissions = scores.detach().float().cpu().numpy()
+        return viterbi.decode(emissions, lengths, transitions, self.tag_set, blank)
 
     def best_tags(self, scores: Tensor, batch: Batch) -> list[list[int]]:
         """The best tag numbers of each sentence, legal or not."""

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ner.data.batch import Batch
-from ner.heads.base import Head, HeadOptions, Hidden, initialise
+from ner.heads.base import Head, HeadOptions, Hidden, initialise, trim
 from ner.tags import ScoredSpan, Span, keep_apart, outermost
 
 HEAD_SIZE = 64  # width of q and k, as in the paper's code
@@ -94,17 +94,33 @@ class GlobalPointerHead(Head):
     def decode(self, scores: Tensor, batch: Batch) -> list[list[ScoredSpan]]:
         """Spans with a score above 0, each with the sigmoid of its score.
 
+        A span with blank tokens at its ends stands for the span without them, with that span's own score.
         Only the sign of a score is trained; its sigmoid is not a calibrated probability.
         """
         above = (scores > 0) & inside(scores, batch.mask)[..., None]
-        values = scores[above].double()
+        cells = above.nonzero()
+        if batch.blank is not None:
+            cells = self._trimmed(cells.tolist(), batch.blank).to(scores.device)
+        values = scores[cells.unbind(1)].double()
         found: list[list[ScoredSpan]] = [[] for _ in scores]
-        for (row, start, more, label), score in zip(above.nonzero().tolist(), values.tolist(), strict=True):
+        for (row, start, more, label), score in zip(cells.tolist(), values.tolist(), strict=True):
             found[row].append(ScoredSpan(start, start + more + 1, self.tag_set.labels[label], score))
         if not self.nested:  # by the score: many sigmoids are 1
             found = [keep_apart(spans, key=lambda span: -span.score) for spans in found]
         sure = ([span._replace(score=1 / (1 + math.exp(-span.score))) for span in spans] for spans in found)
         return [sorted(spans) for spans in sure]
+
+    def _trimmed(self, cells: list[list[int]], blank: Tensor) -> Tensor:
+        """(spans, 4) int64: the cells (row, start, length - 1, label) of the spans without blank ends."""
+        places: list[list[tuple[int, int, int]]] = [[] for _ in blank]
+        for row, start, more, label in cells:
+            places[row].append((start, start + more + 1, label))
+        kept = [
+            (row, start, end - start - 1, label)
+            for row, own in enumerate(places)
+            for start, end, label in trim(own, blank[row])
+        ]
+        return torch.tensor(kept, dtype=torch.int64).view(-1, 4)
 
 
 def band(queries: Tensor, keys: Tensor, length: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ner.data.batch import Batch
-from ner.heads.base import ClassifierOptions, Hidden, TokenClassifier, initialise
+from ner.heads.base import ClassifierOptions, Hidden, TokenClassifier, initialise, trim
 from ner.tags import ScoredSpan, keep_apart
 
 
@@ -55,15 +55,17 @@ class SpanHead(TokenClassifier):
     def decode(self, scores: Tensor, batch: Batch) -> list[list[ScoredSpan]]:
         """Each start with the nearest end of its label, scored by the product of their probabilities.
 
-        Among overlapping spans the most probable is kept.
+        Blank tokens at the ends of a span are cut off before.  Among overlapping spans the most probable is
+        kept.
         """
         answers = []
         table = scores.detach().double().log_softmax(-1).cpu().numpy()
-        for row, length in zip(table, batch.mask.sum(dim=1).tolist(), strict=True):
-            found, log_p = [], row[:length]  # (T, 2, L + 1)
-            for start, last, k in pairs(log_p.argmax(axis=2)):
-                score = float(log_p[start, 0, k] + log_p[last, 1, k])
-                found.append(ScoredSpan(start, last + 1, self.tag_set.labels[k - 1], score))
+        for row, length in enumerate(batch.mask.sum(dim=1).tolist()):
+            found, log_p = [], table[row, :length]  # (T, 2, L + 1)
+            places = [(start, last + 1, k) for start, last, k in pairs(log_p.argmax(axis=2))]
+            for start, end, k in places if batch.blank is None else trim(places, batch.blank[row]):
+                score = float(log_p[start, 0, k] + log_p[end - 1, 1, k])
+                found.append(ScoredSpan(start, end, self.tag_set.labels[k - 1], score))
             # by log p: the probabilities of sure spans are all 1
             kept = keep_apart(found, key=lambda span: -span.score)
             answers.append([span._replace(score=math.exp(span.score)) for span in kept])

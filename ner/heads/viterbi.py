@@ -8,6 +8,7 @@ Axes: B sentences, T tokens, K tags, S spans.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -132,22 +133,93 @@ def span_log_probabilities(
     return np.logaddexp.reduce(score, axis=1) - log_z[rows]
 
 
+class Twins(NamedTuple):
+    """A chain in which every tag of a label has a twin; its other fields are as those of a `TagSet`."""
+
+    transitions: np.ndarray
+    tag_ids: np.ndarray
+    "(K + twins,) int64: the tag of the tag set that each tag of the chain stands for"
+    labels: Sequence[str]
+    label_ids: np.ndarray
+    continues: np.ndarray
+
+    def emissions(self, emissions: np.ndarray, blank: np.ndarray) -> np.ndarray:
+        """(B, T, K + twins): a blank token has the twin where a visible one has the tag of a label itself.
+
+        A run of blank tokens counts as one token with their mean scores: a model that saw few of them may be
+        sure of an entity at each, and would draw the visible token behind them into the one before.
+        """
+        begins = blank & ~np.pad(blank, ((0, 0), (1, 0)))[:, :-1]
+        run = np.cumsum(begins).reshape(blank.shape)
+        run_lengths = np.bincount(run[blank], minlength=run.max() + 1)[run]
+        emissions = emissions / np.where(blank, run_lengths, 1)[..., None]
+        is_twin = np.arange(len(self.tag_ids)) >= emissions.shape[2]
+        impossible = np.where(blank[..., None], ~is_twin & (self.label_ids >= 0), is_twin)
+        return np.where(impossible, -np.inf, emissions[..., self.tag_ids])
+
+
+def with_twins(transitions: np.ndarray, tag_set: TagSet) -> Twins:
+    """The chain whose paths have no span that begins or ends with a blank token.
+
+    A twin may only continue an entity and only be continued, so it stands between tokens of the entity.
+    """
+    n_tags = len(tag_set)
+    tag_ids = np.append(np.arange(n_tags), np.flatnonzero(tag_set.label_ids >= 0))
+    places = np.append(tag_ids, n_tags)  # the edge of the sentence stays last
+    is_twin = (np.arange(len(places)) >= n_tags) & (places < n_tags)
+    continues = tag_set.continues[np.ix_(places, places)]
+    is_legal = continues | ~(is_twin[:, None] | is_twin)
+    table = np.where(is_legal, transitions[np.ix_(places, places)], -np.inf)
+    return Twins(table, tag_ids, tag_set.labels, tag_set.label_ids[tag_ids], continues)
+
+
 def decode(
-    emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray, tag_set: TagSet
+    emissions: np.ndarray,
+    lengths: np.ndarray,
+    transitions: np.ndarray,
+    tag_set: TagSet,
+    blank: np.ndarray | None = None,
 ) -> list[list[ScoredSpan]]:
     """Returns the spans of each sentence's best legal path, each with its probability.
 
-    emissions (B, T, K) any float, any value at padding; lengths (B,) int64, at least 1.
+    emissions (B, T, K) any float, any value at padding; lengths (B,) int64, at least 1.  With `blank`
+    (B, T) bool, False at padding, a path is not legal if a span of it begins or ends with a blank token.
     """
     real = np.arange(emissions.shape[1]) < lengths[:, None]
     emissions = np.where(real[..., None], emissions, 0.0).astype(np.float64)
+    if blank is None:
+        return _decode(emissions, lengths, transitions, tag_set)
+    found: list[list[ScoredSpan]] = [[] for _ in lengths]
+    has_blank, chain = blank.any(axis=1), with_twins(transitions, tag_set)
+    for rows in filter(len, (np.flatnonzero(~has_blank), np.flatnonzero(has_blank))):
+        if has_blank[rows[0]]:
+            scores = chain.emissions(emissions[rows], blank[rows])
+            answers = _decode(scores, lengths[rows], chain.transitions, tag_set, chain)
+        else:
+            answers = _decode(emissions[rows], lengths[rows], transitions, tag_set)
+        for row, spans in zip(rows, answers, strict=True):
+            found[row] = spans
+    return found
+
+
+def _decode(
+    emissions: np.ndarray,
+    lengths: np.ndarray,
+    transitions: np.ndarray,
+    tag_set: TagSet,
+    twins: Twins | None = None,
+) -> list[list[ScoredSpan]]:
+    """As `decode`, for emissions that are zero at padding; with `twins`, the arrays are of its chain."""
     paths = viterbi(emissions, lengths, transitions)
+    if twins:
+        paths = [twins.tag_ids[path] for path in paths]
     found = [tag_set.spans(path.tolist()) for path in paths]
     flat = [span for spans in found for span in spans]
     if not flat:
         return found
     # sentences with spans
     kept, rows = np.unique([row for row, spans in enumerate(found) for _ in spans], return_inverse=True)
-    log_p = span_log_probabilities(flat, rows, emissions[kept], lengths[kept], transitions, tag_set)
+    chain = emissions[kept], lengths[kept], transitions, twins or tag_set
+    log_p = span_log_probabilities(flat, rows, *chain)
     probabilities = iter(np.exp(np.minimum(log_p, 0.0)).tolist())
     return [[ScoredSpan(*span, next(probabilities)) for span in spans] for spans in found]

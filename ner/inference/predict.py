@@ -15,12 +15,13 @@ from ner.data.batch import Batch
 from ner.data.batches import Batches
 from ner.data.sentence import Sentence
 from ner.data.windows import encode
-from ner.data.words import join_words, split_words
+from ner.data.words import UNSPACED, is_unspaced, join_words, split_words
 from ner.errors import DataError
 from ner.inference.scheme_check import SchemeCheck
 from ner.model.tagger import Model, Tagger
 from ner.runtime import distributed
 from ner.runtime.devices import casts_kept
+from ner.runtime.logs import log
 
 T = TypeVar("T")
 CHUNK_TEXTS = 2048
@@ -75,7 +76,17 @@ def tag_texts(model: Model, texts: Iterable[str], **options) -> Iterator[dict]:
     `{"text": ...}` and the keys of each annotation, such as `"entities": [{"start", "end", "label", "text",
     "score"}]`, in code points.
     """
-    return tag_tokens(model, ((text, split_words(text, model.unit)) for text in texts), **options)
+    return tag_tokens(model, split_texts(model, texts), **options)
+
+
+def split_texts(model: Model, texts: Iterable[str]) -> Iterator[tuple[str, Offsets]]:
+    """Each text and its tokens; logs the first text whose words the model's unit cannot tell apart."""
+    is_reported = model.unit == "char"
+    for number, text in enumerate(texts, start=1):
+        if not is_reported and is_unspaced(text):
+            log.info(f"text {number} is {UNSPACED}, for which a model must be trained on characters")
+            is_reported = True
+        yield text, split_words(text, model.unit, model.words)
 
 
 def tag_sentences(model: Model, sentences: Iterable[Sentence], **options) -> Iterator[dict]:

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from ner.data.batches import Batches
-from ner.data.words import split_words
 from ner.errors import DataError
 from ner.files import growing_array, whole_file
 from ner.heads.base import Hidden
-from ner.inference.predict import answer_texts
+from ner.inference.predict import answer_texts, split_texts
 from ner.model.directory import ModelDirectory
 from ner.model.features import build_features
 from ner.model.tagger import Model, Tagger
@@ -65,9 +64,8 @@ def vectors_of(
     """
     width = model.tagger.width
     nothing = np.zeros((0, width) if pooling == "tokens" else width, np.float32)
-    split = ((text, split_words(text, model.unit)) for text in texts)
     answer = partial(_encode, model.tagger, pooling=pooling, device=device)
-    for text, tokens, vectors in answer_texts(model, split, answer, **options):
+    for text, tokens, vectors in answer_texts(model, split_texts(model, texts), answer, **options):
         yield TextVectors(text, tokens, vectors if tokens else nothing)
 
 

@@ -15,6 +15,7 @@ from ner.data.sentence import UNITS
 from ner.data.tokenizer import WordPiece
 from ner.data.tokenizer_files import check_class, load_tokenizer
 from ner.data.windows import LONG_TEXT
+from ner.data.word_rules import read_rules
 from ner.data.words import guess_unit_of_vocabulary
 from ner.encoders import Encoder, published
 from ner.errors import DataError
@@ -100,7 +101,8 @@ class ModelDirectory:
             raise DataError(f"max_len: got {max_len}, expected {MIN_WINDOW} or more, {most}")
         long_text = long_text or self.own.get("long_text", "windows")
         choose(long_text, LONG_TEXT, f"{self.where}: long_text")
-        return {"unit": unit, "max_len": max_len, "long_text": long_text}
+        words = read_rules(self.own.get("words"), self.where)
+        return {"unit": unit, "max_len": max_len, "long_text": long_text, "words": words}
 
     @property
     def head_name(self) -> str:
@@ -243,6 +245,7 @@ def config_of(model: Model) -> dict:
         own |= keys.pop("ner", {})
         labels |= keys
     own |= {"unit": model.unit, "max_len": model.max_len, "long_text": model.long_text}
+    own |= {"words": model.words._asdict()} if model.words else {}
     return {
         "architectures": [f"{type(encoder).__name__}{kind}ForTokenClassification"],
         "model_type": encoder.file_prefix,

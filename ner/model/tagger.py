@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ner.data.batch import Batch
 from ner.data.tokenizer import WordPiece
 from ner.data.windows import Windows
+from ner.data.word_rules import WordRules
 from ner.heads.base import Head, Hidden
 from ner.model.features import Features
 from ner.runtime.devices import autocast
@@ -98,6 +99,8 @@ class Model:
     "what the scheme of the tags comes from: config, option, or a guess from their names"
     notes: tuple[str, ...] = ()
     "lines of the report about what was not used or assumed"
+    words: WordRules | None = None
+    "how raw text is cut into words, learned from train's tokens; None: by the general rules"
 
     @property
     def windows(self) -> Windows:

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from ner.errors import DataError, Stopped, TrainingError
-from ner.files import whole_file
+from ner.files import check_output, whole_file
 from ner.runtime.logs import log, stop_log
 from ner.tags import SCHEMES
 
@@ -141,8 +141,10 @@ def parse_text_arguments(parser: argparse.ArgumentParser, argv: list[str] | None
     return args
 
 
-def check_texts(path: Path | None, texts: Iterable[str] | None) -> None:
-    """DataError if the file does not exist or a text of the command line is not UTF-8."""
+def check_texts(path: Path | None, texts: Iterable[str] | None, output: Path | None = None) -> None:
+    """DataError if the file does not exist or is the output, or a text of the command line is not UTF-8."""
+    if texts is None:
+        check_output(output, [path or "/dev/stdin"])
     if path is not None and not path.exists():
         raise DataError(f"{path}: no such file")
     for text in texts or ():
@@ -153,22 +155,28 @@ def check_texts(path: Path | None, texts: Iterable[str] | None) -> None:
 def read_texts(path: Path | None, texts: Iterable[str] | None) -> Iterator[str]:
     """The texts of the command line, or else the lines of a file or of standard input.
 
-    LF or CRLF ends a line; spaces are kept.  On a terminal a progress bar shows how much has been read.
+    LF or CRLF ends a line; spaces are kept.  Byte order marks at the beginning of lines are skipped, which is
+    logged once.  On a terminal a progress bar shows how much has been read.
     """
     if texts is not None:
         yield from texts
         return
     file = sys.stdin.buffer if path is None else path.open("rb")
     size = 0 if path is None else path.stat().st_size
+    where, has_mark = path or "standard input", False
     hidden = path is None or not sys.stderr.isatty()
     with file, tqdm(total=size, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
         for number, line in enumerate(file, start=1):
             bar.update(len(line))
             try:
-                yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+                text = line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
             except UnicodeDecodeError as error:
                 got = line[error.start : error.start + 1].hex()
-                raise DataError(f"{path or 'standard input'}:{number}: not utf-8, got byte {got}") from None
+                raise DataError(f"{where}:{number}: not utf-8, got byte {got}") from None
+            if text.startswith("\ufeff") and not has_mark:
+                has_mark = True
+                log.info(f"{where}:{number}: a byte order mark at the beginning of a line is skipped")
+            yield text.removeprefix("\ufeff")
 
 
 def write_output(path: Path | None, write: Callable[[TextIO], None]) -> None:

@@ -14,6 +14,7 @@ from ner.data.batches import Batches
 from ner.data.sentence import Sentence, Split
 from ner.data.windows import encode
 from ner.data.wording import align_columns
+from ner.data.words import count_blank_ends
 from ner.heads.base import Head
 from ner.inference.predict import predict
 from ner.model.tagger import Model
@@ -102,6 +103,8 @@ def log_missed_gold(head: Head, sentences: Sequence[Sentence]) -> None:
                 f"{n} of {count_gold(sentences, name)} gold {ANNOTATIONS[name].items} {reason}; "
                 "this head cannot find them, they count as missed"
             )
+    if n_blank := count_blank_ends(sentences):
+        log.info(f"{n_blank} gold entities begin or end with white space: never predicted, counted as missed")
 
 
 def write_predictions(

@@ -57,7 +57,7 @@ def prepare(
     """
     tag_set, unlabelled = student.tag_set, []
     for text in texts:
-        if tokens := split_words(text, student.unit):
+        if tokens := split_words(text, student.unit, student.words):
             unlabelled.append(Sentence(tuple(text[t.start : t.end] for t in tokens)))
     sentences = [*examples.sentences, *unlabelled]
     key = fingerprint(teacher, sentences, tag_set.tags, temperature)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ner.annotations import ANNOTATIONS
-from ner.data.folder import read_unit
+from ner.data.folder import read_unit, read_word_rules
 from ner.data.sentence import Split
 from ner.data.tokenizer import Normalisation, WordPiece, learn_vocabulary
 from ner.data.tokenizer_files import load_tokenizer
@@ -91,8 +91,11 @@ def new_model(
     if lowest > config.n_frozen:
         unlearned = _below(lowest, tagger)
         log.info(f"in {config.epoch_num} epochs {unlearned} never get to learn (unfreeze_every)")
-    unit = read_unit(data_dir, train.sentences)
-    return Model(tagger, tokenizer, unit, config.max_len, (), config.long_text), examples
+    unit, words = read_unit(data_dir, train.sentences), read_word_rules(data_dir)
+    if words:
+        log.info(f"raw text will be cut as train's tokens: {words.describe()}")
+    facts = {"long_text": config.long_text, "words": words}
+    return Model(tagger, tokenizer, unit, config.max_len, **facts), examples
 
 
 def tags_to_keep(values: Mapping[str, Any], config: Config, inventories: Mapping[str, Any]) -> TagSet | None:

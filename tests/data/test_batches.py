@@ -92,6 +92,9 @@ def test_collate_round_trip(data):
         assert spoken[row][batch.mask[row]].tolist() == first
         assert real[row][batch.mask[row]].all()
         assert batch.mask[row].tolist() == [t < len(tokens) for t in range(batch.mask.shape[1])]
+        blank = [batch.blank is not None and bool(batch.blank[row, t]) for t in range(batch.mask.shape[1])]
+        assert blank[: len(tokens)] == [token in (" ", "\u200b") for token in tokens]
+        assert not any(blank[len(tokens) :])
         gold = [
             (start, end, LABELS[label])
             for start, end, label in batch.gold["spans"][row].tolist()

@@ -78,6 +78,42 @@ def test_choices_of_the_program_are_reported():
     assert sizes == [0, 1, 1, 4, 3000]
 
 
+def test_entities_at_white_space_are_counted():
+    spans = [(Span(0, 1, "LOC"),), (Span(0, 2, "LOC"),), (Span(0, 3, "LOC"),)]
+    sentences = [Sentence.with_spans(("a", "\u3000", "b"), own) for own in spans]
+    documents = {"train": make_document(3)._replace(sentences=sentences)}
+    (line,) = findings(build(documents, val_size=0, unit="char").facts)
+    assert line == "train: 1 entity at white space: never predicted, counted as missed"
+
+
+def test_rules_of_words_are_learned_from_tokens_and_described():
+    tokens = ("The", "1990s", "did", "n't", "end", "in", "the", "U.S.", ",", "O'Hara", "said", ".")
+    sentences = [Sentence.with_spans(tokens, (Span(1, 2, "DATE"),))] * 5
+    documents = {"train": make_document(5)._replace(sentences=sentences)}
+    facts = build(documents, val_size=0, unit="word").facts
+    assert set(facts["words"]) == {"joins", "clitics", "whole"}
+    assert {"0a", "a'a"} <= set(facts["words"]["joins"])
+    assert "n't" in facts["words"]["clitics"]
+    (line,) = findings(facts)
+    # by the general rules 1990s, n't and O'Hara do not come back, of 12 tokens
+    assert line.startswith(
+        "raw text: learned from train's tokens, of which 100.00% come back from their text"
+    )
+    assert "(75.00% by the general rules)" in line
+    assert "words" not in build(documents, val_size=0, unit="char").facts
+    texts = {"train": documents["train"]._replace(unit="word")}
+    assert "words" not in build(texts, val_size=0).facts
+
+
+def test_words_without_spaces_are_counted():
+    sentences = [Sentence.with_spans((word,), (Span(0, 1, "LOC"),)) for word in ("ไทย", "ลาว", "Thai")]
+    documents = {"train": make_document(3)._replace(sentences=sentences)}
+    (line,) = findings(build(documents, val_size=0, unit="word").facts)
+    assert line.startswith("train: 2 sentences in Thai, Lao,")
+    assert line.endswith("expected --unit char")
+    assert findings(build(documents, val_size=0, unit="char").facts) == []
+
+
 def test_the_table_is_aligned_under_full_width_labels():
     sentences = [Sentence.with_spans(("a",), (Span(0, 1, "人名"),))] * 2
     document = make_document(2)._replace(sentences=sentences)

@@ -2,7 +2,9 @@
 
 import json
 import string
+import unicodedata
 from collections import Counter
+from functools import partial
 
 import pytest
 from hypothesis import given, settings
@@ -50,6 +52,9 @@ def make_fast(pieces, *, lowercase=True, model="WordPiece"):
     }
 
 
+compose = partial(unicodedata.normalize, "NFC")
+
+
 def make_oracle(vocabulary, folder, **switches):
     transformers = pytest.importorskip("transformers")
     make_model_dir(folder, vocabulary=vocabulary)
@@ -57,8 +62,8 @@ def make_oracle(vocabulary, folder, **switches):
 
 
 def oracle_pieces(oracle, tokens):
-    """Piece ids of each token; [] if transformers drops it."""
-    encoded = oracle(tokens, is_split_into_words=True, add_special_tokens=False)
+    """Piece ids of each token, composed; [] if transformers drops it."""
+    encoded = oracle([compose(token) for token in tokens], is_split_into_words=True, add_special_tokens=False)
     pieces = [[] for _ in tokens]
     for number, piece in zip(encoded.word_ids(), encoded["input_ids"], strict=True):
         pieces[number].append(piece)
@@ -116,6 +121,22 @@ def test_every_switch_works_as_in_transformers(tmp_path, switches):
     tokenizer = WordPiece(vocabulary, Normalisation(**switches))
     oracle = make_oracle(vocabulary, tmp_path, **switches)
     assert_as_transformers(tokenizer, oracle, [*ODD, *VANISHING, *SPACES])
+
+
+@pytest.mark.parametrize("cased", [False, True])
+@pytest.mark.parametrize("word", ["Nguyễn", "Ёлка", "한국어", "カガミ", "क़लम", "வணக்கம்", "ỗǖ"])
+def test_composed_and_decomposed_words_have_the_same_pieces(cased, word):
+    tokenizer = learn_vocabulary([word] * 2, normalisation=Normalisation(do_lower_case=not cased))
+    pieces = [tokenizer.pieces(unicodedata.normalize(form, word)) for form in ("NFC", "NFD")]
+    assert pieces[0] == pieces[1] == tokenizer.pieces(word)
+    assert tokenizer.unk_id not in pieces[0]
+    other = learn_vocabulary([unicodedata.normalize("NFD", word)] * 2, normalisation=tokenizer.normalisation)
+    assert other.vocabulary == tokenizer.vocabulary
+
+
+def test_a_compatibility_ideograph_stays_the_piece_that_it_is():
+    tokenizer = WordPiece(make_vocabulary("\uf900", "\u8c48"), Normalisation(do_lower_case=False))
+    assert tokenizer.pieces("\uf900") != tokenizer.pieces("\u8c48")
 
 
 @pytest.mark.parametrize("token", VANISHING)

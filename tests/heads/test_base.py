@@ -68,6 +68,39 @@ def test_padded_scores_have_no_power(name, scheme):
     assert_same_spans(head.decode(changed, batch), head.decode(scores, batch))
 
 
+def own_score(head, scores, row, span):
+    """The probability that the head's scores give a span, from the definition; None for a chain."""
+    label = head.tag_set.labels.index(span.label)
+    if isinstance(head, HEADS["global_pointer"]):
+        return scores[row, span.start, span.end - span.start - 1, label].sigmoid().item()
+    if isinstance(head, HEADS["span"]):
+        chances = scores[row].softmax(-1)
+        return (chances[span.start, 0, label + 1] * chances[span.end - 1, 1, label + 1]).item()
+    return None
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize(("name", "scheme"), HEAD_SCHEMES)
+def test_no_answer_begins_or_ends_with_a_blank_token(name, scheme):
+    head = make_head(name, scheme)
+    scores, batch, _ = make_scored_batch(head, n_sentences=40, n_tokens=9, seed=1)
+    random = torch.Generator().manual_seed(1)
+    blank = (torch.rand(batch.mask.shape, generator=random) < 0.4) & batch.mask
+    blank[::2] = False
+    before, after = head.decode(scores, batch), head.decode(scores, batch._replace(blank=blank))
+    assert_same_spans(after[::2], before[::2])
+    for row, (spans, old) in enumerate(zip(after, before, strict=True)):
+        assert not any(blank[row, span.start] or blank[row, span.end - 1] for span in spans)
+        for span in spans:
+            if (chance := own_score(head, scores, row, span)) is not None:
+                assert span.score == pytest.approx(chance)
+        if name == "global_pointer":
+            for span in old:  # what remains of each is an answer, or lost to an answer that it overlaps
+                kept = [t for t in range(span.start, span.end) if not blank[row, t]]
+                assert not kept or any(s.start <= kept[-1] and kept[0] < s.end for s in spans)
+    assert sum(map(len, after[1::2])) > 5
+
+
 @pytest.mark.parametrize("name", HEADS)
 def test_the_loss_is_float32_whatever_the_autocast(name):
     head = make_head(name)

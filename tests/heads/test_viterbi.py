@@ -1,6 +1,6 @@
 """Chains against brute force over every tag sequence, and against pytorch-crf if there are too many."""
 
-from itertools import product
+from itertools import groupby, product
 
 import numpy as np
 import pytest
@@ -88,6 +88,51 @@ def test_decoding_a_batch_equals_brute_force_with_any_padding(scheme, garbage):
         assert [scored.span for scored in found] == spans[chances.argmax()]
         for scored in found:
             assert scored.score == pytest.approx(span_probability(scored.span, spans, chances), abs=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@given(data=st.data())
+@settings(deadline=None, max_examples=12)
+def test_no_span_begins_or_ends_with_a_blank_token(scheme, data):
+    """Brute force over the legal paths whose spans have visible ends; some sentences have no blank token.
+
+    Blank neighbours have their mean scores.
+    """
+    tag_set = make_tag_set(scheme, data.draw(st.sampled_from([("LOC",), LABELS])))
+    seed, scale = data.draw(st.integers(0, 10**6)), data.draw(st.sampled_from([1.0, 5.0, 300.0]))
+    transitions = make_transitions(tag_set, seed)
+    sentences = [make_emissions(n, len(tag_set), seed=seed + n, scale=scale) for n in (3, 1, 2, 3)]
+    blank = np.zeros((4, 5), bool)
+    for row, sentence in enumerate(sentences[:3]):
+        blank[row, : len(sentence)] = data.draw(st.lists(st.booleans(), min_size=3, max_size=3))[
+            : len(sentence)
+        ]
+    decoded = decode(*pad(sentences, 5, np.nan), transitions, tag_set, blank)
+    for emissions, hidden, found in zip(sentences, blank, decoded, strict=True):
+        paths = all_paths(len(tag_set), len(emissions))
+        spans = path_spans(tag_set, paths)
+        kept = [not any(hidden[s.start] or hidden[s.end - 1] for s in own) for own in spans]
+        paths, spans = paths[kept], [own for own, is_kept in zip(spans, kept, strict=True) if is_kept]
+        runs = [
+            list(run) for _, run in groupby(range(len(emissions)), key=lambda t: (hidden[t], hidden[t] or t))
+        ]
+        shares = np.array([1 / len(run) for run in runs for _ in run])[:, None]
+        chances = probabilities(paths, emissions * shares, transitions)
+        assert [scored.span for scored in found] == spans[chances.argmax()]
+        for scored in found:
+            assert scored.score == pytest.approx(span_probability(scored.span, spans, chances), abs=1e-9)
+
+
+def test_a_long_run_of_blank_tokens_keeps_the_chance_of_what_stands_before_it():
+    """No sum underflows, though the model is sure that every blank token continues the entity."""
+    tag_set = make_tag_set("BIO", ("LOC",))
+    transitions = np.where(tag_set.legal, 0.0, -np.inf)
+    emissions = np.full((1, 400, 3), -9.0)
+    emissions[0, 0, tag_set.index["B-LOC"]] = emissions[0, 1:, tag_set.index["I-LOC"]] = 9.0
+    transitions[tag_set.index["I-LOC"], tag_set.index["I-LOC"]] = 9.0
+    (found,) = decode(emissions, np.array([400]), transitions, tag_set, np.arange(400)[None] > 1)
+    assert [scored.span for scored in found] == [Span(0, 2, "LOC")]
+    assert found[0].score == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -41,6 +41,13 @@ def threads(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_context", lambda method: SimpleNamespace(Pool=ThreadPool))
 
 
+def test_the_output_is_never_the_input(run_main, text):
+    before = text.read_bytes()
+    ended = run_main(label_words, "--text", text, "--out_file", text)
+    assert (ended.code, ended.err.count("is the input")) == (2, 1)
+    assert text.read_bytes() == before
+
+
 @pytest.mark.parametrize("ending", [".txt", ".gz", ".xz"])
 def test_words_and_flags_of_every_line(run_main, text, tmp_path, ending, request):
     if ending != ".txt":

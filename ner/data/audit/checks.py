@@ -10,6 +10,7 @@ from itertools import accumulate, chain
 from ner.data.audit.corpus import Corpus, Finding
 from ner.data.build import percentile
 from ner.data.wording import excerpt
+from ner.data.words import FILLERS
 from ner.tags import Span
 
 # minimum number of characters of a text inside a longer one: shorter texts match by chance
@@ -31,8 +32,7 @@ JOINED_MARKUP = re.compile(
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
 MARKS = "<&:∶.["  # every match of MARKUP contains one of these
-# fillers, invisible though in the Unicode categories of letters and symbols, and the replacement character
-FILLERS = "\u115f\u1160\u3164\uffa0\u034f\u2800\u17b4\u17b5\ufffd"
+NOT_SHOWN = FILLERS + "\ufffd"  # the replacement character stands for a lost one
 
 
 def shared_texts(corpus: Corpus) -> Iterator[Finding]:
@@ -180,7 +180,7 @@ def _name(character: str) -> str:
 
 def _is_invisible(character: str) -> bool:
     if character.isprintable():  # fast, and decides most characters
-        return character in FILLERS
+        return character in NOT_SHOWN
     return unicodedata.category(character) != "Zs" and character not in "\t\n\r"
 
 
