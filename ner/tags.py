@@ -4,18 +4,16 @@ A scheme is two tables about neighbouring tags: which tag may follow which (`leg
 the same entity (`continues`).  Everything else follows from them.
 """
 
-import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
-from ner.errors import DataError
-
 OUTSIDE = "O"
+UNNAMED = "ENTITY"  # the label of bare B, I and so on: one class without a name
 
 # scheme -> {prefix: prefixes that may follow it inside the same entity}
 _FOLLOWERS = {
@@ -24,18 +22,19 @@ _FOLLOWERS = {
     "BIOS": {"B": "I", "I": "I", "S": ""},
     "BIOES": {"B": "IE", "I": "IE", "E": "", "S": ""},
     "BMES": {"B": "ME", "M": "ME", "E": "", "S": ""},
+    "BILOU": {"B": "IL", "I": "IL", "L": "", "U": ""},
     "BIE": {"B": "IE", "I": "IE", "E": ""},
     "IO": {"I": "I"},
 }
 # scheme -> prefixes of a token inside an entity, of its last token, of its first, of its only one
 _PREFIXES = {
     **{"BIO": "IIBB", "IOB1": "IIBB", "BIOS": "IIBS", "BIOES": "IEBS", "BMES": "MEBS"},
-    **{"BIE": "IEBB", "IO": "IIII"},
+    **{"BILOU": "ILBU", "BIE": "IEBB", "IO": "IIII"},
 }
 # prefixes after which the entity must continue; under BIE a single B- is an entity of one token
-_UNFINISHED = {"BIOS": "B", "BIOES": "BI", "BMES": "BM", "BIE": "I"}
+_UNFINISHED = {"BIOS": "B", "BIOES": "BI", "BMES": "BM", "BILOU": "BI", "BIE": "I"}
 SCHEMES = tuple(_FOLLOWERS)
-_BILOU = str.maketrans("LU", "ES")
+PREFIXES = frozenset("BIESMLU")
 # classes of published taggers that are not tags; they are never predicted
 NON_TAGS = ("[PAD]", "[CLS]", "[SEP]", "X")
 
@@ -94,14 +93,40 @@ def outermost(spans: Sequence[Span]) -> Sequence[Span]:
     return keep_apart(spans, key=lambda span: span.start - span.end) if n_overlapping(spans) else spans
 
 
-def split_tag(tag: str) -> tuple[str, str]:
-    """`B-LOC` -> ("B", "LOC"), `O` -> ("O", ""); ValueError for anything else."""
+def split_tag(tag: str, *, label: str = UNNAMED) -> tuple[str, str]:
+    """`B-LOC` -> ("B", "LOC"), `O` -> ("O", ""), `B` -> ("B", `label`); ValueError for anything else."""
     if tag == OUTSIDE:
         return OUTSIDE, ""
-    prefix, _, label = tag.partition("-")
-    if not label or prefix not in {"B", "I", "E", "S", "M"}:
-        raise ValueError(f"tag {tag[:60]!r}, expected O or B-, I-, E-, S-, M- and a label, as in B-LOC")
-    return prefix, label
+    prefix, hyphen, name = tag.partition("-")
+    if prefix not in PREFIXES or (hyphen and not name):
+        raise ValueError(
+            f"tag {tag[:60]!r}, expected O or B-, I-, E-, S-, M-, L-, U- and a label, as in B-LOC"
+        )
+    return prefix, name if hyphen else label
+
+
+def split_tags(
+    tags: Sequence[str], scheme: str | None = None, *, label: str = UNNAMED
+) -> list[tuple[str, str]]:
+    """Prefix and label of each tag of one set; of NON_TAGS, ("", "").
+
+    A set spells its tags in one of three ways: `B-LOC`; `B`, whose label is `label`; or `LOC`, which under IO
+    means `I-LOC`.  ValueError if a tag is none of these, or if the set mixes them.
+    """
+    named = [tag for tag in tags if tag != OUTSIDE and tag not in NON_TAGS]
+    prefixes = {tag.partition("-")[0] for tag in named}
+    if scheme == "IO":  # any prefix but I may begin a label, as in E-mail
+        has_bare_labels = "I" not in prefixes and not prefixes <= PREFIXES
+    else:
+        has_bare_labels = scheme is None and bool(named) and not prefixes & PREFIXES
+    if has_bare_labels:
+        known = {tag: ("I", tag) for tag in named}
+    else:
+        known = {tag: split_tag(tag, label=label) for tag in named}
+        with_label, without = ([tag for tag in named if ("-" in tag) is wanted] for wanted in (True, False))
+        if with_label and without:
+            raise ValueError(f"tags {with_label[0]!r} and {without[0]!r}, expected all with a label or none")
+    return [known.get(tag, (OUTSIDE if tag == OUTSIDE else "", "")) for tag in tags]
 
 
 def guess_scheme(tags: Iterable[str]) -> str:
@@ -110,12 +135,13 @@ def guess_scheme(tags: Iterable[str]) -> str:
     If there are only B- and I-, and a label has I- but no B-, its entities could not start under BIO.  Then
     the scheme is IOB1, or IO if there is no B- at all.
     """
-    parts = {split_tag(tag) for tag in tags} - {(OUTSIDE, "")}
+    parts = set(split_tags(list(tags))) - {(OUTSIDE, ""), ("", "")}
     prefixes = {prefix for prefix, _ in parts}
-    scheme = next((s for s in ("BIO", "BIOS", "BIOES", "BMES") if prefixes <= set(_FOLLOWERS[s])), None)
+    known = ("BIO", "BIOS", "BIOES", "BMES", "BILOU")
+    scheme = next((scheme for scheme in known if prefixes <= set(_FOLLOWERS[scheme])), None)
     if scheme is None:
         got = ", ".join(sorted(prefixes))
-        raise ValueError(f"tag prefixes {got}, expected the prefixes of BIO, BIOS, BIOES or BMES")
+        raise ValueError(f"tag prefixes {got}, expected the prefixes of BIO, BIOS, BIOES, BMES or BILOU")
     if scheme == "BIO" and any(("B", label) not in parts for _, label in parts):
         return "IOB1" if "B" in prefixes else "IO"
     return scheme
@@ -124,18 +150,19 @@ def guess_scheme(tags: Iterable[str]) -> str:
 class TagSet:
     """The tags of one model or one data set, in a fixed order, under one scheme.
 
-    `labels` are the sorted entity types; `tags[k]` is tag number k.  The tables are numpy arrays over the K
-    tags.  `legal` and `continues` have one more row and column, index K, for the edge of the sentence.
+    `labels` are the sorted entity types; `tags[k]` is tag number k, spelled as `split_tags` says, and `label`
+    that of tags without one.  The tables are numpy arrays over the K tags.  `legal` and `continues` have one
+    more row and column, index K, for the edge of the sentence.
     """
 
-    def __init__(self, tags: Sequence[str], scheme: str):
+    def __init__(self, tags: Sequence[str], scheme: str, *, label: str = UNNAMED):
         if scheme not in _FOLLOWERS:
             raise ValueError(f"scheme {scheme!r}, expected one of {', '.join(SCHEMES)}")
         if len(set(tags)) != len(tags) or OUTSIDE not in tags:
             raise ValueError(f"tags {list(tags)}, expected each once and {OUTSIDE} among them")
-        self.tags, self.scheme = tuple(tags), scheme
+        self.tags, self.scheme, self._label = tuple(tags), scheme, label
         self.index = {tag: k for k, tag in enumerate(self.tags)}
-        self._parts = [("", "") if tag in NON_TAGS else split_tag(tag) for tag in self.tags]
+        self._parts = split_tags(self.tags, scheme, label=label)
         for tag, (prefix, _) in zip(self.tags, self._parts, strict=True):
             if prefix not in ("", OUTSIDE) and prefix not in _FOLLOWERS[scheme]:
                 raise ValueError(f"tag {tag!r}, expected a tag of scheme {scheme}")
@@ -179,7 +206,7 @@ class TagSet:
             return True
         if self.scheme == "IOB1":  # B- only separates two neighbours of one label
             return after[0] != "B" or before[1] == after[1]
-        if after[0] in ("I", "M", "E"):
+        if after[0] in ("I", "M", "E", "L"):
             return self._continues(before, after)
         return before[0] not in _UNFINISHED.get(self.scheme, "")
 
@@ -191,7 +218,8 @@ class TagSet:
         neighbour of the same label; under IO it has no effect.
         """
         outside, prefixes = self.index[OUTSIDE], _PREFIXES[self.scheme]
-        rows = [[self.index.get(f"{p}-{label}", outside) for p in prefixes] for label in self.labels]
+        numbers = {part: number for number, part in enumerate(self._parts)}
+        rows = [[numbers.get((prefix, label), outside) for prefix in prefixes] for label in self.labels]
         return np.array([[outside] * 4, *rows]).reshape(-1, 2, 2)
 
     def spans(self, tag_ids: Sequence[int]) -> list[Span]:
@@ -229,47 +257,23 @@ class TagSet:
         illegal = {min(i, len(tag_ids) - 1) for i, step in enumerate(steps) if not self.legal[step]}
         return sorted(illegal)
 
+    def n_illegal(self, sentences: Iterable[Sequence[int]]) -> int:
+        """Number of steps from tag to tag, edges of sentences included, that are illegal."""
+        edge = [len(self)]
+        steps = np.fromiter(chain(edge, chain.from_iterable(chain(ids, edge) for ids in sentences)), np.int64)
+        return int((~self.legal[steps[:-1], steps[1:]]).sum())
 
-def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None = None) -> TagSet:
-    """The tag set of a file, from each tag and the line of its first use; DataError names that line.
+    def best_fit(self, sentences: Iterable[Sequence[int]]) -> "TagSet":
+        """These tags under the scheme under which the fewest steps are illegal; of equals, this one."""
+        sentences = list(sentences)
+        prefixes = {tag.partition("-")[0] for tag in self.tags} - {OUTSIDE, *NON_TAGS}
+        fitting = [scheme for scheme, followers in _FOLLOWERS.items() if prefixes <= set(followers)]
+        others = [self.under(scheme) for scheme in fitting]
+        return min([self, *others], key=lambda tag_set: tag_set.n_illegal(sentences))
 
-    `scheme` None: guessed from the tags.
-    """
-    prefixes = {OUTSIDE: OUTSIDE}
-    for tag, number in first_seen.items():
-        try:
-            prefix, _ = split_tag(tag)
-            if prefix not in prefixes:
-                prefixes[prefix] = tag
-                TagSet(list(prefixes.values()), scheme or guess_scheme(prefixes.values()))
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: {error}") from None
-    tags = [OUTSIDE, *sorted(set(first_seen) - {OUTSIDE})]
-    guessed = guess_scheme(tags)
-    # A label may lack I- (entities of one token) or B- (illegal starts); BIO then gives the same entities as
-    # IOB1 and IO.
-    return TagSet(tags, scheme or ("BIO" if guessed in ("IOB1", "IO") else guessed))
-
-
-def published_tag_set(names: Sequence[str], scheme: str | None = None) -> TagSet:
-    """The tags of a published classifier, in its order; `scheme` None: guessed from them.
-
-    Renames tags that are spelt otherwise: B_PER, L- and U- (BILOU), bare labels (IO).  ValueError if a name
-    is a placeholder such as LABEL_0, or if the tags do not belong to one scheme.
-    """
-    parts = [re.fullmatch(r"([BIESMLU])[-_](.+)", name) for name in names]
-    bare = not any(parts)
-    tags = []
-    for name, part in zip(names, parts, strict=True):
-        if name == OUTSIDE or name in NON_TAGS:
-            tags.append(name)
-        elif re.fullmatch(r"LABEL_\d+", name):
-            raise ValueError(f"got the placeholder {name}, expected tags such as B-LOC")
-        elif part is not None:
-            tags.append(f"{part[1].translate(_BILOU)}-{part[2]}")
-        else:
-            tags.append(f"I-{name}" if bare else name)
-    return TagSet(tags, scheme or guess_scheme(set(tags) - set(NON_TAGS)))
+    def under(self, scheme: str) -> "TagSet":
+        """These tags under another scheme; ValueError if it lacks one of them."""
+        return TagSet(self.tags, scheme, label=self._label)
 
 
 def spans_to_tags(spans: Iterable[Span], n_tokens: int, scheme: str = "BIO") -> list[str]:

@@ -17,7 +17,6 @@ from ner.tags import (
     keep_apart,
     n_overlapping,
     outermost,
-    published_tag_set,
     spans_to_tags,
     split_tag,
 )
@@ -145,6 +144,12 @@ def test_legal_tags_are_read_as_by_strict_seqeval(scheme, oracle, data):
         (["B-LOC", "S-LOC", "I-LOC"], "BIOS"),
         (["B-LOC", "E-LOC", "S-LOC", "I-LOC"], "BIOES"),
         (["B-LOC", "M-LOC", "E-LOC"], "BMES"),
+        (["B-LOC", "I-LOC", "L-LOC", "U-LOC", "O"], "BILOU"),
+        (["U-LOC", "O"], "BILOU"),
+        (["O", "B", "I"], "BIO"),
+        (["O", "I"], "IO"),
+        (["S", "E", "O", "I", "B"], "BIOES"),
+        (["PER", "O", "product-car", "X"], "IO"),
     ],
 )
 def test_the_scheme_is_guessed_from_prefixes(tags, scheme):
@@ -154,6 +159,49 @@ def test_the_scheme_is_guessed_from_prefixes(tags, scheme):
 def test_mixed_prefixes_are_refused():
     with pytest.raises(ValueError, match="prefixes B, I, M, expected the prefixes of"):
         guess_scheme(["B-LOC", "I-LOC", "M-LOC"])
+
+
+@pytest.mark.parametrize("tags", [["PER", "B-LOC"], ["B", "PER"], ["PER", "I-PER"]])
+def test_labels_without_prefix_do_not_mix_with_tags(tags):
+    with pytest.raises(ValueError, match="tag 'PER', expected O or B-"):
+        guess_scheme(tags)
+
+
+def test_one_class_without_a_name():
+    kinds = TagSet(["O", "B", "I"], "BIO")
+    assert kinds.spans([1, 2, 1, 0]) == [Span(0, 2, "ENTITY"), Span(2, 3, "ENTITY")]
+    assert kinds.tag_ids([Span(0, 2, "ENTITY"), Span(2, 3, "ENTITY")], 4) == [1, 2, 1, 0]
+    assert TagSet(["E", "O", "B", "I", "S"], "BIOES", label="cell").spans([4, 2, 0]) == [
+        Span(0, 1, "cell"),
+        Span(1, 3, "cell"),
+    ]
+
+
+def test_labels_without_prefix_are_io():
+    kinds = TagSet(["E-mail", "O", "PER"], "IO")
+    assert kinds.labels == ("E-mail", "PER")
+    assert kinds.spans([2, 2, 1, 0, 2]) == [Span(0, 2, "PER"), Span(3, 4, "E-mail"), Span(4, 5, "PER")]
+    assert kinds.tag_ids([Span(0, 2, "PER")], 3) == [2, 2, 1]
+
+
+@pytest.mark.parametrize("written", SCHEMES)
+def test_the_scheme_that_fits_best_is_the_one_that_was_written(written):
+    """Every set of spans of three tokens, written in one scheme, read in another that has its prefixes."""
+    texts = [spans for spans in flat_spans(3) if written != "IO" or not touches(spans)]
+    tags = TagSet.from_labels(LABELS, written).tags
+    for read in SCHEMES:
+        try:
+            kinds = TagSet(tags, read)
+        except ValueError:
+            continue
+        rows = [[kinds.index[tag] for tag in spans_to_tags(spans, 3, written)] for spans in texts]
+        assert kinds.n_illegal(rows) == sum(
+            not kinds.legal[step] for row in rows for step in pairwise([len(kinds), *row, len(kinds)])
+        )
+        best = kinds.best_fit(rows)
+        assert best.n_illegal(rows) == 0
+        assert [best.spans(row) for row in rows] == texts
+        assert (best is kinds) == (kinds.n_illegal(rows) == 0)
 
 
 @pytest.mark.parametrize("tag", ["B_PER", "B-", "-PER", "PER", "X-PER", "o", "", "O-PER"])
@@ -169,7 +217,10 @@ def test_a_label_keeps_its_hyphens():
 @pytest.mark.parametrize(
     ("tags", "scheme", "message"),
     [
-        (["O"], "BILOU", "scheme 'BILOU', expected one of BIO"),
+        (["O"], "IOB7", "scheme 'IOB7', expected one of BIO"),
+        (["O", "B", "I-LOC"], "BIO", "tags 'I-LOC' and 'B', expected all with a label or none"),
+        (["O", "PER"], "BIO", "tag 'PER', expected O or B-"),
+        (["O", "I-PER", "PER"], "IO", "tag 'PER', expected O or B-"),
         (["B-LOC"], "BIO", "expected each once and O among them"),
         (["O", "O"], "BIO", "expected each once"),
         (["O", "E-LOC"], "BIO", "tag 'E-LOC', expected a tag of scheme BIO"),
@@ -243,18 +294,3 @@ def test_bios_has_entities_of_several_tokens():
     kinds = TagSet(["O", "B-LOC", "I-LOC", "S-LOC"], guess_scheme(["O", "B-LOC", "I-LOC", "S-LOC"]))
     assert kinds.tag_ids([Span(1, 3, "LOC"), Span(3, 4, "LOC")], 5) == [0, 1, 2, 3, 0]
     assert kinds.illegal_positions([0, 1, 2, 3, 0]) == []
-
-
-@pytest.mark.parametrize(
-    ("names", "tags"),
-    [
-        (["O", "B-LOC", "I-LOC"], ["O", "B-LOC", "I-LOC"]),
-        (["B_PER", "I_PER", "O"], ["B-PER", "I-PER", "O"]),
-        (["O", "B-X", "I-X", "L-X", "U-X"], ["O", "B-X", "I-X", "E-X", "S-X"]),
-        (["O", "PER", "LOC"], ["O", "I-PER", "I-LOC"]),
-        (["[PAD]", "O", "B-LOC", "I-LOC", "X"], ["[PAD]", "O", "B-LOC", "I-LOC", "X"]),
-    ],
-)
-def test_published_spellings_of_tags(names, tags):
-    assert published_tag_set(names).tags == tuple(tags)
-    assert published_tag_set(tags).tags == tuple(tags)

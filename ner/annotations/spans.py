@@ -9,13 +9,24 @@ from pathlib import Path
 import numpy as np
 
 from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
+from ner.annotations.published_tags import read_tag_set
 from ner.annotations.span_scores import SpanScores, score, tag_counts
 from ner.errors import DataError
 from ner.files import escape, read_text_lines, whole_file, write_lines
-from ner.tags import ScoredSpan, Span, TagSet, n_overlapping, published_tag_set, spans_to_tags, tag_set_of
+from ner.tags import (
+    NON_TAGS,
+    OUTSIDE,
+    PREFIXES,
+    ScoredSpan,
+    Span,
+    TagSet,
+    guess_scheme,
+    n_overlapping,
+    spans_to_tags,
+    split_tag,
+)
 
 EXPECTED = "expected [[start, end, label], ...]"
-MAX_TAGS = 2000  # `TagSet` makes a table of all pairs of tags
 
 
 @dataclass(frozen=True)
@@ -209,6 +220,39 @@ def _read_spans(where: str, line: str, n_tokens: int) -> tuple[Span, ...]:
     return tuple(spans)
 
 
+def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None = None) -> TagSet:
+    """The tag set of a file, from each tag and the line of its first use; DataError names that line.
+
+    `scheme` None: guessed from the tags.
+    """
+    try:
+        return _tag_set_of_file(list(first_seen), scheme)
+    except ValueError as error:
+        problem = error
+    seen: dict[tuple, str] = {}
+    for tag, number in first_seen.items():
+        prefix, hyphen, label = tag.partition("-")
+        seen.setdefault((prefix, hyphen, bool(label)), tag)
+        try:
+            _tag_set_of_file(list(seen.values()), scheme)
+        except ValueError as error:
+            problem = f"{path}:{number}: {error}"
+            break
+    are_labels = not any(tag.partition("-")[0] in PREFIXES for tag in first_seen)
+    raise DataError(f"{problem}{'; --scheme IO reads labels without prefix' if are_labels else ''}")
+
+
+def _tag_set_of_file(tags: list[str], scheme: str | None) -> TagSet:
+    for tag in tags:
+        if scheme != "IO" or tag in NON_TAGS:
+            split_tag(tag)
+    guessed = scheme or guess_scheme(tags)
+    # A label may lack I- (entities of one token) or B- (illegal starts); BIO then gives the same entities as
+    # IOB1 and IO.
+    guessed = "BIO" if scheme is None and guessed in ("IOB1", "IO") else guessed
+    return TagSet([OUTSIDE, *sorted(set(tags) - {OUTSIDE})], guessed)
+
+
 def read_labels(data_dir: str | Path) -> list[str]:
     """Entity types of a built data set, sorted, from `<data_dir>/tags.txt`."""
     path = Path(data_dir) / "tags.txt"
@@ -220,19 +264,3 @@ def read_labels(data_dir: str | Path) -> list[str]:
     if not labels:
         raise DataError(f"{path}: no entity type, expected O and tags such as B-LOC")
     return labels
-
-
-def read_tag_set(config: Mapping, *, scheme: str | None, where: str | Path) -> TagSet:
-    """The tags that a model's config lists under `id2label`; without a `scheme`, guesses it from the tags.
-
-    DataError, beginning with `where`, if there are no tags or they do not belong to one scheme.
-    """
-    names = config.get("id2label")
-    if not isinstance(names, dict) or not names:
-        raise DataError(f"{where}: no id2label, expected a model trained for tagging")
-    if len(names) > MAX_TAGS or not all(isinstance(name, str) for name in names.values()):
-        raise DataError(f"{where}: id2label: expected names, {MAX_TAGS} at most")
-    try:
-        return published_tag_set([names[str(i)] for i in range(len(names))], scheme)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{where}: id2label: {error}") from None

@@ -65,7 +65,7 @@ COLUMNS = [
         "illegal tags, --strict", WORDS + "\n好\tI-PER\n", ":8: tag 'I-PER' is not legal", None, ("--strict",)
     ),
     Case("illegal tags", WORDS + "\n好\tI-PER\n", "x.txt: 1 illegal tag, read leniently", (4, 2)),
-    Case("tags of IOB1 read as BIO", "a I-X\nb O\n", "1 of 1 entities begin with I-: --scheme IOB1", (1, 1)),
+    Case("tags of IOB1", "a I-X\nb O\n", "x.txt: tags are read as IOB1", (1, 1)),
     Case("BIOES without S-", WORDS + "\n好\tE-LOC\n", "x.txt: 2 illegal tags, read leniently", (4, 2)),
     Case("a byte order mark", "\ufeff" + WORDS, "x.txt: a byte order mark was skipped", (3, 1)),
     Case("one inside", WORDS + "\n\ufeff好\tB-X\n", "x.txt: 1 byte order mark inside, kept: line 8", (4, 2)),
@@ -227,7 +227,7 @@ REAL = [
         (978 + 975, 1716 + 1749),
         ("--val", "{data}/video_music_book/dev.txt"),
     ),
-    Case("IOB1 as BIO", Path("conll2003/eng.testb"), "5,628 illegal tags, read leniently", (3453, 5648)),
+    Case("IOB1", Path("conll2003/eng.testb"), "eng.testb: tags are read as IOB1", (3453, 5648)),
 ]
 
 

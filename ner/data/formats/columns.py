@@ -10,12 +10,13 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
+from ner.annotations.spans import tag_set_of
 from ner.data.formats.content import Content, read_content_lines
 from ner.data.formats.document import DEFAULTS, Document, Format, Reading
 from ner.data.sentence import Sentence
 from ner.data.wording import count_noun
 from ner.errors import DataError
-from ner.tags import TagSet, spans_to_tags, split_tag, tag_set_of
+from ner.tags import TagSet, spans_to_tags, split_tag
 
 DOCUMENT_START = "-DOCSTART-"
 
@@ -116,23 +117,32 @@ def _make_document(path: str | Path, content: Content, blocks: list[Block], sche
     for tag, number in first_seen.items():
         if any(character.isspace() for character in tag):
             raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without white space")
-    sentences, illegal = [], []
-    for block in blocks:
-        ids = [tag_set.index[tag] for tag in block.tags]
-        sentences.append(Sentence.with_spans(block.tokens, tag_set.spans(ids) if first_seen else None))
-        illegal += [(block.first_line + i, block.tags[i]) for i in tag_set.illegal_positions(ids)]
-    notes = [*content.notes, *(_scheme_notes(sentences, illegal, tag_set) if scheme is None else ())]
+    sentences, illegal = _read_tags(blocks, tag_set)
+    notes = content.notes
+    if scheme is None:
+        n_entities = sum(len(sentence.spans or ()) for sentence in sentences)
+        if 2 * len(illegal) > n_entities:  # a scheme that forbids most entities is not the file's
+            tag_set = tag_set.best_fit([tag_set.index[tag] for tag in block.tags] for block in blocks)
+            sentences, illegal = _read_tags(blocks, tag_set)
+        notes = [*notes, *_scheme_notes(illegal, tag_set)]
     starts = [block.first_line for block in blocks]
     known = tag_set.scheme if first_seen else None
     return Document(Path(path), sentences, starts, illegal, notes, content.sha256, known)
 
 
-def _scheme_notes(sentences: list[Sentence], illegal: list, tag_set: TagSet) -> Iterator[str]:
+def _read_tags(blocks: list[Block], tag_set: TagSet) -> tuple[list[Sentence], list[tuple[int, str]]]:
+    """The sentences, and (line, tag) of each tag that is illegal where it stands."""
+    sentences, illegal = [], []
+    for block in blocks:
+        ids = [tag_set.index[tag] for tag in block.tags]
+        sentences.append(Sentence.with_spans(block.tokens, tag_set.spans(ids) if block.tags else None))
+        illegal += [(block.first_line + i, block.tags[i]) for i in tag_set.illegal_positions(ids)]
+    return sentences, illegal
+
+
+def _scheme_notes(illegal: list, tag_set: TagSet) -> Iterator[str]:
     """Notes on a guessed scheme, and on a scheme that would fit the illegal tags."""
-    n_entities = sum(len(sentence.spans or ()) for sentence in sentences)
-    if tag_set.scheme == "BIO" and len(illegal) > n_entities / 2:
-        yield f"{len(illegal):,} of {n_entities:,} entities begin with I-: --scheme IOB1 makes that legal"
-    elif tag_set.scheme != "BIO":
+    if tag_set.scheme != "BIO":
         yield f"tags are read as {tag_set.scheme}"
     if tag_set.scheme == "BIOES" and illegal and not any(tag.startswith("S-") for tag in tag_set.tags):
         yield "no S- among the tags: --scheme BIE makes a B- alone legal"

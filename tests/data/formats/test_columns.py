@@ -89,15 +89,40 @@ def test_illegal_gold_is_read_as_a_start_and_listed_with_its_line(read):
     assert document.scheme == "BIO"
 
 
-def test_iob1_is_legal_if_stated_and_suggested_if_not(read):
+def test_iob1_is_known_by_most_of_its_entities(read):
     text = "a I-LOC\nb I-LOC\nc B-LOC\nd O\ne I-PER\n"
     spans = (Span(0, 2, "LOC"), Span(2, 3, "LOC"), Span(4, 5, "PER"))
     stated = read(text, scheme="IOB1")
     assert (stated.sentences[0].spans, stated.illegal, stated.notes) == (spans, [], [])
     guessed = read(text)
-    assert guessed.sentences[0].spans == spans
-    assert len(guessed.illegal) == 2
-    assert guessed.notes == ["2 of 3 entities begin with I-: --scheme IOB1 makes that legal"]
+    assert (guessed.sentences[0].spans, guessed.illegal, guessed.scheme) == (spans, [], "IOB1")
+    assert guessed.notes == ["tags are read as IOB1"]
+    few = read(text + "f O\ng B-PER\nh O\ni B-PER\n")
+    assert (few.scheme, few.illegal, few.notes) == ("BIO", [(1, "I-LOC"), (5, "I-PER")], [])
+
+
+def test_iob1_with_a_slip_is_read_as_iob1_and_the_slip_listed(read):
+    document = read("a I-X\nb O\nc I-Y\nd O\ne B-X\nf O\n")
+    assert (document.scheme, document.illegal) == ("IOB1", [(5, "B-X")])
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("a\tB-X\nb\tX\n", 2, "tag 'X', expected O or B-"),
+        ("a\tB-X\nb\tO\nc\tI\n", 3, "tags 'B-X' and 'I', expected all with a label or none"),
+        ("a\tO\nb\tPER\n", 2, "tag 'PER', .*; --scheme IO reads labels without prefix"),
+    ],
+)
+def test_a_file_spells_its_tags_in_one_way(read, text, line, problem):
+    with pytest.raises(DataError, match=f":{line}: {problem}"):
+        read(text)
+
+
+def test_labels_without_prefix_are_read_if_stated(read):
+    document = read("a\tPER\nb\tPER\nc\tO\nd\tE-mail\n", scheme="IO")
+    assert document.sentences[0].spans == (Span(0, 2, "PER"), Span(3, 4, "E-mail"))
+    assert document.illegal == []
 
 
 @pytest.mark.parametrize(
