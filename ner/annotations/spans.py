@@ -17,6 +17,7 @@ from ner.tags import (
     NON_TAGS,
     OUTSIDE,
     PREFIXES,
+    UNNAMED,
     ScoredSpan,
     Span,
     TagSet,
@@ -220,13 +221,15 @@ def _read_spans(where: str, line: str, n_tokens: int) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None = None) -> TagSet:
+def tag_set_of(
+    first_seen: dict[str, int], path: str | Path, scheme: str | None = None, *, label: str = UNNAMED
+) -> TagSet:
     """The tag set of a file, from each tag and the line of its first use; DataError names that line.
 
-    `scheme` None: guessed from the tags.
+    `scheme` None: guessed from the tags.  `label` is that of tags without one.
     """
     try:
-        return _tag_set_of_file(list(first_seen), scheme)
+        return _tag_set_of_file(list(first_seen), scheme, label)
     except ValueError as error:
         problem = error
     seen: dict[tuple, str] = {}
@@ -234,7 +237,7 @@ def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None 
         prefix, hyphen, label = tag.partition("-")
         seen.setdefault((prefix, hyphen, bool(label)), tag)
         try:
-            _tag_set_of_file(list(seen.values()), scheme)
+            _tag_set_of_file(list(seen.values()), scheme, label)
         except ValueError as error:
             problem = f"{path}:{number}: {error}"
             break
@@ -242,7 +245,7 @@ def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None 
     raise DataError(f"{problem}{'; --scheme IO reads labels without prefix' if are_labels else ''}")
 
 
-def _tag_set_of_file(tags: list[str], scheme: str | None) -> TagSet:
+def _tag_set_of_file(tags: list[str], scheme: str | None, label: str) -> TagSet:
     for tag in tags:
         if scheme != "IO" or tag in NON_TAGS:
             split_tag(tag)
@@ -250,7 +253,7 @@ def _tag_set_of_file(tags: list[str], scheme: str | None) -> TagSet:
     # A label may lack I- (entities of one token) or B- (illegal starts); BIO then gives the same entities as
     # IOB1 and IO.
     guessed = "BIO" if scheme is None and guessed in ("IOB1", "IO") else guessed
-    return TagSet([OUTSIDE, *sorted(set(tags) - {OUTSIDE})], guessed)
+    return TagSet([OUTSIDE, *sorted(set(tags) - {OUTSIDE})], guessed, label=label)
 
 
 def read_labels(data_dir: str | Path) -> list[str]:

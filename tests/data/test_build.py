@@ -73,7 +73,7 @@ def test_choices_of_the_program_are_reported():
         "val: 3 sentences split off train (--val_size states it)",
         "unit: word, guessed from the tokens of train (--unit states it)",
     ]
-    assert findings(build({"train": make_document(30)}, val_size=0, unit="char").facts) == []
+    assert findings(build({"train": make_document(30)}, val_size=0, unit="word").facts) == []
     sizes = [build({"train": make_document(n)}).facts["val_size"] for n in (1, 2, 9, 45, 45_000)]
     assert sizes == [0, 1, 1, 4, 3000]
 
