@@ -248,7 +248,7 @@ def findings(facts: dict) -> list[str]:
             lines.append(f"{name}: not annotated; predict.py tags it, evaluate.py refuses it")
         elif not split["entities"]:
             lines.append(f"{name}: annotated, but without a single entity")
-        if (length := split["tokens"] / split["sentences"]) > LONG:
+        if name == "train" and (length := split["tokens"] / split["sentences"]) > LONG:
             n_steps = count_noun(-(-split["sentences"] // 32), "step")
             lines.append(
                 f"{name}: {length:,.0f} tokens a sentence, as if whole documents; a batch of 32 then holds "

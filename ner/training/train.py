@@ -113,7 +113,7 @@ def log_long_sentences(task: FineTuning, precision: str) -> None:
     attention weights (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198).
     """
     examples, budget, encoder = task.train.examples, task.train.batch_tokens, task.model.tagger.encoder
-    if (length := len(examples.token_ends) and examples.token_ends[-1] / len(examples)) <= LONG:
+    if (length := examples.token_ends[-1] / len(examples)) <= LONG:
         return
     n_bytes = 34 * budget * n_layers_of(task.model.tagger) * encoder.width * (2 if precision == "fp32" else 1)
     log.info(
