@@ -46,7 +46,7 @@ def looks_like(path: Path, text: str) -> bool:
         return True
     ends = [line.rpartition(delimiter)[2].strip('"') for line in lines]
     has_tags = delimiter != "\t" and len(names) > 1 and 2 * sum(map(is_tag, ends)) > len(lines)
-    return path.suffix.lower() == ".csv" or has_tags
+    return (path.suffix.lower() == ".csv" and len(names) > 1) or has_tags
 
 
 def _delimiter(line: str) -> str:
