@@ -54,9 +54,9 @@ def _name_of_class(path: str | Path, tags: dict[str, int], reading: Reading) -> 
     if not reading.label_names:
         return UNNAMED
     named = next((tag for tag in tags if "-" in tag), None)
-    if named is not None or not tags:
-        got = f"{path}:{tags[named]}: tag {named!r}" if named else f"{path}: no tags"
-        raise DataError(f"{got}, --label_names expects tags without label: B, I, O")
+    if named is not None:
+        expected = "--label_names expects tags without label: B, I, O"
+        raise DataError(f"{path}:{tags[named]}: tag {named!r}, {expected}")
     if len(reading.label_names) > 1:
         raise DataError(
             f"{path}: {len(reading.label_names)} --label_names, expected 1 for tags without label"
