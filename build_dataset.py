@@ -16,6 +16,7 @@ from ner.data.build import build, count_table, findings, read_splits, refuse_ill
 from ner.data.download import SOURCES, fetch
 from ner.data.folder import check_out_dir, write_dataset
 from ner.data.formats import FORMATS, Reading
+from ner.data.formats.columns import parse_columns
 from ner.data.sentence import SPLITS, UNITS
 from ner.errors import DataError
 from ner.files import whole_file
@@ -52,8 +53,11 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--format", choices=FORMATS, help="format of the files (default: guessed)")
     add("--encoding", default="utf-8", help="encoding of the files (default utf-8)")
-    columns_help = "columns of --format conll (default 1 -1)"
-    add("--columns", type=int, nargs=2, metavar=("TOKEN", "TAG"), help=columns_help)
+    columns_help = "conll, csv: numbers or names in a header (default 1 -1, or by the header); TAG may be 3,4"
+    add("--columns", nargs=2, metavar=("TOKEN", "TAG"), help=columns_help)
+    add("--label_names", nargs="+", default=(), metavar="NAME", help="the label of tags without one: B, I, O")
+    add("--strip_index", action="store_true", help="remove the number after each character: 北0 京1")
+    add("--first_tag", action="store_true", help="of several tags of a token, B-a,B-b, take the first")
     add("--scheme", choices=SCHEMES, help="scheme of the tags (default: guessed from their prefixes)")
     nested_help = (
         "overlapping spans: keep (default; needs head global_pointer; acts as refuse if tags are written), "
@@ -69,13 +73,12 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def reading_from(args: argparse.Namespace) -> Reading:
+    same = ("encoding", "scheme", "split_lines", "strip_index", "first_tag", "label_names")
     return Reading(
-        encoding=args.encoding,
-        scheme=args.scheme,
-        columns=tuple(args.columns) if args.columns else None,
-        split_lines=args.split_lines,
+        columns=parse_columns(args.columns or ()) or None,
         overlaps=args.nested,
         drop_invalid=args.misfits == "leave_out",
+        **{name: getattr(args, name) for name in same},
     )
 
 

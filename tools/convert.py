@@ -74,8 +74,8 @@ def write(out: Path, writer: Callable, converted: Document | Texts) -> None:
 def findings(converted: Document | Texts, source: Document | Texts) -> list[str]:
     """What a user should know, one finding a line; lists every entity that was left out."""
     lines = list(converted.notes)
-    if isinstance(converted, Document):
-        left_out = list(converted.left_out)
+    if isinstance(source, Document) or isinstance(converted, Document):
+        left_out = list((source if isinstance(source, Document) else converted).left_out)
     else:
         left_out = [f"{path.name}:{line}: {problem}" for path, line, problem in converted.invalid]
     if left_out:

@@ -6,26 +6,28 @@ from pathlib import Path
 from typing import Any
 
 from ner.errors import DataError
-from ner.tags import NON_TAGS, OUTSIDE, PREFIXES, TagSet, guess_scheme, split_tag
+from ner.tags import NON_TAGS, OUTSIDE, PREFIXES, UNNAMED, TagSet, guess_scheme, split_tag
 
 MAX_TAGS = 2000  # `TagSet` makes a table of all pairs of tags
 
 
-def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None = None) -> TagSet:
+def tag_set_of(
+    first_seen: dict[str, int], path: str | Path, scheme: str | None = None, *, label: str = UNNAMED
+) -> TagSet:
     """The tag set of a file, from each tag and the line of its first use; DataError names that line.
 
-    `scheme` None: guessed from the tags.
+    `scheme` None: guessed from the tags.  `label` names tags without a label of their own.
     """
     try:
-        return _tag_set_of_file(list(first_seen), scheme)
+        return _tag_set_of_file(list(first_seen), scheme, label)
     except ValueError as error:
         problem = error
     seen: dict[tuple, str] = {}
     for tag, number in first_seen.items():
-        prefix, hyphen, label = tag.partition("-")
-        seen.setdefault((prefix, hyphen, bool(label)), tag)
+        prefix, hyphen, name = tag.partition("-")
+        seen.setdefault((prefix, hyphen, bool(name)), tag)
         try:
-            _tag_set_of_file(list(seen.values()), scheme)
+            _tag_set_of_file(list(seen.values()), scheme, label)
         except ValueError as error:
             problem = f"{path}:{number}: {error}"
             break
@@ -33,7 +35,7 @@ def tag_set_of(first_seen: dict[str, int], path: str | Path, scheme: str | None 
     raise DataError(f"{problem}{'; --scheme IO reads labels without prefix' if are_labels else ''}")
 
 
-def _tag_set_of_file(tags: list[str], scheme: str | None) -> TagSet:
+def _tag_set_of_file(tags: list[str], scheme: str | None, label: str) -> TagSet:
     for tag in tags:
         if scheme != "IO" or tag in NON_TAGS:
             split_tag(tag)
@@ -41,7 +43,7 @@ def _tag_set_of_file(tags: list[str], scheme: str | None) -> TagSet:
     # A label may lack I- (entities of one token) or B- (illegal starts); BIO then gives the same entities as
     # IOB1 and IO.
     guessed = "BIO" if scheme is None and guessed in ("IOB1", "IO") else guessed
-    return TagSet([OUTSIDE, *sorted(set(tags) - {OUTSIDE})], guessed)
+    return TagSet([OUTSIDE, *sorted(set(tags) - {OUTSIDE})], guessed, label=label)
 
 
 def published_tags(names: Sequence[str]) -> list[str]:

@@ -1,17 +1,19 @@
 """Builds the splits of a data set from documents, and describes them for `dataset.json` and for the user."""
 
 import random
+import unicodedata
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
+from statistics import mean
 from typing import NamedTuple
 
 from ner.data.formats import Document, Reading, read
 from ner.data.sentence import SPLITS, Sentence
 from ner.data.word_rules import learn_rules
-from ner.data.wording import align_columns, count_noun
+from ner.data.wording import align_columns, count_noun, quote
 from ner.data.words import (
     UNSPACED,
     count_blank_ends,
@@ -24,6 +26,8 @@ from ner.tags import n_overlapping
 
 OVERLAPPING = "only head global_pointer finds them (--nested keep_longest builds a set for every head)"
 N_CUT_AGAIN = 5000  # sentences whose tokens are counted again after they were joined and cut
+SHORTER = "--split_lines or empty lines make shorter sentences, batch_tokens in params.json smaller batches"
+LONG = 1000  # mean tokens of a sentence, from which the build warns
 N_LISTED = 10  # illegal tags, or dropped entities, that are printed; dataset.json lists all
 
 
@@ -51,12 +55,24 @@ def read_splits(
 
     If the name of the format or the unit is None, guesses it.
     """
-    documents = {"train": read(paths["train"], name, unit=unit, reading=reading)}
-    unit = documents["train"].unit or unit
+    train = read(paths["train"], name, unit=unit, reading=reading)
+    documents = {"train": train}
+    unit = train.unit or unit or guess_unit_of_tokens(train.sentences)
     for split in SPLITS[1:]:
         if split in paths:
-            documents[split] = read(paths[split], name, unit=unit, reading=reading)
+            document = read(paths[split], name, unit=unit, reading=reading)
+            if name is None and _holds_sentences(document, train):
+                document = read(paths[split], "text", unit=unit, reading=reading)
+            documents[split] = document
     return documents
+
+
+def _holds_sentences(document: Document, train: Document) -> bool:
+    """True if the lines of a file without tags are sentences: four times as long as the tokens of train."""
+    if document.annotated or document.unit:
+        return False
+    lengths = ([len(t) for s in source.sentences for t in s.tokens] for source in (document, train))
+    return mean(next(lengths)) > 4 * mean(next(lengths))
 
 
 def build(
@@ -105,6 +121,13 @@ def build(
         if n_blank := count_blank_ends(sentences):
             n_entities = count_noun(n_blank, "entity", "entities")
             choices.append(f"{name}: {n_entities} at white space: never predicted, counted as missed")
+    for name, document in documents.items() if unit == "char" else ():
+        if found := _words(document):
+            line, token, n_words = found
+            if name == "train":
+                expected = f"--unit char expects one character; {n_words}"
+                raise DataError(f"{document.path}:{line}: token {quote(token)}, {expected}")
+            choices.append(f"{name}: {n_words}, such as {quote(token)}, though the unit is char")
     facts = {"unit": unit, "seed": seed, "val_size": val_size, "test_size": test_size}
     if train_size is not None:
         facts["train_size"] = train_size
@@ -122,6 +145,21 @@ def _learn_words(tokens: list[tuple[str, ...]], choices: list[str]) -> dict:
         what = f"learned from train's tokens, of which {100 * after:.2f}% come back from their text"
         choices.append(f"raw text: {what} ({before:.2%} by the general rules): {rules.describe()}")
     return rules._asdict()
+
+
+def _words(document: Document) -> tuple[int, str, str] | None:
+    """Line and text of the first token of several characters, and how many there are, if a tenth or more.
+
+    A mark belongs to the character before it.
+    """
+    counts = Counter(token for sentence in document.sentences for token in sentence.tokens)
+    words = {t for t in counts if sum(not unicodedata.category(c).startswith("M") for c in t) > 1}
+    n_words = sum(counts[token] for token in words)
+    if 10 * n_words <= counts.total():
+        return None
+    places = zip(document.first_lines, document.sentences, strict=True)
+    line, token = next((n + i, t) for n, s in places for i, t in enumerate(s.tokens) if t in words)
+    return line, token, f"{n_words:,} of its {count_noun(counts.total(), 'token')} have several characters"
 
 
 def _parts(
@@ -236,6 +274,12 @@ def findings(facts: dict) -> list[str]:
             lines.append(f"{name}: not annotated; predict.py tags it, evaluate.py refuses it")
         elif not split["entities"]:
             lines.append(f"{name}: annotated, but without a single entity")
+        if name == "train" and (length := split["tokens"] / split["sentences"]) > LONG:
+            n_steps = count_noun(-(-split["sentences"] // 32), "step")
+            lines.append(
+                f"{name}: {length:,.0f} tokens a sentence, as if whole documents; a batch of 32 then holds "
+                f"{32 * length:,.0f}, takes memory in proportion, and an epoch has {n_steps}; {SHORTER}"
+            )
         if n := split["overlapping"]:
             n_entities = count_noun(sum(split["entities"].values()), "entity", "entities")
             lines.append(f"{name}: {n:,} of its {n_entities} overlap others; {OVERLAPPING}")

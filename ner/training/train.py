@@ -15,13 +15,14 @@ from ner.annotations import ANNOTATIONS
 from ner.config import load_options, to_json
 from ner.data import folder
 from ner.data.batches import Batches, token_budget
+from ner.data.build import LONG, SHORTER
 from ner.data.sentence import Split
 from ner.data.windows import Examples
-from ner.data.wording import align_columns
+from ner.data.wording import align_columns, count_noun
 from ner.errors import DataError
 from ner.heads import HEADS
 from ner.model.directory import load, resolve_model_dir
-from ner.model.tagger import Model, Tagger
+from ner.model.tagger import Model, Tagger, n_layers_of
 from ner.runtime import devices, distributed, logs
 from ner.runtime.logs import log
 from ner.scoring.evaluate import annotated_batches, evaluate, log_missed_gold, log_unread_gold
@@ -109,7 +110,25 @@ def build_task(
         f"{task.steps_an_epoch} steps an epoch of {budget} pieces each, "
         f"{settings.precision} on {settings.device}{distributed.describe_processes()}"
     )
+    log_long_sentences(task, settings.precision)
     return task, soft_labels
+
+
+def log_long_sentences(task: FineTuning, precision: str) -> None:
+    """Warns if the sentences of train are whole documents, of which a batch takes much memory.
+
+    A transformer keeps 34 bytes for a piece, a layer and a number of its width, in 16 bits and without the
+    attention weights (Korthikanti et al. 2022, https://arxiv.org/abs/2205.05198).
+    """
+    examples, budget, encoder = task.train.examples, task.train.batch_tokens, task.model.tagger.encoder
+    if (length := examples.token_ends[-1] / len(examples)) <= LONG:
+        return
+    n_bytes = 34 * budget * n_layers_of(task.model.tagger) * encoder.width * (2 if precision == "fp32" else 1)
+    log.info(
+        f"{length:,.0f} tokens a sentence of train, as if whole documents: {budget:,} pieces a batch, "
+        f"{count_noun(task.steps_an_epoch, 'step')} an epoch, about {n_bytes / 1e9:,.1f} GB while a "
+        f"transformer learns; {SHORTER}"
+    )
 
 
 def build_update(settings: Settings, config: Config, tagger: Tagger) -> Update:

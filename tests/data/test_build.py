@@ -3,12 +3,14 @@
 import random
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.build import build, count_table, findings
-from ner.data.formats import Document
+from ner.data.build import build, count_table, findings, read_splits
+from ner.data.formats import Document, Reading
 from ner.data.sentence import Sentence
+from ner.errors import DataError
 from ner.tags import Span
 
 
@@ -73,7 +75,7 @@ def test_choices_of_the_program_are_reported():
         "val: 3 sentences split off train (--val_size states it)",
         "unit: word, guessed from the tokens of train (--unit states it)",
     ]
-    assert findings(build({"train": make_document(30)}, val_size=0, unit="char").facts) == []
+    assert findings(build({"train": make_document(30)}, val_size=0, unit="word").facts) == []
     sizes = [build({"train": make_document(n)}).facts["val_size"] for n in (1, 2, 9, 45, 45_000)]
     assert sizes == [0, 1, 1, 4, 3000]
 
@@ -120,3 +122,52 @@ def test_the_table_is_aligned_under_full_width_labels():
     lines = count_table(build({"train": document}, val_size=0).facts).splitlines()
     assert "  人名               2" in lines
     assert "tokens               2" in lines
+
+
+def make_words(*tokens: str) -> Document:
+    sentence = Sentence.with_spans(tokens, (Span(0, 1, "LOC"),))
+    return Document(Path("x.txt"), [sentence], [4], [], [], "", "BIO")
+
+
+def test_characters_are_single_but_for_their_marks_and_a_tenth():
+    with pytest.raises(DataError, match=r"x.txt:5: token 'ab', --unit char .*; 1 of its 3 tokens have"):
+        build({"train": make_words("a", "ab", "c")}, val_size=0, unit="char")
+    for tokens in (("दि", "ल्", "e\u0301"), (*"abcdefghi", "2008")):
+        facts = build({"train": make_words(*tokens)}, val_size=0, unit="char").facts
+        assert facts["choices"] == []
+
+
+def test_a_test_of_words_beside_a_train_of_characters_is_named():
+    facts = build({"train": make_words("a", "b"), "test": make_words("a", "bc")}, val_size=0).facts
+    assert (
+        "test: 1 of its 2 tokens have several characters, such as 'bc', though the unit is char"
+        in findings(facts)
+    )
+
+
+@pytest.mark.parametrize(
+    "text", ["李明昨天在北京。\n他去了上海。\n", "李明昨天 在北京。\n他去了上海。\n", "李明明天去北京\n"]
+)
+def test_raw_text_is_cut_as_train_is(tmp_path, text):
+    (tmp_path / "train").write_text("北\tB-X\n京\tI-X\n", encoding="utf-8")
+    (tmp_path / "test").write_text(text, encoding="utf-8")
+    paths = {name: tmp_path / name for name in ("train", "test")}
+    test = read_splits(paths, None, unit=None, reading=Reading())["test"]
+    assert [sentence.tokens for sentence in test.sentences] == [tuple(line) for line in text.splitlines()]
+    assert (test.annotated, test.format) == (False, "text")
+    assert "raw text without tags, one sentence a line" in test.notes
+
+
+def test_tokens_without_tags_stay_tokens(tmp_path):
+    (tmp_path / "train").write_text("EU\tB-X\nsays\tO\n", encoding="utf-8")
+    (tmp_path / "test").write_text("Internationally\nno\n\nyes\n", encoding="utf-8")
+    paths = {name: tmp_path / name for name in ("train", "test")}
+    test = read_splits(paths, None, unit=None, reading=Reading())["test"]
+    assert [sentence.tokens for sentence in test.sentences] == [("Internationally", "no"), ("yes",)]
+
+
+def test_whole_documents_as_sentences_are_named():
+    (line,) = findings(build({"train": make_words(*["a"] * 1500)}, val_size=0, unit="char").facts)
+    assert "train: 1,500 tokens a sentence, as if whole documents; a batch of 32 then holds 48,000" in line
+    assert "an epoch has 1 step" in line
+    assert "--split_lines" in line

@@ -126,6 +126,20 @@ def test_the_program_converts_cluener_to_everything_and_back(tmp_path, monkeypat
     }
 
 
+def test_bilou_and_nested_columns_are_converted(tmp_path, monkeypatch, run_main):
+    monkeypatch.chdir(tmp_path)
+    Path("x").write_text("FC\tB-ORG\tO\nBonn\tL-ORG\tU-LOC\nwon\tO\tO\n")
+    ended = run_main(convert, "x", "--columns", "1", "2,3", "--to", "jsonl", "--out", "y")
+    assert (ended.code, ended.err) == (0, "")
+    assert json.loads(Path("y").read_text())["label"] == [[0, 7, "ORG"], [3, 7, "LOC"]]
+    assert run_main(convert, "x", "--columns", "1", "2,3", "--to", "bilou", "--out", "z").code == 2
+    ended = run_main(
+        convert, "x", "--columns", "1", "2,3", "--nested", "keep_longest", "--to", "bilou", "--out", "z"
+    )
+    assert "entities left out, as asked: 1\n  x:2: LOC 'Bonn' overlaps ORG 'FC Bonn'" in ended.out
+    assert Path("z").read_text() == "FC\tB-ORG\nBonn\tL-ORG\nwon\tO\n\n"
+
+
 def test_entities_that_do_not_fit_are_refused_or_listed(tmp_path, monkeypatch, run_main):
     monkeypatch.chdir(tmp_path)
     value = {"text": "New York-based\nBank", "label": [[0, 8, "LOC"], [4, 8, "X"], [15, 19, "ORG"]]}

@@ -5,10 +5,11 @@ A new format is a `Format` (see `document.py`) at the end of a file, and one lin
 
 from pathlib import Path
 
-from ner.data.formats import brat, columns, jsonl, labelstudio, texts
+from ner.data.formats import brat, columns, jsonl, labelstudio, plain, tables, texts
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, Document, Reading, Texts
 from ner.data.formats.texts import to_document, to_texts
+from ner.data.wording import excerpt
 from ner.errors import DataError
 
 # `guess_format` takes the first format that a file looks like, so special formats come before general ones
@@ -17,21 +18,45 @@ FORMATS = {
     "labelstudio": labelstudio.FORMAT,
     "cluener": jsonl.CLUENER,
     "jsonl": jsonl.JSONL,
+    "csv": tables.FORMAT,
+    "text": plain.FORMAT,
     "conll": columns.CONLL,
     "bio": columns.BIO,
 }
-# formats that can be written; BIOES is read as bio, whose reader guesses the scheme of the tags
-WRITABLE = {name: format for name, format in FORMATS.items() if format.writer} | {"bioes": columns.BIOES}
+# formats that can be written; BIOES and BILOU are read as bio, whose reader guesses the scheme of the tags
+WRITABLE = {name: format for name, format in FORMATS.items() if format.writer}
+WRITABLE |= {"bioes": columns.BIOES, "bilou": columns.BILOU}
 
 
 def guess_format(path: str | Path, reading: Reading = DEFAULTS) -> str:
-    """The name of the first format that the file looks like; with `reading.columns` it is conll."""
-    if reading.columns:
-        return "conll"
+    """The name of the first format that the file looks like; with `reading.columns` it is conll or csv.
+
+    DataError if it looks like none, with what each expects, or the problem that its reader meets.
+    """
     path, text = Path(path), ""
     if not path.is_dir():
         text = read_content(path, reading.encoding, exact=True).text.removeprefix("\ufeff")
-    return next(name for name, format in FORMATS.items() if format.looks_like(path, text))
+    if reading.columns:
+        is_csv = any(isinstance(column, str) for column in reading.columns) or tables.looks_like(path, text)
+        return "csv" if is_csv else "conll"
+    for name, format in FORMATS.items():
+        if format.looks_like(path, text):
+            return name
+    if reading.scheme == "IO" or not text.strip():
+        return "bio"
+    reasons = "; ".join(f"{name}: {_why_not(path, name, reading)}" for name in FORMATS)
+    line = next(line for line in text.split("\n") if line.strip())
+    raise DataError(f"{path}:1: format not recognised, got {line[:60]!r}; tried {reasons}")
+
+
+def _why_not(path: Path, name: str, reading: Reading) -> str:
+    """The problem that a reader of tokens meets, or what a format of texts expects."""
+    if FORMATS[name].holds == "tokens":
+        try:
+            FORMATS[name].reader(path, reading)
+        except DataError as error:
+            return excerpt("line " + str(error).removeprefix(f"{path}:").partition(", expected")[0])
+    return f"expects {FORMATS[name].expects}"
 
 
 def load(path: str | Path, name: str, reading: Reading = DEFAULTS) -> Document | Texts:
@@ -41,8 +66,8 @@ def load(path: str | Path, name: str, reading: Reading = DEFAULTS) -> Document |
     entities overlap and `reading.overlaps` is `refuse`.
     """
     format = FORMATS[name]
-    if reading.columns and name != "conll":
-        raise DataError(f"{path}: --columns with --format {name}, expected --format conll")
+    if reading.columns and name not in ("conll", "csv"):
+        raise DataError(f"{path}: --columns with --format {name}, expected --format conll or csv")
     if reading.scheme and format.holds == "texts":
         tags = f"--scheme {reading.scheme} with --format {name}, which has no tags"
         raise DataError(f"{path}: {tags}; expected none")

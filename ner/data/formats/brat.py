@@ -102,4 +102,4 @@ def write_brat(folder: str | Path, source: Texts) -> None:
             write_lines(path.with_suffix(".ann"), rows)
 
 
-FORMAT = Format("texts", read_brat, looks_like, write_brat)
+FORMAT = Format("texts", read_brat, looks_like, write_brat, "a folder, or an .ann file")

@@ -1,151 +1,39 @@
 """Files with one token a line and its tag in another column, such as `北 B-LOC`: bio and conll.
 
 White space separates the sentences.  A line with a TAB is split at the TABs, so that a token may be a space;
-any other line at runs of spaces.
+any other line at runs of spaces.  A line that begins with # and lacks the columns of the others is a comment.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from sys import intern
-from typing import NamedTuple
 
-from ner.annotations.tag_spelling import tag_set_of
-from ner.data.formats.content import Content, read_content_lines
+from ner.data.formats.content import read_content_lines
 from ner.data.formats.document import DEFAULTS, Document, Format, Reading
-from ner.data.sentence import Sentence
-from ner.data.wording import count_noun
+from ner.data.formats.rows import (
+    DOCUMENT_START,
+    Block,
+    Layout,
+    describe_wrong_row,
+    first_row,
+    is_tag,
+    read_blocks,
+    rows,
+    split_columns,
+)
+from ner.data.formats.tagged import make_document
 from ner.errors import DataError
-from ner.tags import TagSet, spans_to_tags, split_tag
+from ner.tags import spans_to_tags
 
-DOCUMENT_START = "-DOCSTART-"
-
-
-class Block(NamedTuple):
-    """The lines of one sentence; `tags` is empty if the file has only one column."""
-
-    first_line: int
-    tokens: list[str]
-    tags: list[str]
-
-
-def _split_columns(line: str) -> list[str]:
-    """The columns of a line: split at TABs if it has one, else at runs of spaces."""
-    if "\t" not in line:
-        return [column for column in line.split(" ") if column]
-    columns = line.split("\t")
-    columns[-1] = columns[-1].strip(" ")
-    return columns
-
-
-def _first_columns(text: str) -> list[str]:
-    """The columns of the first line of a text that is not empty."""
-    return _split_columns(text.lstrip("\r\n").partition("\n")[0].removesuffix("\r"))
+CHOOSE = "; --columns TOKEN TAG chooses others, as in --columns 2 -1"
+N_SAMPLED = 200  # lines from which a format is guessed
 
 
 def begins_with_tagged_token(text: str) -> bool:
     """True if the first line of a text has several columns, and the last is a tag such as O or B-LOC."""
-    columns = _first_columns(text)
-    try:
-        return len(columns) > 1 and bool(split_tag(columns[-1]))
-    except ValueError:
-        return False
-
-
-def _rows(lines: list[str], skip: str | None) -> Iterator[tuple[int, list[str]]]:
-    """(line number from 1, columns) of every line that is not white space and does not begin with `skip`."""
-    for number, line in enumerate(lines, start=1):
-        if line and not line.isspace():
-            row = _split_columns(line)
-            if row[0] != skip:
-                yield number, row
-
-
-def _first_row(lines: list[str], *, skip: str | None = None) -> tuple[int, int]:
-    """Line and number of columns of the first row that does not begin with `skip`; 0 if there is none."""
-    return next(((number, len(row)) for number, row in _rows(lines, skip)), (0, 0))
-
-
-def _read_blocks(
-    path: str | Path, lines: list[str], n_columns: int, columns=(0, -1), *, skip: str | None = None
-) -> list[Block]:
-    """The sentences, without rows that begin with `skip`; `columns` are the indices of token and tag.
-
-    DataError if a row has another number of columns, if a token is empty, or if the file has no sentence.
-    """
-    blocks: list[Block] = []
-    previous_line = -1
-    for number, row in _rows(lines, skip):
-        if len(row) != n_columns:
-            raise DataError(_describe_wrong_row(path, lines, max(n_columns, 2), skip=skip))
-        if n_columns > 2 and "\r" in lines[number - 1]:  # a whole file that ends its lines with CR alone
-            raise DataError(f"{path}:{number}: the line holds a CR, expected lines that end at LF or CR LF")
-        token = row[columns[0]]
-        if not token:
-            raise DataError(f"{path}:{number}: empty token, expected a token before the TAB")
-        if number != previous_line + 1:
-            blocks.append(Block(number, [], []))
-        blocks[-1].tokens.append(intern(token))  # millions of tokens share a few thousand distinct strings
-        if n_columns > 1:
-            blocks[-1].tags.append(intern(row[columns[1]]))
-        previous_line = number
-    if not blocks:
-        raise DataError(f"{path}: no sentence, expected one token a line")
-    return blocks
-
-
-def _describe_wrong_row(path: str | Path, lines: list[str], expected: int, *, skip: str | None = None) -> str:
-    """The error message for the first row with another number of columns than `expected`."""
-    counts = [(number, len(row)) for number, row in _rows(lines, skip)]
-    number, got = next((number, n) for number, n in counts if n != expected)
-    message = f"{path}:{number}: {expected} columns expected, got {got}"
-    if "\r" in lines[number - 1]:
-        return f"{message}; the line holds a CR, and lines end at LF or CR LF only"
-    if skip is None and got > 2 and all(n == got for _, n in counts):
-        return f"{message} in every row; --format conll reads such files"
-    first_as_expected = next((number for number, n in counts if n == expected), 0)
-    return f"{message}; line {first_as_expected} has {expected}" if first_as_expected > number else message
-
-
-def _make_document(path: str | Path, content: Content, blocks: list[Block], scheme) -> Document:
-    """A document whose tags, if it has any, are read under `scheme`; DataError names the first wrong one."""
-    first_seen: dict[str, int] = {}
-    for block in blocks:
-        for number, tag in enumerate(block.tags, start=block.first_line):
-            first_seen.setdefault(tag, number)
-    tag_set = tag_set_of(first_seen, path, scheme)
-    for tag, number in first_seen.items():
-        if any(character.isspace() for character in tag):
-            raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without white space")
-    sentences, illegal = _read_tags(blocks, tag_set)
-    notes = content.notes
-    if scheme is None:
-        n_entities = sum(len(sentence.spans or ()) for sentence in sentences)
-        if 2 * len(illegal) > n_entities:  # a scheme that forbids most entities is not the file's
-            tag_set = tag_set.best_fit([tag_set.index[tag] for tag in block.tags] for block in blocks)
-            sentences, illegal = _read_tags(blocks, tag_set)
-        notes = [*notes, *_scheme_notes(illegal, tag_set)]
-    starts = [block.first_line for block in blocks]
-    known = tag_set.scheme if first_seen else None
-    return Document(Path(path), sentences, starts, illegal, notes, content.sha256, known)
-
-
-def _read_tags(blocks: list[Block], tag_set: TagSet) -> tuple[list[Sentence], list[tuple[int, str]]]:
-    """The sentences, and (line, tag) of each tag that is illegal where it stands."""
-    sentences, illegal = [], []
-    for block in blocks:
-        ids = [tag_set.index[tag] for tag in block.tags]
-        sentences.append(Sentence.with_spans(block.tokens, tag_set.spans(ids) if block.tags else None))
-        illegal += [(block.first_line + i, block.tags[i]) for i in tag_set.illegal_positions(ids)]
-    return sentences, illegal
-
-
-def _scheme_notes(illegal: list, tag_set: TagSet) -> Iterator[str]:
-    """Notes on a guessed scheme, and on a scheme that would fit the illegal tags."""
-    if tag_set.scheme != "BIO":
-        yield f"tags are read as {tag_set.scheme}"
-    if tag_set.scheme == "BIOES" and illegal and not any(tag.startswith("S-") for tag in tag_set.tags):
-        yield "no S- among the tags: --scheme BIE makes a B- alone legal"
+    columns = split_columns(text.lstrip("\r\n").partition("\n")[0].removesuffix("\r"))
+    return len(columns) > 1 and is_tag(columns[-1])
 
 
 def read_bio(path: str | Path, reading: Reading = DEFAULTS) -> Document:
@@ -155,37 +43,95 @@ def read_bio(path: str | Path, reading: Reading = DEFAULTS) -> Document:
     scheme.
     """
     lines, content = read_content_lines(path, reading.encoding)
-    _, n_columns = _first_row(lines)
-    if n_columns > 2:
-        raise DataError(_describe_wrong_row(path, lines, 2))
-    return _make_document(path, content, _read_blocks(path, lines, max(n_columns, 1)), reading.scheme)
+    number, row = first_row(lines)
+    if len(row) > 2:
+        message = describe_wrong_row(path, lines, Layout(2))
+        is_conll = "\r" not in lines[number - 1] and all(len(other) == len(row) for _, other in rows(lines))
+        raise DataError(f"{message} in every row; --format conll reads such files" if is_conll else message)
+    layout = Layout(max(len(row), 1), tags=(1,) if len(row) == 2 else (), scheme=reading.scheme)
+    blocks, notes = read_blocks(path, lines, layout)
+    check_columns(path, blocks, layout, reading)
+    return make_document(path, content, blocks, reading, notes)
 
 
 def read_conll(path: str | Path, reading: Reading = DEFAULTS) -> Document:
-    """Reads token and tag from `reading.columns`; by default from the first and the last column.
+    """Reads token and tags from `reading.columns`; by default from the first and the last column.
 
     DataError as in `read_bio`, and if a chosen column does not exist.
     """
     lines, content = read_content_lines(path, reading.encoding)
-    number, n_columns = _first_row(lines, skip=DOCUMENT_START)
-    if n_columns == 1:
+    number, row = first_row(lines, skip=DOCUMENT_START)
+    if len(row) == 1:
         raise DataError(f"{path}:{number}: 2 or more columns expected, got 1")
-    chosen = reading.columns or (1, -1)
+    token, *tags = column_indices(path, reading.columns or (1, -1), len(row))
+    has_ids = token > 0 and row[0].partition("-")[0] in ("0", "1")
+    layout = Layout(len(row), token, tuple(tags), reading.scheme, skips_starts=True, has_ids=has_ids)
+    blocks, notes = read_blocks(path, lines, layout)
+    check_columns(path, blocks, layout, reading)
+    return make_document(path, content, blocks, reading, notes)
+
+
+def parse_columns(arguments: Iterable[str]) -> tuple[int | str, ...]:
+    """`2`, `3,4` -> (2, 3, 4); names stay."""
+    items = [item for argument in arguments for item in argument.split(",")]
+    return tuple(int(item) if re.fullmatch(r"-?\d+", item) else item for item in items)
+
+
+def column_indices(path: str | Path, chosen: tuple[int | str, ...], n_columns: int) -> list[int]:
+    """The columns, counted from 1 or from -1 for the last, as indices from 0."""
     for column in chosen:
+        if isinstance(column, str):
+            raise DataError(f"{path}: no column {column!r}, expected a number: no header names the columns")
         if n_columns and not 1 <= abs(column) <= n_columns:
             raise DataError(f"{path}: no column {column}, expected 1 to {n_columns} or -1 to -{n_columns}")
-    indices = tuple(column - 1 if column > 0 else column for column in chosen)
-    blocks = _read_blocks(path, lines, n_columns, indices, skip=DOCUMENT_START)
-    n_skipped = sum(_split_columns(line)[0] == DOCUMENT_START for line in lines if DOCUMENT_START in line)
-    if n_skipped:
-        content.notes.append(f"{count_noun(n_skipped, DOCUMENT_START + ' line')} skipped")
-    return _make_document(path, content, blocks, reading.scheme)
+    return [column - 1 if column > 0 else max(n_columns, 1) + column for column in chosen]
+
+
+def check_columns(path: str | Path, blocks: list[Block], layout: Layout, reading: Reading) -> None:
+    """DataError if a column of tags holds one value that is no tag, or if the first column holds no tokens.
+
+    The first column is not refused if `reading.columns` states it.
+    """
+    for i, column in enumerate(layout.tags):
+        values = {tag for block in blocks for tag in block.tags[i]}
+        if len(values) == 1 and not is_tag(value := values.pop()) and not (reading.scheme and value):
+            got = f"{value!r} in every row" if value else "empty in every row"
+            raise DataError(
+                f"{path}:{blocks[0].first_line}: column {column + 1} is {got}, expected tags{CHOOSE}"
+            )
+    several = [block.tokens for block in blocks if len(block.tokens) > 1]
+    may_be_numbers = several and (several[0][0][0].isdecimal() or len(set(several[0])) == 1)
+    if reading.columns or not layout.tags or not may_be_numbers:
+        return
+    numbers = [[token for token in tokens if token.isdecimal()] for tokens in several]
+    others = {token for tokens in several for token in tokens if not token.isdecimal()}
+    is_count = all(map(re.compile(r"\d+[-.]\d+").fullmatch, others)) and any(
+        all(row == list(map(str, range(first, first + len(row)))) for row in numbers) for first in (0, 1)
+    )
+    if is_count or (layout.n_columns > 2 and all(len(set(tokens)) == 1 for tokens in several)):
+        got = "counts the rows" if is_count else "is the same in all rows of a sentence"
+        raise DataError(f"{path}:{blocks[0].first_line}: column 1 {got}, expected tokens{CHOOSE}")
+
+
+def looks_like_columns(text: str, n_columns: int | None = None) -> bool:
+    """True if most of the first rows have the same number of columns, and several columns a tag somewhere."""
+    lines = [line.removesuffix("\r") for line in text.split("\n", N_SAMPLED)[:N_SAMPLED]]
+    first = len(first_row(lines, skip=DOCUMENT_START)[1])
+    found = [row for _, row in rows(lines) if not row[0].startswith("#")]
+    same = [row for row in found if len(row) == first]
+    if 2 * len(same) < len(found) or (n_columns and first > n_columns):
+        return False
+    return first < 2 or not found or any(map(is_tag, (cell for row in same for cell in row)))
 
 
 def looks_like_conll(path: Path, text: str) -> bool:
-    """True if the first line has more than two columns or begins with `-DOCSTART-`."""
-    columns = _first_columns(text)
-    return len(columns) > 2 or columns[:1] == [DOCUMENT_START]
+    """True if there are more than two columns, or `-DOCSTART-` first."""
+    starts = text.lstrip().startswith(DOCUMENT_START)
+    return looks_like_columns(text) and (starts or not looks_like_columns(text, 2))
+
+
+def looks_like_bio(path: Path, text: str) -> bool:
+    return looks_like_columns(text, 2)
 
 
 def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
@@ -217,7 +163,15 @@ def _fits_column(token: str, *, annotated: bool) -> bool:
     return annotated or not (" " in token or token.isspace() or token[-1] == "\r")
 
 
-# bio is the guess if no other format fits
-BIO = Format("tokens", read_bio, lambda path, text: True, partial(write_columns, scheme="BIO"))
+BIO = Format(
+    "tokens",
+    read_bio,
+    looks_like_bio,
+    partial(write_columns, scheme="BIO"),
+    expects="a token and its tag a line, or tokens alone",
+)
 BIOES = BIO._replace(writer=partial(write_columns, scheme="BIOES"))
-CONLL = Format("tokens", read_conll, looks_like_conll)
+BILOU = BIO._replace(writer=partial(write_columns, scheme="BILOU"))
+CONLL = Format(
+    "tokens", read_conll, looks_like_conll, expects="rows with the same number of columns, one of them tags"
+)

@@ -1,6 +1,6 @@
 """What readers return, tokens with tags or texts with spans; the options of a reader; what a format is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -100,12 +100,18 @@ class Reading:
     encoding: str = "utf-8"
     scheme: str | None = None
     """scheme of the tags, a name in `ner.tags.SCHEMES`; None: guessed from their prefixes"""
-    columns: tuple[int, int] | None = None
-    """columns of token and tag, counted from 1, or from -1 for the last; only for conll"""
+    label_names: Sequence[str] = ()
+    """the label of tags without one, such as B and I"""
+    columns: tuple[int | str, ...] | None = None
+    """conll and csv: columns of token and tags, from 1, or -1 for the last, or by the names in a header"""
+    strip_index: bool = False
+    """columns: remove the number at the end of tokens such as 北0, if nearly all are so"""
+    first_tag: bool = False
+    """columns: of several tags of a token, such as B-a,B-b, take the first, instead of DataError"""
     split_lines: bool = False
     """texts with spans: every line becomes a text"""
     overlaps: Literal["keep", "refuse", "keep_longest"] = "refuse"
-    """texts with spans: what happens to entities that overlap"""
+    """texts with spans, and several columns of tags: what happens to entities that overlap"""
     drop_invalid: bool = False
     """texts with spans: drop and list entities that cannot be used, instead of DataError"""
 
@@ -119,9 +125,11 @@ class Format(NamedTuple):
     `holds` says what the files contain: `tokens` with a tag each (a Document), or `texts` with spans of
     characters (Texts).  `reader(path, reading)` returns it and `writer(path, it)` writes it.
     `looks_like(path, text)` is True if a file with this text may be of the format; a folder's text is empty.
+    `expects` says in a few words what `looks_like` looks for.
     """
 
     holds: Literal["tokens", "texts"]
     reader: Callable[[str | Path, Reading], Document | Texts]
     looks_like: Callable[[Path, str], bool]
     writer: Callable[[str | Path, Document | Texts], None] | None = None
+    expects: str = ""

@@ -167,5 +167,5 @@ def _is_place(value: object) -> bool:
 
 read_jsonl = partial(_read, text_keys=("text", "data"), mark_keys=KEYS, marks_of=_jsonl_marks)
 read_cluener = partial(_read, text_keys=("text",), mark_keys=("label",), marks_of=_cluener_marks)
-JSONL = Format("texts", read_jsonl, looks_like_jsonl, write_jsonl)
-CLUENER = Format("texts", read_cluener, looks_like_cluener)
+JSONL = Format("texts", read_jsonl, looks_like_jsonl, write_jsonl, "{ or [ first")
+CLUENER = Format("texts", read_cluener, looks_like_cluener, expects="JSON with an object under 'label'")

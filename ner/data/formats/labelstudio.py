@@ -133,4 +133,4 @@ def _readings(text: str, mark: Mark) -> dict[str, Mark]:
     }
 
 
-FORMAT = Format("texts", read_labelstudio, looks_like)
+FORMAT = Format("texts", read_labelstudio, looks_like, expects="JSON with an object under 'data'")

@@ -231,3 +231,89 @@ def test_conll2003(ner_data, name, n_entities, illegal):
     document = FORMATS["conll"].reader(ner_data / "conll2003" / name, Reading(scheme="IOB1"))
     assert sum(len(sentence.spans) for sentence in document.sentences) == n_entities
     assert document.illegal == illegal
+
+
+def test_a_comment_has_not_the_columns_of_the_others(read):
+    document = read("# id 7\tlang=en\nMia _ _ B-PER\n# _ _ O\n#tag _ _ O\n\n# a b c\nit _ _ O\n", "conll")
+    assert tokens_of(document) == [("Mia", "#", "#tag"), ("it",)]
+    assert document.notes == ["2 comment lines skipped"]
+    assert tokens_of(read("#\tO\n# two words\nno\tO\n")) == [("#",), ("no",)]
+
+
+def test_a_file_of_tokens_that_begin_with_a_hash_is_read(read):
+    assert tokens_of(read("#a\tB-X\n#\tO\n")) == [("#a", "#")]
+
+
+def test_several_columns_of_tags_nest(read):
+    text = "# a comment\n1\tFC\tB-ORG\tO\n2\tBonn\tI-ORG\tB-LOC\n\n1\tOslo\tB-LOC\tB-LOC\n"
+    document = read(text, "conll", columns=(2, 3, 4), overlaps="keep")
+    assert document.sentences[0].spans == (Span(0, 2, "ORG"), Span(1, 2, "LOC"))
+    assert document.sentences[1].spans == (Span(0, 1, "LOC"),)
+    longest = read(text, "conll", columns=(2, 3, 4), overlaps="keep_longest")
+    assert longest.sentences[0].spans == (Span(0, 2, "ORG"),)
+    assert longest.left_out == ("x.txt:3: LOC 'Bonn' overlaps ORG 'FC Bonn'",)
+    with pytest.raises(DataError, match=r"x.txt:3: LOC 'Bonn' overlaps ORG 'FC Bonn'; 1 entity nested"):
+        read(text, "conll", columns=(2, 3, 4))
+
+
+def test_rows_of_several_words_and_of_none_are_skipped(read):
+    text = "1-2\tzum\t_\n1\tzu\tO\n2\tdem\tO\n2.1\tx\t_\n3\tRhein\tB-LOC\n"
+    document = read(text, "conll", columns=(2, 3))
+    assert [token for tokens in tokens_of(document) for token in tokens] == ["zu", "dem", "Rhein"]
+    assert document.notes == ["2 lines with an id such as 1-2 or 8.1 skipped"]
+
+
+def test_a_space_is_a_token_between_spaces(read):
+    document = read("a B-X\n  I-X\nb I-X\n")
+    assert document.sentences == [Sentence.with_spans(("a", " ", "b"), (Span(0, 3, "X"),))]
+    assert document.notes == ["1 line that begins with spaces read as a token of white space: line 2"]
+    with pytest.raises(DataError, match=r"x.txt:2: 2 columns expected, got 1"):
+        read("a B-X\n I-X\n")
+
+
+def test_one_class_gets_the_stated_name(read):
+    assert read("a\tB\nb\tI\nc\tO\n").sentences[0].spans == (Span(0, 2, "ENTITY"),)
+    assert read("a\tB\nb\tI\nc\tO\n", label_names=("DRUG",)).sentences[0].spans == (Span(0, 2, "DRUG"),)
+    with pytest.raises(DataError, match=r"x.txt:1: tag 'B-X', --label_names expects tags without label"):
+        read("a\tB-X\n", label_names=("DRUG",))
+
+
+def test_several_tags_of_a_token_are_refused_or_the_first_is_taken(read):
+    text = "a\tO\nb\tB-p,B-q\nc\tI-p|I-q\n"
+    with pytest.raises(
+        DataError, match=r"x.txt:2: 2 tags in 'B-p,B-q', expected one tag a token; --first_tag"
+    ):
+        read(text)
+    document = read(text, first_tag=True)
+    assert document.sentences[0].spans == (Span(1, 3, "p"),)
+    assert document.notes == ["2 tokens with several tags, the first taken: lines 2, 3"]
+    assert read("a\tB-p/q\n").sentences[0].spans == (Span(0, 1, "p/q"),)
+
+
+def test_an_index_after_each_character_is_named_and_removed(read):
+    text = "北0\tB-LOC\n京1\tI-LOC\n２2\tO\n"
+    assert read(text).notes[0].startswith("3 of 3 tokens are a character and a number, such as '北0'")
+    stripped = read(text, strip_index=True)
+    assert tokens_of(stripped) == [("北", "京", "２")]
+    assert stripped.notes == [
+        "3 of 3 tokens are a character and a number; the numbers are removed (--strip_index)"
+    ]
+    words = read("Mia\tO\nT2\tO\n", strip_index=True)
+    assert tokens_of(words) == [("Mia", "T2")]
+    assert "nothing removed" in words.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("1 a O\n2 b B-X\n\n1 c O\n", "x.txt:1: column 1 counts the rows, expected tokens; --columns"),
+        ("0 a O\n1-2 bc O\n1 b O\n2 c O\n", "x.txt:1: column 1 counts the rows"),
+        ("doc a O\ndoc b B-X\n", "x.txt:1: column 1 is the same in all rows of a sentence"),
+        ("a\tB-X\t\nb\tO\t\n", "x.txt:1: column 3 is empty in every row, expected tags"),
+        ("a\tB-X\t_\nb\tO\t_\n", "x.txt:1: column 3 is '_' in every row, expected tags"),
+        ("\tB-X\tO\n", "x.txt:1: empty token"),
+    ],
+)
+def test_a_column_that_is_not_what_it_should_be_is_refused(read, text, problem):
+    with pytest.raises(DataError, match=problem):
+        read(text, "conll")

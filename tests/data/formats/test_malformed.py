@@ -21,6 +21,9 @@ SAMPLES = {
     "labelstudio": json.dumps(
         [{"data": {"text": "北京😀"}, "annotations": [{"result": [{"type": "labels", "value": TASK}]}]}]
     ),
+    "csv": 'Sentence #,Word,POS,Tag\nSentence: 1,New,NNP,B-LOC\n,"York, ""NY""",NNP,I-LOC\n'
+    "Sentence: 2,it,PRP,O\n",
+    "text": "Mia went to Oslo.\n\nIt was cold there.\n",
     "brat": "T1\tLOC 0 2\t北京\nT2\tX 2 3;4 5\t😀 a\n#1\tnote T1\tb\n",
 }
 LENIENT = Reading(overlaps="keep_longest", drop_invalid=True, split_lines=True)
