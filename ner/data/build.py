@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ner.data.formats import Document, Reading, read
 from ner.data.sentence import SPLITS, Sentence
-from ner.data.wording import align_columns, count_noun
+from ner.data.wording import align_columns, count_noun, excerpt
 from ner.data.words import guess_unit_of_tokens
 from ner.errors import DataError
 from ner.tags import n_overlapping
@@ -215,7 +215,9 @@ def findings(facts: dict) -> list[str]:
             lines.append(f"{name}: {n:,} of its {n_entities} overlap others; {OVERLAPPING}")
     for name, missing in facts["labels_missing_in_train"].items():
         for label, n in missing.items():
-            lines.append(f"{name}: label {label} is not in train; {n:,} of its entities count as missed gold")
+            lines.append(
+                f"{name}: label {excerpt(label)} is not in train; {n:,} of its entities count as missed gold"
+            )
     return lines
 
 
@@ -234,7 +236,9 @@ def count_table(facts: dict) -> str:
     rows = [[key, *(split[key] for split in splits)] for key in ("sentences", "tokens")]
     rows.append(["entities", *(None if found is None else sum(found.values()) for found in entities)])
     for label in sorted({label for found in entities for label in found or ()}):
-        rows.append([f"  {label}", *(None if found is None else found.get(label, 0) for found in entities)])
+        rows.append(
+            [f"  {excerpt(label)}", *(None if found is None else found.get(label, 0) for found in entities)]
+        )
     for key in ("overlapping", "without_entity"):
         rows.append([key.replace("_", " "), *(split[key] for split in splits)])
     for key in ("p50", "p95", "max"):

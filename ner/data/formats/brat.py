@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, InvalidSpan, Mark, Reading, Texts
-from ner.data.formats.texts import check_labels
+from ner.data.formats.texts import refuse_labels
 from ner.data.wording import count_noun
 from ner.errors import DataError
 from ner.files import write_lines
 
-_ENTITY = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?", re.DOTALL)
+_ENTITY = re.compile(r"T\S*\t(\S(?:[^\t]*\S)?) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?", re.DOTALL)
 _IGNORED = "REAMN*#"  # relations, events, attributes, modifications, normalisations, equivalences, notes
 _LINE_BREAKS = str.maketrans("\r\n\t", "   ")  # brat writes them as spaces in a surface
 
@@ -87,7 +87,8 @@ def _read_entity(path: Path, number: int, line: str, text: str) -> Mark | Invali
 
 def write_brat(folder: str | Path, source: Texts) -> None:
     """Writes `1.txt`, `1.ann`, ... with leading zeros; without `.ann` if a text is not annotated."""
-    check_labels(source)
+    no_space = "expected a label without white space, as brat needs it"
+    refuse_labels(source, lambda label: not label or any(map(str.isspace, label)), no_space)
     folder = Path(folder)
     folder.mkdir(parents=True)
     width = len(str(len(source.texts)))

@@ -115,8 +115,8 @@ def _make_document(path: str | Path, content: Content, blocks: list[Block], sche
             first_seen.setdefault(tag, number)
     tag_set = tag_set_of(first_seen, path, scheme)
     for tag, number in first_seen.items():
-        if any(character.isspace() for character in tag):
-            raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without white space")
+        if "\r" in tag:
+            raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without CR")
     sentences, illegal = _read_tags(blocks, tag_set)
     notes = content.notes
     if scheme is None:
@@ -191,7 +191,7 @@ def looks_like_conll(path: Path, text: str) -> bool:
 def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
     """Writes `token TAB tag` a line, or only the token if the document is not annotated.
 
-    DataError if a token cannot be read back from its column.
+    DataError if a token or a label cannot be read back from its column.
     """
     with Path(path).open("w", encoding="utf-8", newline="\n") as file:
         if document.sentences[0].tokens[0].startswith("\ufeff"):
@@ -202,6 +202,10 @@ def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
                     problem = f"token {token!r}, expected one that fits in a column"
                     remedy = "--split_lines ends sentences at line ends"
                     raise DataError(f"{document.path}:{line}: {problem}; {remedy}")
+            for _, _, label in sentence.spans or ():
+                if not _fits_column(label, annotated=True) or "\r" in label or label != label.strip(" "):
+                    problem = f"label {label!r}, expected one that fits in a column"
+                    raise DataError(f"{document.path}:{line}: {problem}")
             if sentence.spans is None:
                 lines = sentence.tokens
             else:

@@ -1,7 +1,7 @@
 """Texts with entities as spans of characters: the checks on the spans, and conversion from and to tokens."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ner.data.formats.document import AnnotatedText, Document, InvalidSpan, Mark, Texts
 from ner.data.sentence import Sentence
@@ -92,13 +92,12 @@ def remove_overlaps(source: Texts, *, keep_longest: bool = False) -> Texts:
     return source._replace(texts=texts, invalid=(*source.invalid, *invalid))
 
 
-def check_labels(source: Texts) -> None:
-    """DataError if a label is empty or has white space, so that no tag can be made of it."""
+def refuse_labels(source: Texts, is_wrong: Callable[[str], bool], expected: str) -> None:
+    """DataError with the first mark whose label is wrong."""
     for text in source.texts:
         for mark in text.marks or ():
-            place, label = f"{text.path}:{mark.line}", mark.label
-            if not label or any(character.isspace() for character in label):
-                raise DataError(f"{place}: label {label!r}, expected a label without white space")
+            if is_wrong(mark.label):
+                raise DataError(f"{text.path}:{mark.line}: label {mark.label!r}, {expected}")
 
 
 def _refuse_invalid(invalid: list[InvalidSpan], kind: str, *, drop_invalid: bool, remedy=LEAVE_OUT) -> None:
@@ -119,9 +118,9 @@ def to_document(source: Texts, *, unit: str | None = None, drop_invalid: bool = 
     """Splits texts with checked marks into tokens; None guesses the unit from the texts.
 
     Marks that differ only in white space become one span.  DataError if an entity begins or ends inside a
-    token, unless `drop_invalid`; also if no text has a token, or if a label has white space.
+    token, unless `drop_invalid`; also if no text has a token, or if a label is empty.
     """
-    check_labels(source)
+    refuse_labels(source, lambda label: not label.strip(), "expected a label that is not empty")
     unit = unit or guess_unit_of_texts(text.text for text in source.texts)
     sentences, places, invalid, empty_lines = [], [], [], []
     for text in source.texts:
@@ -137,10 +136,19 @@ def to_document(source: Texts, *, unit: str | None = None, drop_invalid: bool = 
     if not sentences:
         raise DataError(f"{source.path}: no text, expected texts that are not empty")
     notes = [*source.notes, *note_lines(empty_lines, "without a token left out", "text")]
+    notes += _similar_labels({mark.label for text in source.texts for mark in text.marks or ()})
     files, first_lines = zip(*places, strict=True)
     left_out = tuple(f"{path.name}:{line}: {problem}" for path, line, problem in (*source.invalid, *invalid))
     options = {"unit": unit, "left_out": left_out, "files": files}
     return Document(source.path, sentences, list(first_lines), [], notes, source.sha256, None, **options)
+
+
+def _similar_labels(labels: Iterable[str]) -> list[str]:
+    """A note on each label that differs from others in white space alone."""
+    alike: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        alike.setdefault("".join(label.split()), []).append(label)
+    return [f"labels {found} differ in white space alone" for found in alike.values() if len(found) > 1]
 
 
 def _spans(text: AnnotatedText, tokens: Sequence[Token], invalid: list[InvalidSpan]) -> Iterator[Span]:
