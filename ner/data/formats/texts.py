@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ner.data.formats.document import AnnotatedText, Document, InvalidSpan, Mark, Texts
+from ner.data.formats.objects import has_half_pair
 from ner.data.sentence import Sentence
 from ner.data.wording import count_noun, list_lines, note_lines, quote
 from ner.data.words import Token, guess_unit_of_texts, guess_unit_of_tokens, join_words, split_words
@@ -30,7 +31,7 @@ def check_marks(source: Texts, *, drop_invalid: bool = False) -> Texts:
         kept: dict[tuple, Mark] = {}
         for mark in text.marks or ():
             place, label = f"{text.path}:{mark.line}", mark.label
-            if any("\ud800" <= character <= "\udfff" for character in label):
+            if has_half_pair(label):
                 raise DataError(f"{place}: half of a surrogate pair in label {label!a}")
             if problem := _find_problem(text.text, mark):
                 invalid.append(InvalidSpan(text.path, mark.line, problem))
