@@ -9,6 +9,7 @@ from ner.data.formats import brat, columns, jsonl, labelstudio, texts
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, Document, Reading, Texts
 from ner.data.formats.texts import to_document, to_texts
+from ner.data.sentence import SPLITS
 from ner.errors import DataError
 
 # `guess_format` takes the first format that a file looks like, so special formats come before general ones
@@ -29,9 +30,25 @@ def guess_format(path: str | Path, reading: Reading = DEFAULTS) -> str:
     if reading.columns:
         return "conll"
     path, text = Path(path), ""
+    refuse_built(path)
+    if path.is_dir() and any(path.rglob("*.txt")) and not any(path.rglob("*.ann")):
+        expected = "expected pairs x.txt and x.ann; --format brat reads texts without annotation"
+        raise DataError(f"{path}: a folder of .txt without any .ann, {expected}")
     if not path.is_dir():
         text = read_content(path, reading.encoding, exact=True).text.removeprefix("\ufeff")
     return next(name for name, format in FORMATS.items() if format.looks_like(path, text))
+
+
+def refuse_built(path: Path) -> None:
+    """DataError for a data set that build_dataset.py made, its splits and their files."""
+    if path.is_dir():
+        is_built = any((path / name / "sentences.txt").exists() for name in (".", *SPLITS))
+    else:
+        files = ("sentences.txt", "tags.txt", "entities.jsonl")
+        is_built = path.name in files and sum((path.parent / name).exists() for name in files) > 1
+    if is_built:
+        expected = "expected the annotated text that it was built from"
+        raise DataError(f"{path}: of a data set that build_dataset.py made, {expected}")
 
 
 def load(path: str | Path, name: str, reading: Reading = DEFAULTS) -> Document | Texts:
@@ -40,6 +57,7 @@ def load(path: str | Path, name: str, reading: Reading = DEFAULTS) -> Document |
     DataError if the file is malformed, if an option of `reading` does not apply to the format, or if
     entities overlap and `reading.overlaps` is `refuse`.
     """
+    refuse_built(Path(path))
     format = FORMATS[name]
     if reading.columns and name != "conll":
         raise DataError(f"{path}: --columns with --format {name}, expected --format conll")

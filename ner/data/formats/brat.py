@@ -9,7 +9,7 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from ner.data.formats.content import read_content
+from ner.data.formats.content import read_content, skip_marks
 from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, InvalidSpan, Mark, Reading, Texts
 from ner.data.formats.texts import refuse_labels
 from ner.data.wording import count_noun
@@ -42,8 +42,10 @@ def read_brat(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
         if ann_path.exists():
             annotation = read_content(ann_path, reading.encoding, exact=True)
             digests.append(f"{ann_path.name} {annotation.sha256}\n")
+            rows, skipped = skip_marks(annotation.text)
+            notes += [f"{ann_path.name}: {note}" for note in skipped]
             marks = []
-            for number, line in enumerate(annotation.text.removeprefix("\ufeff").split("\n"), start=1):
+            for number, line in enumerate(rows.split("\n"), start=1):
                 if line and line[0] in _IGNORED:
                     n_ignored += 1
                 elif line and not line.isspace():

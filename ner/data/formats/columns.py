@@ -194,8 +194,7 @@ def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
     DataError if a token or a label cannot be read back from its column.
     """
     with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-        if document.sentences[0].tokens[0].startswith("\ufeff"):
-            file.write("\ufeff")  # the reader skips the first U+FEFF as a byte order mark
+        is_first = True
         for sentence, line in zip(document.sentences, document.first_lines, strict=True):
             for token in sentence.tokens:
                 if not _fits_column(token, annotated=sentence.spans is not None):
@@ -211,7 +210,12 @@ def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
             else:
                 tags = spans_to_tags(sentence.spans, len(sentence.tokens), scheme)
                 lines = [f"{token}\t{tag}" for token, tag in zip(sentence.tokens, tags, strict=True)]
-            file.write("".join(f"{line}\n" for line in lines) + "\n")
+            for line in lines:
+                # the reader skips U+FEFF as a byte order mark at the start of the file and of other lines
+                is_skipped = line.startswith("\ufeff") and (is_first or line[1:2] != "\t")
+                file.write(f"\ufeff{line}\n" if is_skipped else f"{line}\n")
+                is_first = False
+            file.write("\n")
 
 
 def _fits_column(token: str, *, annotated: bool) -> bool:

@@ -62,7 +62,8 @@ class AnnotatedText(NamedTuple):
     """A text and its marks, which may nest; `marks` is None if the text is not annotated.
 
     `path` and `line` locate the annotation.  `text_place` is the file and line where the text itself
-    begins, if a file holds it verbatim.
+    begins, if a file holds it verbatim.  `offset` is the place of this text in that of the file, if this is
+    one of its lines: offsets of marks count from here, those in messages from the start of the whole text.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class AnnotatedText(NamedTuple):
     text: str
     marks: tuple[Mark, ...] | None
     text_place: tuple[Path, int] | None = None
+    offset: int = 0
 
 
 class InvalidSpan(NamedTuple):

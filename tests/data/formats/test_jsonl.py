@@ -134,7 +134,7 @@ ERRORS = [
         '{"text": "ab", "label": [[0, 1, "\\ud800"]]}',
         "x.jsonl:1: half of a surrogate pair in label '\\ud800'",
     ),
-    ('{"text": "ab", "label": [[1, 0, "X"]]}', "x.jsonl:1: X 1-0 in a text of 2 characters; 1 entity not "),
+    ('{"text": "ab", "label": [[1, 0, "X"]]}', "x.jsonl:1: X 1-0 ends before it starts; 1 entity not "),
     ('[{"text": "a"} {"text": "b"}]', "x.jsonl:1: not JSON, expected , or ] after an object, nothing"),
     ('[{"text": "a"}\n', "x.jsonl:1: not JSON, expected , or ] after an object, nothing after the last"),
     ('[{"text": "a"},\n', "x.jsonl:1: not JSON at column 16, Expecting value"),
@@ -251,7 +251,7 @@ CLUENER_ERRORS = [
         "x.json:2: LOC 1-3 '海市' in the text, '上海' in the annotation; 2 entities not matching the text",
     ),
     ('{"text": "ab", "label": {"X": {"b": [[1, 2]]}}}', "x.json:1: X 1-3 in a text of 2 characters; 1 ent"),
-    ('{"text": "ab", "label": {"X": {"": [[1, 0]]}}}', "x.json:1: X 1-1 in a text of 2 characters; 1 entity"),
+    ('{"text": "ab", "label": {"X": {"": [[1, 0]]}}}', "x.json:1: X 1-1 is empty; 1 entity not matching"),
     ('{"text": "ab", "label": {"X": {"b": [[-1, 1]]}}}', "x.json:1: X -1-2 in a text of 2 characters"),
     ('{"text": "ab", "label": {"": {"b": [[1, 1]]}}}', "x.json:1: label '', expected a label that is not e"),
     (
