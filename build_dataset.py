@@ -16,6 +16,7 @@ from ner.data.build import build, count_table, findings, read_splits, refuse_ill
 from ner.data.download import SOURCES, fetch
 from ner.data.folder import check_out_dir, write_dataset
 from ner.data.formats import FORMATS, Reading
+from ner.data.formats.tokens import tag_names
 from ner.data.sentence import SPLITS, UNITS
 from ner.errors import DataError
 from ner.files import whole_file
@@ -52,17 +53,19 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--format", choices=FORMATS, help="format of the files (default: guessed)")
     add("--encoding", default="utf-8", help="encoding of the files (default utf-8)")
-    columns_help = "columns of --format conll (default 1 -1)"
-    add("--columns", type=int, nargs=2, metavar=("TOKEN", "TAG"), help=columns_help)
-    add("--scheme", choices=SCHEMES, help="scheme of the tags (default: guessed from their prefixes)")
-    nested_help = (
-        "overlapping spans: keep (default; needs head global_pointer; acts as refuse if tags are written), "
-        "refuse, or keep_longest (drops and lists the others)"
+    add("--columns", type=int, nargs=2, metavar=("TOKEN", "TAG"), help="columns of conll (default 1 -1)")
+    add(
+        "--label_names",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="names of numbered tags, or their file",
     )
+    add("--scheme", choices=SCHEMES, help="scheme of the tags (default: guessed from their prefixes)")
+    nested_help = "overlapping spans: keep (default; refuses if tags are written), refuse, or keep_longest"
     add("--nested", choices=["keep", "refuse", "keep_longest"], default="keep", help=nested_help)
     misfits_help = (
-        "spans that do not match their text, are in parts or cut a token: refuse (default), or leave_out "
-        "(drops and lists them)"
+        "spans that do not fit text or tokens: refuse (default), or leave_out (drops and lists them)"
     )
     add("--misfits", choices=["refuse", "leave_out"], default="refuse", help=misfits_help)
     add("--split_lines", action="store_true", help="texts with spans: every line becomes a sentence")
@@ -72,6 +75,7 @@ def reading_from(args: argparse.Namespace) -> Reading:
     return Reading(
         encoding=args.encoding,
         scheme=args.scheme,
+        label_names=tag_names(args.label_names),
         columns=tuple(args.columns) if args.columns else None,
         split_lines=args.split_lines,
         overlaps=args.nested,

@@ -5,7 +5,7 @@ A new format is a `Format` (see `document.py`) at the end of a file, and one lin
 
 from pathlib import Path
 
-from ner.data.formats import brat, columns, jsonl, labelstudio, texts
+from ner.data.formats import brat, columns, jsonl, labelstudio, texts, tokens
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, Document, Reading, Texts
 from ner.data.formats.texts import to_document, to_texts
@@ -16,6 +16,7 @@ from ner.errors import DataError
 FORMATS = {
     "brat": brat.FORMAT,
     "labelstudio": labelstudio.FORMAT,
+    "tokens": tokens.FORMAT,
     "cluener": jsonl.CLUENER,
     "jsonl": jsonl.JSONL,
     "conll": columns.CONLL,

@@ -21,6 +21,7 @@ class Document(NamedTuple):
     left_out: entities that were dropped on request, each as `file:line: problem`.
     format: a name in `FORMATS`.
     files: the file that holds each sentence; empty if that is `path` for all.
+    one_line: True if all tokens of a sentence stand on its first line, though the file itself has tokens.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Document(NamedTuple):
     left_out: tuple[str, ...] = ()
     format: str = ""
     files: tuple[Path, ...] = ()
+    one_line: bool = False
 
     @property
     def annotated(self) -> bool:
@@ -102,6 +104,8 @@ class Reading:
     encoding: str = "utf-8"
     scheme: str | None = None
     """scheme of the tags, a name in `ner.tags.SCHEMES`; None: guessed from their prefixes"""
+    label_names: tuple[str, ...] = ()
+    """the names of tags that are numbers"""
     columns: tuple[int, int] | None = None
     """columns of token and tag, counted from 1, or from -1 for the last; only for conll"""
     split_lines: bool = False
