@@ -113,8 +113,8 @@ def main(args: argparse.Namespace) -> None:
     if args.format is None:
         for document in documents.values():
             print(f"{document.path.name}: format {document.format}, guessed (--format states it)")
-    # `findings` lists the illegal tags already
-    for line in [*findings(dataset.facts), *summary(corpus, found | {"illegal_tags": []})]:
+    shown = found | {"illegal_tags": []}  # `findings` lists them already
+    for line in [*findings(dataset.facts), *summary(corpus, shown)]:
         print(line)
     print(f"\n{count_table(dataset.facts)}\n\nwritten to {args.out_dir}")
     if "val" not in dataset.splits:
