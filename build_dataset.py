@@ -54,19 +54,12 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     add("--format", choices=FORMATS, help="format of the files (default: guessed)")
     add("--encoding", default="utf-8", help="encoding of the files (default utf-8)")
     add("--columns", type=int, nargs=2, metavar=("TOKEN", "TAG"), help="columns of conll (default 1 -1)")
-    add(
-        "--label_names",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="names of numbered tags, or their file",
-    )
+    names_help = "names of tags that are numbers, or a file with one name a line"
+    add("--label_names", nargs="+", default=[], metavar="NAME", help=names_help)
     add("--scheme", choices=SCHEMES, help="scheme of the tags (default: guessed from their prefixes)")
     nested_help = "overlapping spans: keep (default; refuses if tags are written), refuse, or keep_longest"
     add("--nested", choices=["keep", "refuse", "keep_longest"], default="keep", help=nested_help)
-    misfits_help = (
-        "spans that do not fit text or tokens: refuse (default), or leave_out (drops and lists them)"
-    )
+    misfits_help = "spans that fit no tokens: refuse (default), or leave_out (drops and lists them)"
     add("--misfits", choices=["refuse", "leave_out"], default="refuse", help=misfits_help)
     add("--split_lines", action="store_true", help="texts with spans: every line becomes a sentence")
 
