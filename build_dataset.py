@@ -57,9 +57,15 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     names_help = "names of tags that are numbers, or a file with one name a line"
     add("--label_names", nargs="+", default=[], metavar="NAME", help=names_help)
     add("--scheme", choices=SCHEMES, help="scheme of the tags (default: guessed from their prefixes)")
-    nested_help = "overlapping spans: keep (default; refuses if tags are written), refuse, or keep_longest"
+    nested_help = (
+        "overlapping spans: keep (default; needs head global_pointer; acts as refuse if tags are written), "
+        "refuse, or keep_longest (drops and lists the others)"
+    )
     add("--nested", choices=["keep", "refuse", "keep_longest"], default="keep", help=nested_help)
-    misfits_help = "spans that fit no tokens: refuse (default), or leave_out (drops and lists them)"
+    misfits_help = (
+        "spans that do not match their text, are in parts or cut a token: refuse (default), or leave_out "
+        "(drops and lists them)"
+    )
     add("--misfits", choices=["refuse", "leave_out"], default="refuse", help=misfits_help)
     add("--split_lines", action="store_true", help="texts with spans: every line becomes a sentence")
 
