@@ -12,11 +12,13 @@ from pathlib import Path
 
 from ner.data.audit import audit, corpus_of_build, corpus_of_folder
 from ner.data.audit.report import as_files, summary
-from ner.data.build import build, count_table, findings, read_splits, refuse_illegal
+from ner.data.build import build, read_splits, refuse_illegal
 from ner.data.download import SOURCES, fetch
+from ner.data.findings import count_table, findings
 from ner.data.folder import check_out_dir, write_dataset
 from ner.data.formats import FORMATS, Reading
 from ner.data.formats.columns import parse_columns
+from ner.data.formats.tokens import tag_names
 from ner.data.sentence import SPLITS, UNITS
 from ner.errors import DataError
 from ner.files import whole_file
@@ -55,27 +57,23 @@ def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
     add("--encoding", default="utf-8", help="encoding of the files (default utf-8)")
     columns_help = "conll, csv: numbers or names in a header (default 1 -1, or by the header); TAG may be 3,4"
     add("--columns", nargs=2, metavar=("TOKEN", "TAG"), help=columns_help)
-    add("--label_names", nargs="+", default=(), metavar="NAME", help="the label of tags without one: B, I, O")
+    names_help = "names of tags that are numbers, or of B, I, O without a label; or a file, one name a line"
+    add("--label_names", nargs="+", default=[], metavar="NAME", help=names_help)
     add("--strip_index", action="store_true", help="remove the number after each character: 北0 京1")
     add("--first_tag", action="store_true", help="of several tags of a token, B-a,B-b, take the first")
     add("--scheme", choices=SCHEMES, help="scheme of the tags (default: guessed from their prefixes)")
-    nested_help = (
-        "overlapping spans: keep (default; needs head global_pointer; acts as refuse if tags are written), "
-        "refuse, or keep_longest (drops and lists the others)"
-    )
+    nested_help = "overlapping spans: keep (default; for head global_pointer), refuse, or keep_longest"
     add("--nested", choices=["keep", "refuse", "keep_longest"], default="keep", help=nested_help)
-    misfits_help = (
-        "spans that do not match their text, are in parts or cut a token: refuse (default), or leave_out "
-        "(drops and lists them)"
-    )
+    misfits_help = "spans that do not match their text, are in parts or cut a token (default: refuse)"
     add("--misfits", choices=["refuse", "leave_out"], default="refuse", help=misfits_help)
     add("--split_lines", action="store_true", help="texts with spans: every line becomes a sentence")
 
 
 def reading_from(args: argparse.Namespace) -> Reading:
-    same = ("encoding", "scheme", "split_lines", "strip_index", "first_tag", "label_names")
+    same = ("encoding", "scheme", "split_lines", "strip_index", "first_tag")
     return Reading(
         columns=parse_columns(args.columns or ()) or None,
+        label_names=tag_names(args.label_names),
         overlaps=args.nested,
         drop_invalid=args.misfits == "leave_out",
         **{name: getattr(args, name) for name in same},
@@ -112,8 +110,8 @@ def main(args: argparse.Namespace) -> None:
     if args.format is None:
         for document in documents.values():
             print(f"{document.path.name}: format {document.format}, guessed (--format states it)")
-    # `findings` lists the illegal tags already
-    for line in [*findings(dataset.facts), *summary(corpus, found | {"illegal_tags": []})]:
+    shown = found | {"illegal_tags": []}  # `findings` lists them already
+    for line in [*findings(dataset.facts), *summary(corpus, shown)]:
         print(line)
     print(f"\n{count_table(dataset.facts)}\n\nwritten to {args.out_dir}")
     if "val" not in dataset.splits:

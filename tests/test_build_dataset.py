@@ -181,7 +181,7 @@ ERRORS = [
     ),
     (_text(b"a\tO\n\xff\xfeb\tO\n"), TRAIN, "train.txt:2: not utf-8, got bytes ff fe 62 09"),
     (_text("a\n\nb\n"), TRAIN, "train.txt:1: 2 columns expected in train, got 1: no tags"),
-    (_text("{\n"), TRAIN, "train.txt:2: not JSON at column 1, Expecting property name"),
+    (_text("{\n"), TRAIN, "train.txt:1: not JSON at column 2, Expecting property name"),
     (
         _text("北\tO\n".encode("gb18030")),
         TRAIN,

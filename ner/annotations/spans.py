@@ -12,7 +12,7 @@ from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
 from ner.annotations.span_scores import SpanScores, score, tag_counts
 from ner.annotations.tag_spelling import read_tag_set, tag_set_of
 from ner.errors import DataError
-from ner.files import escape, read_text_lines, whole_file, write_lines
+from ner.files import escape, read_text_lines, unescape, whole_file, write_lines
 from ner.tags import ScoredSpan, Span, TagSet, n_overlapping, spans_to_tags
 
 EXPECTED = "expected [[start, end, label], ...]"
@@ -60,7 +60,8 @@ class Spans(Annotation):
             return
         tag_set = TagSet.from_labels(self.labels_of(values))
         rows = (tag_set.tag_ids(spans, len(row)) for spans, row in zip(values, tokens, strict=True))
-        write_lines(path, (" ".join(tag_set.tags[k] for k in row) for row in rows))
+        tags = list(map(escape, tag_set.tags))
+        write_lines(path, (" ".join(tags[k] for k in row) for row in rows))
 
     def read_inventory(
         self, data_dir: Path, values: Sequence[Sequence[Span]], *, scheme: str = "BIO"
@@ -161,7 +162,7 @@ class Spans(Annotation):
             for tokens, *both in rows:
                 tags = (spans_to_tags(spans, len(tokens)) for spans in both)
                 for token, gold, predicted in zip(tokens, *tags, strict=True):
-                    file.write(f"{escape(token)}\t{gold}\t{predicted}\n")
+                    file.write("\t".join(map(escape, (token, gold, predicted))) + "\n")
                 file.write("\n")
         return [columns.name, objects.name]
 
@@ -170,10 +171,16 @@ def _without_scores(spans: Iterable[Span | ScoredSpan]) -> list[Span]:
     return [Span(*span[:3]) for span in spans]
 
 
+def _split_line(line: str) -> list[str]:
+    """The tags of a line of `tags.txt`."""
+    tags = line.rstrip(" ").split(" ")
+    return list(map(unescape, tags)) if "\\" in line else tags
+
+
 def _read_tags(path: Path, lines: Sequence[str], tokens: Sequence[Tokens]) -> Read:
     first_seen: dict[str, int] = {}
     for number, (line, row) in enumerate(zip(lines, tokens, strict=True), start=1):
-        tags = line.rstrip(" ").split(" ")
+        tags = _split_line(line)
         if len(tags) != len(row):
             sentences = path.with_name("sentences.txt")
             raise DataError(f"{path}:{number}: {len(tags)} tags, expected {len(row)} as in {sentences}")
@@ -182,7 +189,7 @@ def _read_tags(path: Path, lines: Sequence[str], tokens: Sequence[Tokens]) -> Re
     tag_set = tag_set_of(first_seen, path)
     values, illegal = [], []
     for number, line in enumerate(lines, start=1):  # split again: the tags of all lines would fill memory
-        ids = [tag_set.index[tag] for tag in line.rstrip(" ").split(" ")]
+        ids = [tag_set.index[tag] for tag in _split_line(line)]
         illegal.extend((number, position) for position in tag_set.illegal_positions(ids))
         values.append(tuple(tag_set.spans(ids)))
     return Read(values, illegal)
@@ -200,8 +207,8 @@ def _read_spans(where: str, line: str, n_tokens: int) -> tuple[Span, ...]:
         well_formed = isinstance(item, list) and [type(value) for value in item] == [int, int, str]
         if not well_formed or not 0 <= item[0] < item[1] <= n_tokens:
             raise DataError(f"{where}: got {str(item)[:60]}, expected [start, end, label] in 0..{n_tokens}")
-        if not item[2] or any(c.isspace() or "\ud800" <= c <= "\udfff" for c in item[2]):
-            raise DataError(f"{where}: label {item[2]!a}, expected a label without white space")
+        if not item[2] or any("\ud800" <= c <= "\udfff" for c in item[2]):
+            raise DataError(f"{where}: label {item[2]!a}, expected a label of whole characters")
     spans = sorted(Span(*item) for item in items)
     for span, after in pairwise(spans):
         if span == after:
@@ -215,7 +222,7 @@ def read_labels(data_dir: str | Path) -> list[str]:
     first_seen: dict[str, int] = {}
     for number, line in enumerate(read_text_lines(path), start=1):
         if line.strip():
-            first_seen.setdefault(line.strip(), number)
+            first_seen.setdefault(unescape(line.strip()), number)
     labels = list(tag_set_of(first_seen, path).labels)
     if not labels:
         raise DataError(f"{path}: no entity type, expected O and tags such as B-LOC")

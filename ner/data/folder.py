@@ -148,7 +148,7 @@ def write_dataset(out_dir: str | Path, dataset: Dataset, audit: Mapping[str, str
             files = gold_files(dataset.splits.values())
             for split, sentences in dataset.splits.items():
                 write_split(built / split, sentences, files)
-            tags = "".join(f"{tag}\n" for tag in TagSet.from_labels(dataset.facts["labels"]).tags)
+            tags = "".join(f"{escape(tag)}\n" for tag in TagSet.from_labels(dataset.facts["labels"]).tags)
             facts = json.dumps(dataset.facts, ensure_ascii=False, indent=2) + "\n"
             for name, text in {"tags.txt": tags, "dataset.json": facts, **(audit or {})}.items():
                 (built / name).write_text(text, encoding="utf-8", newline="\n")

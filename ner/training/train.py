@@ -15,7 +15,7 @@ from ner.annotations import ANNOTATIONS
 from ner.config import load_options, to_json
 from ner.data import folder
 from ner.data.batches import Batches, token_budget
-from ner.data.build import LONG, SHORTER
+from ner.data.findings import LONG, SHORTER
 from ner.data.sentence import Split
 from ner.data.windows import Examples
 from ner.data.wording import align_columns, count_noun

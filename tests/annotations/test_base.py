@@ -14,8 +14,8 @@ from ner.heads import HEADS
 from ner.tags import ScoredSpan, Span
 
 TOKENS = [("a", "b", "c", "d"), ("e",), ("f", "g", "h")]
-FLAT = [(Span(0, 2, "LOC"), Span(3, 4, "PER")), (), (Span(1, 3, "PER"),)]
-NESTED = [(Span(0, 2, "LOC"), Span(0, 4, "PER")), (), (Span(1, 3, "PER"),)]
+FLAT = [(Span(0, 2, "LOC"), Span(3, 4, "PARTY NAME")), (), (Span(1, 3, "PARTY NAME"),)]
+NESTED = [(Span(0, 2, "LOC"), Span(0, 4, "PARTY NAME")), (), (Span(1, 3, "PARTY NAME"),)]
 EXAMPLES = {"spans": [FLAT, NESTED]}  # gold of the three sentences
 
 
@@ -35,7 +35,7 @@ CASES = [
 
 def make_inventory(kind: Annotation, values: list, folder: Path):
     if kind.name == "spans":
-        write_lines(folder / "tags.txt", ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"])
+        write_lines(folder / "tags.txt", ["O", "B-LOC", "I-LOC", r"B-PARTY\u0020NAME", r"I-PARTY\u0020NAME"])
     return kind.read_inventory(folder, values, scheme="BIO")
 
 
@@ -94,6 +94,12 @@ def test_answers_are_json(kind, values, tmp_path):
     written = kind.write_predictions(tmp_path, "test", scored)
     assert written
     assert {path.name for path in tmp_path.iterdir()} == set(written)
+
+
+def test_white_space_in_a_label_parts_no_column_of_the_predictions(tmp_path):
+    gold = (Span(0, 1, "PARTY NAME"),)
+    ANNOTATIONS["spans"].write_predictions(tmp_path, "test", [Scored(("a",), gold, [])])
+    assert (tmp_path / "predictions_test.txt").read_text() == "a\tB-PARTY\\u0020NAME\tO\n\n"
 
 
 @pytest.mark.parametrize("name", ANNOTATIONS)

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ner.data.build import build, count_table, findings, read_splits
+from ner.data.build import build, read_splits
+from ner.data.findings import count_table, findings
 from ner.data.formats import Document, Reading
 from ner.data.sentence import Sentence
 from ner.errors import DataError
@@ -102,7 +103,7 @@ def test_rules_of_words_are_learned_from_tokens_and_described():
         "raw text: learned from train's tokens, of which 100.00% come back from their text"
     )
     assert "(75.00% by the general rules)" in line
-    assert "words" not in build(documents, val_size=0, unit="char").facts
+    assert "words" not in build({"train": make_document(5)}, val_size=0, unit="char").facts
     texts = {"train": documents["train"]._replace(unit="word")}
     assert "words" not in build(texts, val_size=0).facts
 
@@ -113,7 +114,9 @@ def test_words_without_spaces_are_counted():
     (line,) = findings(build(documents, val_size=0, unit="word").facts)
     assert line.startswith("train: 2 sentences in Thai, Lao,")
     assert line.endswith("expected --unit char")
-    assert findings(build(documents, val_size=0, unit="char").facts) == []
+    letters = [Sentence.with_spans(tuple("ไทย"), (Span(0, 3, "LOC"),))]
+    letters = {"train": make_document(1)._replace(sentences=letters)}
+    assert findings(build(letters, val_size=0, unit="char").facts) == []
 
 
 def test_the_table_is_aligned_under_full_width_labels():

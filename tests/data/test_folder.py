@@ -24,11 +24,14 @@ TOKENS = st.text(
 )
 
 
+LABELS = st.sampled_from(["LOC", "人名", "PARTY NAME", "City ", "\u3000", "a\n-b\t", "\\u0020", "\ufeff"])
+
+
 @st.composite
 def annotated(draw):
     tokens = tuple(draw(st.lists(TOKENS, min_size=1, max_size=8)))
     cuts = sorted(draw(st.sets(st.integers(0, len(tokens)), max_size=4)))
-    spans = [Span(a, b, draw(st.sampled_from(["LOC", "人名"]))) for a, b in pairwise(cuts)]
+    spans = [Span(a, b, draw(LABELS)) for a, b in pairwise(cuts)]
     return Sentence.with_spans(tokens, tuple(spans))
 
 
@@ -96,7 +99,7 @@ def test_illegal_tags_of_a_hand_made_split_are_listed(tmp_path):
 def nested(draw):
     tokens = tuple(draw(st.lists(TOKENS, min_size=1, max_size=8)))
     places = st.sets(st.integers(0, len(tokens)), min_size=2, max_size=2).map(sorted)
-    spans = draw(st.sets(st.tuples(places.map(tuple), st.sampled_from(["LOC", "人名"])), max_size=5))
+    spans = draw(st.sets(st.tuples(places.map(tuple), LABELS), max_size=5))
     return Sentence.with_spans(tokens, tuple(sorted(Span(*place, label) for place, label in spans)))
 
 
@@ -120,7 +123,7 @@ ENTITIES = [
     ('[]\n[[-1, 1, "X"]]\n', "val/entities.jsonl:2: got [-1, 1, 'X'], expected"),
     ('[]\n[[0, true, "X"]]\n', "val/entities.jsonl:2: got [0, True, 'X'], expected"),
     ("[]\n[[0, 1]]\n", "val/entities.jsonl:2: got [0, 1], expected"),
-    ('[]\n[[0, 1, "a b"]]\n', "val/entities.jsonl:2: label 'a b', expected a label without white space"),
+    ('[]\n[[0, 1, ""]]\n', "val/entities.jsonl:2: label '', expected a label of whole characters"),
     ('[]\n[[0, 1, "\\ud83d"]]\n', "val/entities.jsonl:2: label '\\ud83d', expected a label"),
     ('[[0, 1, "X"], [0, 2, "X"], [0, 1, "X"]]\n[]\n', "val/entities.jsonl:1: [0, 1, 'X'] twice, expected"),
 ]

@@ -77,6 +77,8 @@ def test_odd_first_tokens_survive_columns(new, text, unit):
     tokens = tuple(text) if unit == "char" else (text,)
     document = Document(Path("x"), [Sentence.with_spans(tokens, (Span(0, 1, "X"),))], [1], [], [], "", "BIO")
     assert through(new(), "bio", document, "bio").sentences == document.sentences
+    document = document._replace(sentences=[Sentence.with_spans(("a", *tokens), (Span(0, 1, "X"),))])
+    assert through(new(), "bio", document, "bio").sentences == document.sentences
 
 
 @given(

@@ -17,6 +17,7 @@ CHECKS: dict[str, Callable[[Corpus], Iterable[Finding]]] = {
     "labels_in_one_split": checks.labels_in_one_split,
     "invisible_characters": checks.invisible_characters,
     "markup_remains": checks.markup_remains,
+    "links": checks.links,
     "length_outliers": checks.length_outliers,
 }
 

@@ -19,19 +19,21 @@ MARKUP = re.compile(
     r"""
       </?[a-z][^<>\n]{0,200}> | <!--
     | &(?:\#\d+|\#x[\da-f]+|[a-z]{2,8});
-    | (?:https?|ftp)[:∶]/[!-'*-;=?-~]* | \bwww\.[!-'*-;=?-~]+ | \[/?(?:url|img)\b
+    | \[/?(?:url|img)\b
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-# for words joined without their spaces: only markup that cannot be ordinary text
+LINK = re.compile(r"(?:https?|ftp)[:∶]/[!-'*-;=?-~]*|\bwww\.[!-'*-;=?-~]+", re.IGNORECASE | re.ASCII)
+# for words joined without their spaces: only what cannot be ordinary text
 JOINED_MARKUP = re.compile(
     r"""
       </[a-z][a-z\d]{0,9}> | <(?:br|div|span|img|font|table|t[dr]|li|[uo]l|strong|em|h[1-6])\b[^<>\n]{0,200}>
-    | <!-- | &(?:\#\d+|\#x[\da-f]+|amp|lt|gt|quot|apos|nbsp); | (?:https?|ftp):// | \[/(?:url|img)\]
+    | <!-- | &(?:\#\d+|\#x[\da-f]+|amp|lt|gt|quot|apos|nbsp); | \[/(?:url|img)\]
     """,
     re.VERBOSE | re.IGNORECASE | re.ASCII,
 )
-MARKS = "<&:∶.["  # every match of MARKUP contains one of these
+JOINED_LINK = re.compile(r"(?:https?|ftp)://", re.IGNORECASE | re.ASCII)
+MARKS = "<&:∶.["  # every match of MARKUP and LINK contains one of these
 NOT_SHOWN = FILLERS + "\ufffd"  # the replacement character stands for a lost one
 
 
@@ -185,17 +187,27 @@ def _is_invisible(character: str) -> bool:
 
 
 def markup_remains(corpus: Corpus) -> Iterator[Finding]:
-    """Sentences with HTML tags, HTML entities or beginnings of web addresses; ignores width (NFKC)."""
+    """Sentences with HTML tags or HTML entities; ignores width (NFKC)."""
+    return _find_patterns(corpus, MARKUP, JOINED_MARKUP, key="markup")
+
+
+def links(corpus: Corpus) -> Iterator[Finding]:
+    """Sentences with beginnings of web addresses; ignores width (NFKC)."""
+    return _find_patterns(corpus, LINK, JOINED_LINK, key="links")
+
+
+def _find_patterns(corpus: Corpus, pattern: re.Pattern, joined: re.Pattern, *, key: str) -> Iterator[Finding]:
+    """Sentences with a match of a pattern; if words have none, of `joined` in the words without spaces."""
     normalised = {token: unicodedata.normalize("NFKC", token) for token in corpus.distinct_tokens}
     with_mark = {token for token, text in normalised.items() if any(mark in text for mark in MARKS)}
     for place, sentence in corpus.with_places():
         if not with_mark.isdisjoint(sentence.tokens):
             tokens = [normalised[token] for token in sentence.tokens]
-            counts = Counter(match[0] for match in MARKUP.finditer(corpus.gap.join(tokens)))
+            counts = Counter(match[0] for match in pattern.finditer(corpus.gap.join(tokens)))
             if corpus.gap:
-                counts = counts or Counter(match[0] for match in JOINED_MARKUP.finditer("".join(tokens)))
+                counts = counts or Counter(match[0] for match in joined.finditer("".join(tokens)))
             if counts:
-                yield Finding(_join_counts(counts), [place], {"markup": counts})
+                yield Finding(_join_counts(counts), [place], {key: counts})
 
 
 def _join_counts(counts: Mapping[str, int]) -> str:

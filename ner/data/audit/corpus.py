@@ -86,7 +86,8 @@ def corpus_of_build(documents: Mapping[str, Document], dataset: Dataset) -> Corp
         illegal += [(f"{prefix[name]}{document.path.name}:{line}", tag) for line, tag in document.illegal]
     for name, (source, rows) in dataset.parts.items():
         places[name] = [f"{prefix[source]}{documents[source].place(row)}" for row in rows]
-    token_per_line = {name for name, part in dataset.parts.items() if documents[part.source].unit is None}
+    sources = {name: documents[part.source] for name, part in dataset.parts.items()}
+    token_per_line = {name for name, doc in sources.items() if doc.unit is None and not doc.one_line}
     return Corpus(dataset.splits, places, illegal, dataset.facts["unit"], token_per_line)
 
 

@@ -22,6 +22,7 @@ WORDS = {
     "labels_in_one_split": ("label in one split alone", "labels in one split alone"),
     "invisible_characters": ("sentence with invisible characters", "sentences with invisible characters"),
     "markup_remains": ("sentence with markup remains", "sentences with markup remains"),
+    "links": ("sentence with links", "sentences with links"),
     "length_outliers": ("length outlier", "length outliers"),
 }
 # what the findings mean for somebody who trains on the data
@@ -47,7 +48,8 @@ MEANINGS = {
         "Control and format characters (zero-width, direction marks, byte order marks), line separators, "
         "fillers; also private, unassigned or replaced (U+FFFD) characters."
     ),
-    "markup_remains": "HTML tags, HTML entities and beginnings of web addresses; width is ignored.",
+    "markup_remains": "HTML tags and HTML entities; width is ignored.",
+    "links": "Beginnings of web addresses, ordinary in posts and web pages; width is ignored.",
     "length_outliers": (
         "Sentences and entities beyond Tukey's outer fences on the logarithm of their length in tokens."
     ),

@@ -5,10 +5,11 @@ A new format is a `Format` (see `document.py`) at the end of a file, and one lin
 
 from pathlib import Path
 
-from ner.data.formats import brat, columns, jsonl, labelstudio, plain, tables, texts
+from ner.data.formats import brat, columns, jsonl, labelstudio, plain, tables, texts, tokens
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, Document, Reading, Texts
 from ner.data.formats.texts import to_document, to_texts
+from ner.data.sentence import SPLITS
 from ner.data.wording import excerpt
 from ner.errors import DataError
 
@@ -16,6 +17,7 @@ from ner.errors import DataError
 FORMATS = {
     "brat": brat.FORMAT,
     "labelstudio": labelstudio.FORMAT,
+    "tokens": tokens.FORMAT,
     "cluener": jsonl.CLUENER,
     "jsonl": jsonl.JSONL,
     "csv": tables.FORMAT,
@@ -34,6 +36,10 @@ def guess_format(path: str | Path, reading: Reading = DEFAULTS) -> str:
     DataError if it looks like none, with what each expects, or the problem that its reader meets.
     """
     path, text = Path(path), ""
+    refuse_built(path)
+    if path.is_dir() and any(path.rglob("*.txt")) and not any(path.rglob("*.ann")):
+        expected = "expected pairs x.txt and x.ann; --format brat reads texts without annotation"
+        raise DataError(f"{path}: a folder of .txt without any .ann, {expected}")
     if not path.is_dir():
         text = read_content(path, reading.encoding, exact=True).text.removeprefix("\ufeff")
     if reading.columns:
@@ -59,12 +65,25 @@ def _why_not(path: Path, name: str, reading: Reading) -> str:
     return f"expects {FORMATS[name].expects}"
 
 
+def refuse_built(path: Path) -> None:
+    """DataError for a data set that build_dataset.py made, its splits and their files."""
+    if path.is_dir():
+        is_built = any((path / name / "sentences.txt").exists() for name in (".", *SPLITS))
+    else:
+        files = ("sentences.txt", "tags.txt", "entities.jsonl")
+        is_built = path.name in files and sum((path.parent / name).exists() for name in files) > 1
+    if is_built:
+        expected = "expected the annotated text that it was built from"
+        raise DataError(f"{path}: of a data set that build_dataset.py made, {expected}")
+
+
 def load(path: str | Path, name: str, reading: Reading = DEFAULTS) -> Document | Texts:
     """Reads a file of the format `name`; texts are checked, but not split into tokens.
 
     DataError if the file is malformed, if an option of `reading` does not apply to the format, or if
     entities overlap and `reading.overlaps` is `refuse`.
     """
+    refuse_built(Path(path))
     format = FORMATS[name]
     if reading.columns and name not in ("conll", "csv"):
         raise DataError(f"{path}: --columns with --format {name}, expected --format conll or csv")

@@ -9,14 +9,14 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
-from ner.data.formats.content import read_content
+from ner.data.formats.content import read_content, skip_marks
 from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, InvalidSpan, Mark, Reading, Texts
-from ner.data.formats.texts import check_labels
+from ner.data.formats.texts import refuse_labels
 from ner.data.wording import count_noun
 from ner.errors import DataError
 from ner.files import write_lines
 
-_ENTITY = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?", re.DOTALL)
+_ENTITY = re.compile(r"T\S*\t(\S(?:[^\t]*\S)?) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?", re.DOTALL)
 _IGNORED = "REAMN*#"  # relations, events, attributes, modifications, normalisations, equivalences, notes
 _LINE_BREAKS = str.maketrans("\r\n\t", "   ")  # brat writes them as spaces in a surface
 
@@ -42,8 +42,10 @@ def read_brat(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
         if ann_path.exists():
             annotation = read_content(ann_path, reading.encoding, exact=True)
             digests.append(f"{ann_path.name} {annotation.sha256}\n")
+            rows, skipped = skip_marks(annotation.text)
+            notes += [f"{ann_path.name}: {note}" for note in skipped]
             marks = []
-            for number, line in enumerate(annotation.text.removeprefix("\ufeff").split("\n"), start=1):
+            for number, line in enumerate(rows.split("\n"), start=1):
                 if line and line[0] in _IGNORED:
                     n_ignored += 1
                 elif line and not line.isspace():
@@ -87,7 +89,8 @@ def _read_entity(path: Path, number: int, line: str, text: str) -> Mark | Invali
 
 def write_brat(folder: str | Path, source: Texts) -> None:
     """Writes `1.txt`, `1.ann`, ... with leading zeros; without `.ann` if a text is not annotated."""
-    check_labels(source)
+    no_space = "expected a label without white space, as brat needs it"
+    refuse_labels(source, lambda label: not label or any(map(str.isspace, label)), no_space)
     folder = Path(folder)
     folder.mkdir(parents=True)
     width = len(str(len(source.texts)))

@@ -137,23 +137,31 @@ def looks_like_bio(path: Path, text: str) -> bool:
 def write_columns(path: str | Path, document: Document, *, scheme: str) -> None:
     """Writes `token TAB tag` a line, or only the token if the document is not annotated.
 
-    DataError if a token cannot be read back from its column.
+    DataError if a token or a label cannot be read back from its column.
     """
     with Path(path).open("w", encoding="utf-8", newline="\n") as file:
-        if document.sentences[0].tokens[0].startswith("\ufeff"):
-            file.write("\ufeff")  # the reader skips the first U+FEFF as a byte order mark
+        is_first = True
         for sentence, line in zip(document.sentences, document.first_lines, strict=True):
             for token in sentence.tokens:
                 if not _fits_column(token, annotated=sentence.spans is not None):
                     problem = f"token {token!r}, expected one that fits in a column"
                     remedy = "--split_lines ends sentences at line ends"
                     raise DataError(f"{document.path}:{line}: {problem}; {remedy}")
+            for _, _, label in sentence.spans or ():
+                if not _fits_column(label, annotated=True) or "\r" in label or label != label.strip(" "):
+                    problem = f"label {label!r}, expected one that fits in a column"
+                    raise DataError(f"{document.path}:{line}: {problem}")
             if sentence.spans is None:
                 lines = sentence.tokens
             else:
                 tags = spans_to_tags(sentence.spans, len(sentence.tokens), scheme)
                 lines = [f"{token}\t{tag}" for token, tag in zip(sentence.tokens, tags, strict=True)]
-            file.write("".join(f"{line}\n" for line in lines) + "\n")
+            for line in lines:
+                # the reader skips U+FEFF as a byte order mark at the start of the file and of other lines
+                is_skipped = line.startswith("\ufeff") and (is_first or line[1:2] != "\t")
+                file.write(f"\ufeff{line}\n" if is_skipped else f"{line}\n")
+                is_first = False
+            file.write("\n")
 
 
 def _fits_column(token: str, *, annotated: bool) -> bool:

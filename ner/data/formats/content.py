@@ -2,10 +2,12 @@
 
 import codecs
 import hashlib
+import re
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from ner.data.wording import count_noun
+from ner.data.wording import count_noun, note_lines
 from ner.errors import DataError
 from ner.files import read_bytes, undecodable
 
@@ -40,6 +42,7 @@ _WIDE = {
 _CYRILLIC = "абвгдежзийклмнопрстуфхцчшщъыьэюя"
 _LATIN = "àáâãäåæçèéêëìíîïñòóôõöøùúûüýßœÀÁÂÄÅÇÈÉÊËÍÎÑÓÔÖØÚÜŒ‘’“”–—…€£°«»·©"
 _NARROW = {"cp1251": _CYRILLIC, "koi8-r": _CYRILLIC, "cp1252": _LATIN}
+_MARK_OF_FILE = re.compile(r"\A\ufeff|^\ufeff(?![\t ])", re.MULTILINE)
 _PUNCTUATION = "，。、；：？！“”‘’（）《》「」『』・…—"
 
 
@@ -71,14 +74,31 @@ def read_content(path: str | Path, encoding: str = "utf-8", *, exact: bool = Fal
         notes.append(f"read as {encoding}, though the bytes are UTF-8 too")
     if not text and not exact:
         raise DataError(f"{path}: empty, expected annotated text")
-    if text.startswith("\ufeff") and not exact:
-        text = text.removeprefix("\ufeff")
-        notes.append("a byte order mark was skipped")
-    if not exact and (n_inside := text.count("\ufeff")):  # several files were joined into one
-        line = text.count("\n", 0, text.index("\ufeff")) + 1
-        more = f" and {n_inside - 1:,} more" if n_inside > 1 else ""
-        notes.append(f"{count_noun(n_inside, 'byte order mark')} inside, kept: line {line}{more}")
+    if not exact:
+        text, skipped = skip_marks(text)
+        notes += skipped
     return Content(text, notes, hashlib.sha256(data).hexdigest())
+
+
+def skip_marks(text: str) -> tuple[str, list[str]]:
+    """The text without byte order marks, also those of files that were joined into one; notes on all marks.
+
+    A mark that begins a line is skipped, unless white space follows: then it is a token of its own.
+    """
+    if "\ufeff" not in text:
+        return text, []
+    inside = [match.start() for match in _MARK_OF_FILE.finditer(text) if match.start()]
+    notes = ["a byte order mark was skipped"] if text[0] == "\ufeff" else []
+    notes += note_lines(_lines_of(text, inside), "inside skipped", "byte order mark")
+    text = _MARK_OF_FILE.sub("", text)
+    others = [i for i, character in enumerate(text) if character == "\ufeff"]
+    return text, [*notes, *note_lines(_lines_of(text, others), "inside a line", "byte order mark")]
+
+
+def _lines_of(text: str, positions: list[int]) -> list[int]:
+    """The line, from 1, of each of some ascending positions."""
+    steps = pairwise([0, *positions])
+    return list(accumulate((text.count("\n", before, after) for before, after in steps), initial=1))[1:]
 
 
 def read_content_lines(path: str | Path, encoding: str = "utf-8") -> tuple[list[str], Content]:

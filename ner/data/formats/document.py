@@ -1,6 +1,6 @@
 """What readers return, tokens with tags or texts with spans; the options of a reader; what a format is."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -21,6 +21,7 @@ class Document(NamedTuple):
     left_out: entities that were dropped on request, each as `file:line: problem`.
     format: a name in `FORMATS`.
     files: the file that holds each sentence; empty if that is `path` for all.
+    one_line: True if all tokens of a sentence stand on its first line, though the file itself has tokens.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class Document(NamedTuple):
     left_out: tuple[str, ...] = ()
     format: str = ""
     files: tuple[Path, ...] = ()
+    one_line: bool = False
 
     @property
     def annotated(self) -> bool:
@@ -62,7 +64,8 @@ class AnnotatedText(NamedTuple):
     """A text and its marks, which may nest; `marks` is None if the text is not annotated.
 
     `path` and `line` locate the annotation.  `text_place` is the file and line where the text itself
-    begins, if a file holds it verbatim.
+    begins, if a file holds it verbatim.  `offset` is the place of this text in that of the file, if this is
+    one of its lines: offsets of marks count from here, those in messages from the start of the whole text.
     """
 
     path: Path
@@ -70,6 +73,7 @@ class AnnotatedText(NamedTuple):
     text: str
     marks: tuple[Mark, ...] | None
     text_place: tuple[Path, int] | None = None
+    offset: int = 0
 
 
 class InvalidSpan(NamedTuple):
@@ -100,8 +104,8 @@ class Reading:
     encoding: str = "utf-8"
     scheme: str | None = None
     """scheme of the tags, a name in `ner.tags.SCHEMES`; None: guessed from their prefixes"""
-    label_names: Sequence[str] = ()
-    """the label of tags without one, such as B and I"""
+    label_names: tuple[str, ...] = ()
+    """the names of tags that are numbers, or the label of tags without one, such as B and I"""
     columns: tuple[int | str, ...] | None = None
     """conll and csv: columns of token and tags, from 1, or -1 for the last, or by the names in a header"""
     strip_index: bool = False

@@ -5,40 +5,72 @@ UTF-16 units, as in JavaScript (https://github.com/HumanSignal/label-studio/issu
 code points (https://github.com/HumanSignal/label-studio/pull/1559).  The entity's text shows which.
 """
 
+import re
 from itertools import accumulate
 from pathlib import Path
 
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, Mark, Reading, Texts
-from ner.data.formats.jsonl import objects, sample_objects, text_of, type_name
+from ner.data.formats.objects import UnreadKeys, objects, sample_objects, text_of, type_name
 from ner.data.wording import note_lines
 from ner.errors import DataError
 
+NO_ENTITIES = {"annotations", "completions", "predictions", "drafts"}  # keys of a task: read, or no gold
+
 
 def looks_like(path: Path, text: str) -> bool:
-    """True if an object has an object under `data`, or an array whose first item is a value of JSON-MIN."""
-    return any(
+    """True if an object has an object under `data`, or an array whose first item is a value of JSON-MIN.
+
+    Also for the header of a CSV or TSV export, which the reader refuses by name.
+    """
+    return _is_table(text) or any(
         isinstance(values.get("data"), dict)
         or any(isinstance(items, list) and items and _is_value(items[0]) for items in values.values())
         for values in sample_objects(path, text)
     )
 
 
+def _is_table(text: str) -> bool:
+    """True for the header of a CSV or TSV export."""
+    return {"annotation_id", "annotator"} <= set(re.split(r'["\t,]+', text.partition("\n")[0].strip()))
+
+
 def read_labelstudio(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
-    """Reads one text a task.  Notes count the tasks that were skipped and the results that are not labels."""
+    """Reads one text a task.
+
+    Notes count the tasks that were skipped or not done, which are left out, and the results that are not
+    labels.  If no task is done, the file is not annotated.
+    """
     path = Path(path)
     content = read_content(path, reading.encoding)
+    if _is_table(content.text):
+        raise DataError(
+            f"{path}:1: a CSV or TSV export of Label Studio, expected its JSON or JSON-MIN export"
+        )
     texts, skipped_lines, ignored_lines = [], [], []
+    unread = UnreadKeys(path, "entities under 'annotations'")
     for line, task in objects(path, content.text):
         data = task["data"] if isinstance(task.get("data"), dict) else task
-        text = text_of(path, line, data, _text_key(path, line, data))
-        values = _values(path, line, task, ignored_lines)
+        text_key = _text_key(path, line, data)
+        text = text_of(path, line, data, text_key)
+        if data is task:
+            key, values = _json_min(task)
+        else:
+            key, values = "", _values(path, line, task, ignored_lines)
+            unread.check(line, task, {"data", *NO_ENTITIES}, annotated=True)
+        unread.check(line, data, {text_key, key}, annotated=values is not None)
         if values is None and task.get("annotations", task.get("completions")):
             skipped_lines.append(line)
         else:
             marks = None if values is None else tuple(_mark(path, line, value) for value in values)
             texts.append(AnnotatedText(path, line, text, marks))
-    notes = [*content.notes, *note_lines(skipped_lines, "left out", "skipped task")]
+    undone_lines = [text.line for text in texts if text.marks is None]
+    if len(undone_lines) < len(texts):
+        texts = [text for text in texts if text.marks is not None]
+    else:  # nothing is annotated: texts for predict.py
+        undone_lines = []
+    notes = [*content.notes, *unread.notes(), *note_lines(skipped_lines, "left out", "skipped task")]
+    notes += note_lines(undone_lines, "left out", "task without annotation", "tasks without annotation")
     notes += note_lines(ignored_lines, "of other kinds ignored", "result")
     return _in_code_points(Texts(path, texts, notes, content.sha256))
 
@@ -56,9 +88,6 @@ def _values(path: Path, line: int, task: dict, ignored_lines: list[int]) -> list
 
     Appends the line to `ignored_lines` once for each result that is not a label.
     """
-    if not isinstance(task.get("data"), dict):  # JSON-MIN: the array of values, else the first array
-        arrays = [value for value in task.values() if isinstance(value, list)]
-        return next((items for items in arrays if items and _is_value(items[0])), next(iter(arrays), None))
     annotations = task.get("annotations", task.get("completions")) or []
     if not isinstance(annotations, list) or not all(isinstance(a, dict) for a in annotations):
         raise DataError(f"{path}:{line}: got {type_name(annotations)}, expected an array of annotations")
@@ -71,8 +100,23 @@ def _values(path: Path, line: int, task: dict, ignored_lines: list[int]) -> list
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise DataError(f"{path}:{line}: got {type_name(results)}, expected an array under 'result'")
     labels = [result for result in results if result.get("type") in ("labels", "hypertextlabels")]
+    if other := next(
+        (r["type"] for r in results if r not in labels and "labels" in str(r.get("type"))), None
+    ):
+        raise DataError(f"{path}:{line}: got results of type {other!r}, expected 'labels'")
     ignored_lines += [line] * (len(results) - len(labels))
     return [result.get("value") for result in labels]
+
+
+def _json_min(task: dict) -> tuple[str, list | None]:
+    """The key of a task's labels, and their values: the first array of values, else the first empty one.
+
+    A task that is done and has no label lacks the key.
+    """
+    arrays = {key: value for key, value in task.items() if isinstance(value, list)}
+    with_values = [key for key, items in arrays.items() if items and _is_value(items[0])]
+    key = next(iter([*with_values, *(key for key, items in arrays.items() if not items)]), "")
+    return key, arrays.get(key, [] if "annotation_id" in task else None)
 
 
 def _is_value(item: object) -> bool:

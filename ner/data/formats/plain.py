@@ -6,8 +6,10 @@ from statistics import median
 
 from ner.data.formats.content import read_content_lines
 from ner.data.formats.document import DEFAULTS, AnnotatedText, Format, Reading, Texts
+from ner.data.formats.objects import looks_like_json
 from ner.data.formats.rows import is_tag
 from ner.data.words import split_words
+from ner.errors import DataError
 
 N_SAMPLED = 200  # lines from which the format is guessed
 _SYMBOL = re.compile(r"[|<>{}\[\]=#_/\\~^*@&$+]")
@@ -31,6 +33,8 @@ def read_plain(path: str | Path, reading: Reading = DEFAULTS) -> Texts:
     """Every line that is not white space is a text without annotation."""
     path = Path(path)
     lines, content = read_content_lines(path, reading.encoding)
+    if looks_like_json(path, "\n".join(lines[:N_SAMPLED])):
+        raise DataError(f"{path}:1: got JSON, {lines[0][:60]}, expected raw text, one sentence a line")
     texts = [AnnotatedText(path, i, line, None) for i, line in enumerate(lines, start=1) if line.strip()]
     return Texts(path, texts, [*content.notes, "raw text without tags, one sentence a line"], content.sha256)
 

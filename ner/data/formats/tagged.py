@@ -33,8 +33,8 @@ def make_document(
                 first_seen.setdefault(tag, number)
     tag_set = tag_set_of(first_seen, path, reading.scheme, label=_name_of_class(path, first_seen, reading))
     for tag, number in first_seen.items():
-        if any(character.isspace() for character in tag):
-            raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without white space")
+        if "\r" in tag:
+            raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without CR")
     sentences, illegal = _read_tags(blocks, tag_set)
     if reading.scheme is None:
         n_entities = sum(len(sentence.spans or ()) for sentence in sentences)

@@ -1,9 +1,10 @@
 """Texts with entities as spans of characters: the checks on the spans, and conversion from and to tokens."""
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ner.data.formats.document import AnnotatedText, Document, InvalidSpan, Mark, Texts
+from ner.data.formats.objects import has_half_pair
 from ner.data.sentence import Sentence
 from ner.data.wording import count_noun, list_lines, note_lines, quote
 from ner.data.words import Token, guess_unit_of_texts, guess_unit_of_tokens, join_words, split_words
@@ -30,9 +31,9 @@ def check_marks(source: Texts, *, drop_invalid: bool = False) -> Texts:
         kept: dict[tuple, Mark] = {}
         for mark in text.marks or ():
             place, label = f"{text.path}:{mark.line}", mark.label
-            if any("\ud800" <= character <= "\udfff" for character in label):
+            if has_half_pair(label):
                 raise DataError(f"{place}: half of a surrogate pair in label {label!a}")
-            if problem := _find_problem(text.text, mark):
+            if problem := _find_problem(text, mark):
                 invalid.append(InvalidSpan(text.path, mark.line, problem))
             elif mark[:3] in kept:
                 repeated_lines.append(mark.line)
@@ -44,11 +45,14 @@ def check_marks(source: Texts, *, drop_invalid: bool = False) -> Texts:
     return source._replace(texts=texts, notes=notes, invalid=(*source.invalid, *invalid))
 
 
-def _find_problem(text: str, mark: Mark) -> str:
+def _find_problem(text: AnnotatedText, mark: Mark) -> str:
     """What is wrong with the offsets or the surface of a mark; empty if it is valid."""
-    if not 0 <= mark.start < mark.end <= len(text):
-        return f"{mark.label} {mark.start}-{mark.end} in a text of {count_noun(len(text), 'character')}"
-    if mark.surface in (None, text[mark.start : mark.end]):
+    place, length = f"{mark.label} {mark.start}-{mark.end}", len(text.text)
+    if mark.start >= mark.end:
+        return f"{place} {'is empty' if mark.start == mark.end else 'ends before it starts'}"
+    if not 0 <= mark.start < mark.end <= length:
+        return f"{place} in a text of {count_noun(length, 'character')}"
+    if mark.surface in (None, text.text[mark.start : mark.end]):
         return ""
     return f"{_describe_mark(text, mark)} in the text, {quote(mark.surface)} in the annotation"
 
@@ -67,9 +71,11 @@ def split_at_line_ends(source: Texts, *, drop_invalid: bool = False) -> Texts:
                 moved = (m._replace(start=m.start - start, end=m.end - start) for m in inside)
                 moved = None if text.marks is None else tuple(moved)
                 place = text.text_place and (text.text_place[0], text.text_place[1] + number)
-                texts.append(text._replace(text=text.text[start:end], marks=moved, text_place=place))
+                texts.append(
+                    text._replace(text=text.text[start:end], marks=moved, text_place=place, offset=start)
+                )
             start += len(line) + 1
-        invalid += [InvalidSpan(text.path, mark.line, _describe_mark(text.text, mark)) for mark in marks]
+        invalid += [InvalidSpan(text.path, mark.line, _describe_mark(text, mark)) for mark in marks]
     _refuse_invalid(invalid, "crossing a line end", drop_invalid=drop_invalid)
     return source._replace(texts=texts, invalid=(*source.invalid, *invalid))
 
@@ -84,7 +90,7 @@ def remove_overlaps(source: Texts, *, keep_longest: bool = False) -> Texts:
         dropped: list[tuple[Mark, Mark]] = []
         kept = keep_apart(text.marks or (), key=lambda mark: mark.start - mark.end, dropped=dropped)
         for mark, longer in sorted(dropped):
-            problem = f"{_describe_mark(text.text, mark)} overlaps {_describe_mark(text.text, longer)}"
+            problem = f"{_describe_mark(text, mark)} overlaps {_describe_mark(text, longer)}"
             invalid.append(InvalidSpan(text.path, mark.line, problem))
         texts.append(text._replace(marks=text.marks and tuple(kept)))
     remedy = "--nested keep_longest keeps the longest of them"
@@ -92,13 +98,12 @@ def remove_overlaps(source: Texts, *, keep_longest: bool = False) -> Texts:
     return source._replace(texts=texts, invalid=(*source.invalid, *invalid))
 
 
-def check_labels(source: Texts) -> None:
-    """DataError if a label is empty or has white space, so that no tag can be made of it."""
+def refuse_labels(source: Texts, is_wrong: Callable[[str], bool], expected: str) -> None:
+    """DataError with the first mark whose label is wrong."""
     for text in source.texts:
         for mark in text.marks or ():
-            place, label = f"{text.path}:{mark.line}", mark.label
-            if not label or any(character.isspace() for character in label):
-                raise DataError(f"{place}: label {label!r}, expected a label without white space")
+            if is_wrong(mark.label):
+                raise DataError(f"{text.path}:{mark.line}: label {mark.label!r}, {expected}")
 
 
 def _refuse_invalid(invalid: list[InvalidSpan], kind: str, *, drop_invalid: bool, remedy=LEAVE_OUT) -> None:
@@ -110,18 +115,19 @@ def _refuse_invalid(invalid: list[InvalidSpan], kind: str, *, drop_invalid: bool
         raise DataError(f"{path}:{line}: {problem}; {n_invalid} {kind}, {lines}, expected none; {remedy}")
 
 
-def _describe_mark(text: str, mark: Mark) -> str:
-    """`LOC 3-5 '北京'`."""
-    return f"{mark.label} {mark.start}-{mark.end} {quote(text[mark.start : mark.end])}"
+def _describe_mark(text: AnnotatedText, mark: Mark) -> str:
+    """`LOC 3-5 '北京'`; the offsets count from the start of the file's text."""
+    start, end = mark.start + text.offset, mark.end + text.offset
+    return f"{mark.label} {start}-{end} {quote(text.text[mark.start : mark.end])}"
 
 
 def to_document(source: Texts, *, unit: str | None = None, drop_invalid: bool = False) -> Document:
     """Splits texts with checked marks into tokens; None guesses the unit from the texts.
 
     Marks that differ only in white space become one span.  DataError if an entity begins or ends inside a
-    token, unless `drop_invalid`; also if no text has a token, or if a label has white space.
+    token, unless `drop_invalid`; also if no text has a token, or if a label is empty.
     """
-    check_labels(source)
+    refuse_labels(source, lambda label: not label.strip(), "expected a label that is not empty")
     unit = unit or guess_unit_of_texts(text.text for text in source.texts)
     sentences, places, invalid, empty_lines = [], [], [], []
     for text in source.texts:
@@ -137,10 +143,28 @@ def to_document(source: Texts, *, unit: str | None = None, drop_invalid: bool = 
     if not sentences:
         raise DataError(f"{source.path}: no text, expected texts that are not empty")
     notes = [*source.notes, *note_lines(empty_lines, "without a token left out", "text")]
+    padded_lines = [mark.line for text in source.texts for mark in text.marks or () if _is_padded(text, mark)]
+    how = "trimmed of outer white space" if unit == "word" else "with outer white space, kept as they are"
+    notes += note_lines(padded_lines, how, "entity", "entities")
+    notes += _similar_labels({mark.label for text in source.texts for mark in text.marks or ()})
     files, first_lines = zip(*places, strict=True)
     left_out = tuple(f"{path.name}:{line}: {problem}" for path, line, problem in (*source.invalid, *invalid))
     options = {"unit": unit, "left_out": left_out, "files": files}
     return Document(source.path, sentences, list(first_lines), [], notes, source.sha256, None, **options)
+
+
+def _is_padded(text: AnnotatedText, mark: Mark) -> bool:
+    """True if white space begins or ends a mark that is not white space alone."""
+    surface = text.text[mark.start : mark.end]
+    return bool(surface.strip()) and surface != surface.strip()
+
+
+def _similar_labels(labels: Iterable[str]) -> list[str]:
+    """A note on each label that differs from others in white space alone."""
+    alike: dict[str, list[str]] = {}
+    for label in sorted(labels):
+        alike.setdefault("".join(label.split()), []).append(label)
+    return [f"labels {found} differ in white space alone" for found in alike.values() if len(found) > 1]
 
 
 def _spans(text: AnnotatedText, tokens: Sequence[Token], invalid: list[InvalidSpan]) -> Iterator[Span]:
@@ -155,7 +179,8 @@ def _spans(text: AnnotatedText, tokens: Sequence[Token], invalid: list[InvalidSp
             yield Span(first, end, mark.label)
         else:
             words = quote(" ".join(text.text[token.start : token.end] for token in tokens[first:end]))
-            problem = f"{_describe_mark(text.text, mark)} in {words}"
+            where = f"in {words}" if first < end else "is white space alone"
+            problem = f"{_describe_mark(text, mark)} {where}"
             invalid.append(InvalidSpan(text.path, mark.line, problem))
 
 

@@ -56,7 +56,7 @@ def test_a_build_prints_and_writes_its_findings(place, run_main):
         "    train.txt:1: U+200B ZERO WIDTH SPACE",
         "    train.txt:18: <b>",
         "    test.txt:11: I-GPE",
-        "None: texts with several readings, length outliers.",
+        "None: texts with several readings, sentences with links, length outliers.",
     ):
         assert line in page.splitlines()
     assert not re.search(r"[^\n\S ]|\u200b", page)

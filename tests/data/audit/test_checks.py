@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ner.data.audit.checks import (
+    LINK,
     MARKS,
     MARKUP,
     MIN_INSIDE,
@@ -19,6 +20,7 @@ from ner.data.audit.checks import (
     invisible_characters,
     labels_in_one_split,
     length_outliers,
+    links,
     markup_remains,
     shared_texts,
     texts_inside,
@@ -206,8 +208,8 @@ def test_no_letter_digit_or_white_space_of_unicode_is_taken_for_invisible(make_c
         ("甲<br/>乙</b>丙", ["<br/>", "</b>"]),
         ('拨打<ADDREX0TYPE="PHONE">１１９', ['<ADDREX0TYPE="PHONE">']),
         ("a&amp;b&#39;c&#x2F;d", ["&amp;", "&#39;", "&#x2F;"]),
-        ("见ｈｔｔｐ：／／ｗｗｗ．ｘ．ｃｎ站", ["http://www.x.cn"]),
-        ("站点www.people.com.cn）", ["www.people.com.cn"]),
+        ("见ｈｔｔｐ：／／ｗｗｗ．ｘ．ｃｎ站<b>", ["<b>"]),
+        ("站点www.people.com.cn）", []),
         ("<!-- x", ["<!--"]),
         ("[url=x]甲[/url]", ["[url", "[/url"]),
         ("1 < 2 > 0，A & B; 《书》<中>，R&D，3:4，AT&T", []),
@@ -219,6 +221,20 @@ def test_leftover_markup(make_corpus, text, expected):
     assert [match for f in found for match in f.values["markup"]] == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("见ｈｔｔｐ：／／ｗｗｗ．ｘ．ｃｎ站", ["http://www.x.cn"]),
+        ("站点www.people.com.cn）", ["www.people.com.cn"]),
+        ("甲<br/>http://x.cn<br/>", ["http://x.cn"]),
+        ("http，ftp: www", []),
+    ],
+)
+def test_links_are_no_markup(make_corpus, text, expected):
+    found = list(links(make_corpus(train=["甲乙", text])))
+    assert [match for f in found for match in f.values["links"]] == expected
+
+
 def test_markup_in_words(make_corpus):
     corpus = make_corpus("word", train=[(["a", "&lt;", "b"], ()), (["AT", "&", "T", ";"], ())])
     assert [(f.what, f.places) for f in markup_remains(corpus)] == [("&lt;", ["train:0"])]
@@ -228,17 +244,19 @@ def test_markup_in_words(make_corpus):
     ("text", "expected"),
     [
         ("Fish &amp; chips&#39;s</b>", ["&amp;", "&#39;", "</b>"]),
-        ("see http://x.org/a_b for more<br/>", ["http://", "<br/>"]),
+        ("see http://x.org/a_b for more<br/>", ["<br/>"]),
         ("a < b > c , if x <li and y> z ; AT&T; Q & A; 3:4 // </ b", []),
     ],
 )
 def test_markup_that_was_split_into_words(make_corpus, text, expected):
     tokens = [text[start:end] for start, end in split_words(text, "word")]
-    found = markup_remains(make_corpus("word", train=[(tokens, ())]))
+    corpus = make_corpus("word", train=[(tokens, ())])
+    found = markup_remains(corpus)
+    assert [f.what for f in links(corpus)] == ["http://"] * ("http" in text)
     assert [match for f in found for match in f.values["markup"]] == expected
 
 
-@given(st.from_regex(MARKUP, fullmatch=True))
+@given(st.from_regex(MARKUP, fullmatch=True) | st.from_regex(LINK, fullmatch=True))
 @settings(deadline=None)
 def test_every_markup_contains_one_of_the_marks(text):
     assert set(text) & set(MARKS)

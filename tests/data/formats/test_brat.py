@@ -59,7 +59,7 @@ def test_the_sha256_covers_all_files(folder):
 
 
 def test_a_text_without_ann_is_not_annotated(folder):
-    assert not read(folder({"a.txt": "ab"})).annotated
+    assert not read(folder({"a.txt": "ab"}), "brat").annotated
 
 
 ERRORS = [

@@ -194,7 +194,7 @@ def test_utf8_read_in_another_encoding_is_noted(read):
         ("bio", "a\tO\n\tO\n", "x.txt:2: empty token, expected a token before the TAB"),
         ("bio", "a\tO\nb\tB_PER\n", "x.txt:2: tag 'B_PER', expected O or B-"),
         ("bio", "a\tO\nb\t\n", "x.txt:2: tag '', expected O or B-"),
-        ("bio", "a\tO\nb\tB-a b\n", "x.txt:2: tag 'B-a b', expected a tag without white space"),
+        ("bio", "a\tO\nb\tB-a\rb\n", "x.txt:2: tag 'B-a\\rb', expected a tag without CR"),
         ("bio", "a\tB-X\nb\tI-X\nc\tM-X\n", "x.txt:3: tag prefixes B, I, M, expected the prefixes of BIO"),
         (
             "bio",

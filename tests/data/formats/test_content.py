@@ -1,8 +1,8 @@
-"""Guesses of the encoding of bytes that are not UTF-8."""
+"""Guesses of the encoding of bytes that are not UTF-8; byte order marks."""
 
 import pytest
 
-from ner.data.formats.content import likely_encoding
+from ner.data.formats.content import likely_encoding, skip_marks
 
 RUSSIAN = "В Москве прошла встреча министров иностранных дел, сообщил представитель ведомства."
 JAPANESE = "東京都で今日会議が開かれ、首相はアメリカの大統領と会談した。"
@@ -32,6 +32,17 @@ def test_the_encoding_is_guessed(text, encoding):
     assert likely_encoding(text.encode(encoding)) == encoding
     if encoding not in ("koi8-r", "cp1251", "cp1252"):  # a row of only such letters does not show which
         assert likely_encoding(rows.encode(encoding)) == encoding
+
+
+def test_marks_of_joined_files_are_skipped_and_counted():
+    text, notes = skip_marks("\ufeffa\n\ufeffb\n\ufeff\tO\nc\ufeffd\r\n\ufeff")
+    assert text == "a\nb\n\ufeff\tO\nc\ufeffd\r\n"
+    assert notes == [
+        "a byte order mark was skipped",
+        "2 byte order marks inside skipped: lines 2, 5",
+        "2 byte order marks inside a line: lines 3, 4",
+    ]
+    assert skip_marks("a\nb") == ("a\nb", [])
 
 
 def test_noise_is_no_encoding():

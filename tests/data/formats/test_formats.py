@@ -1,8 +1,14 @@
 """Every format of the registry: its sample is guessed, read, and read back after writing."""
 
+from functools import partial
+
 import pytest
 
+from ner.data.folder import write_split
 from ner.data.formats import FORMATS, WRITABLE, Document, Reading, Texts, guess_format, load, read
+from ner.data.sentence import Sentence
+from ner.errors import DataError
+from ner.tags import Span
 from tests.data.formats.test_malformed import write_sample
 
 
@@ -33,12 +39,34 @@ def test_a_sample_is_read_back_after_writing(tmp_path, name, target):
     source = load(write_sample(tmp_path, name), name)
     path = tmp_path / "written"
     WRITABLE[target].writer(path, source)
+    if target == "brat" and name == "text":  # a folder of texts alone is not taken for annotated text
+        assert as_values(load(path, "brat")) == as_values(source)
+        return
     assert guess_format(path) == {"bioes": "bio", "bilou": "bio"}.get(target, target)
     assert as_values(load(path, guess_format(path))) == as_values(source)
 
 
 def test_a_format_with_a_writer_can_be_written():
     assert {name for name, format in FORMATS.items() if format.writer} == set(WRITABLE) - {"bioes", "bilou"}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_built_set_is_refused_by_name(tmp_path, nested):
+    spans = [Span(0, 2, "X"), Span(1, 2, "Y")] if nested else [Span(0, 2, "X")]
+    write_split(tmp_path / "set" / "train", [Sentence.with_spans(("a", "b"), spans)])
+    paths = [tmp_path / "set", tmp_path / "set" / "train", *(tmp_path / "set" / "train").iterdir()]
+    assert len(paths) == 4
+    for path in paths:
+        for attempt in (guess_format, *(partial(load, name=name) for name in FORMATS)):
+            with pytest.raises(DataError, match=r"of a data set that build_dataset\.py made"):
+                attempt(path)
+
+
+def test_a_folder_of_texts_without_annotation_is_no_brat(tmp_path):
+    (tmp_path / "a.txt").write_text("ab")
+    with pytest.raises(DataError, match=r"a folder of .txt without any .ann, expected pairs"):
+        read(tmp_path)
+    assert not read(tmp_path, "brat").annotated
 
 
 def test_stated_columns_mean_conll(tmp_path):

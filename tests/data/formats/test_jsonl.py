@@ -28,6 +28,23 @@ SPELLINGS = {
         "text": TEXT,
         "entities": [{"start": 10, "end": 16, "label": "LOC", "text": "Zürich", "score": 0.9}],
     },
+    "annotations": {
+        "text": TEXT,
+        "annotations": [{"label": "LOC", "start_offset": 10, "end_offset": 16, "user": u} for u in (1, 2)],
+        "annotation_approver": None,
+    },
+    "spans": {
+        "text": TEXT,
+        "tokens": [{"text": "Über", "start": 0, "end": 4, "id": 0, "ws": True}],
+        "spans": [{"start": 10, "end": 16, "token_start": 3, "token_end": 3, "label": "LOC"}],
+        "answer": "accept",
+    },
+    "ents": {
+        "text": TEXT,
+        "ents": [{"start": 10, "end": 16, "label": "LOC"}],
+        "sents": [{"start": 0, "end": 16}],
+    },
+    "a pair": [TEXT, {"entities": [[10, 16, "LOC"]]}],
     "entity_list": {
         "text": TEXT,
         "entity_list": [{"entity_index": {"begin": 10, "end": 16}, "entity_type": "LOC", "entity": "Zürich"}],
@@ -52,7 +69,9 @@ def test_every_spelling_reads_the_same(path, spelling, layout):
     assert (document.format, document.unit) == ("jsonl", "word")
     assert [s.tokens for s in document.sentences] == [("Über", "😀", "in", "Zürich")] * 2
     assert [[tuple(span) for span in s.spans] for s in document.sentences] == [[(3, 4, "LOC")]] * 2
-    starts = [i for i, line in enumerate(path.read_text("utf-8-sig").split("\n"), 1) if line == "  {"]
+    starts = [
+        i for i, line in enumerate(path.read_text("utf-8-sig").split("\n"), 1) if line in ("  {", "  [")
+    ]
     assert document.first_lines == {"lines": [1, 3], "array": [1, 1], "pretty": starts}[layout]
 
 
@@ -70,6 +89,28 @@ def test_any_text_is_read_exactly(tmp_path_factory, texts, ascii_only):
     assert [[tuple(m[:3]) for m in text.marks] for text in read_back] == [
         [(0, len(t), "X")] if t else [] for t in texts
     ]
+
+
+def test_spans_of_several_users_are_read_once_and_ids_are_labels(path):
+    rows = [(0, 4, 1), (10, 16, 1), (10, 16, 2)]
+    items = [
+        {"label": 12, "start_offset": start, "end_offset": end, "user": user} for start, end, user in rows
+    ]
+    path.write_text(json.dumps({"text": TEXT, "annotations": items}))
+    document = read(path)
+    assert document.sentences[0].spans == (Span(0, 1, "12"), Span(3, 4, "12"))
+    assert document.notes == [
+        "1 text of several users, their entities read together: line 1",
+        "1 entity given twice, read once: line 1",
+    ]
+
+
+def test_texts_that_a_person_rejected_are_left_out(path):
+    rows = [{"text": TEXT, "spans": [], "answer": answer} for answer in ("reject", "accept", "ignore")]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    document = read(path)
+    assert (len(document.sentences), document.first_lines) == (1, [2])
+    assert document.notes == ["2 rejected texts left out: lines 1, 3"]
 
 
 def test_without_a_key_a_text_is_not_annotated_and_with_an_empty_array_it_is(path):
@@ -93,10 +134,15 @@ ERRORS = [
         '{"text": "ab", "label": [[0, 1, "\\ud800"]]}',
         "x.jsonl:1: half of a surrogate pair in label '\\ud800'",
     ),
-    ('{"text": "ab", "label": [[1, 0, "X"]]}', "x.jsonl:1: X 1-0 in a text of 2 characters; 1 entity not "),
+    ('{"text": "ab", "label": [[1, 0, "X"]]}', "x.jsonl:1: X 1-0 ends before it starts; 1 entity not "),
     ('[{"text": "a"} {"text": "b"}]', "x.jsonl:1: not JSON, expected , or ] after an object, nothing"),
-    ('[{"text": "a"}\n', "x.jsonl:2: not JSON, expected , or ] after an object, nothing after the last ]"),
-    ('[{"text": "a"},\n', "x.jsonl:2: not JSON at column 1, Expecting value"),
+    ('[{"text": "a"}\n', "x.jsonl:1: not JSON, expected , or ] after an object, nothing after the last"),
+    ('[{"text": "a"},\n', "x.jsonl:1: not JSON at column 16, Expecting value"),
+    ('{"text": "a"\n', "x.jsonl:1: not JSON at column 13, Expecting ',' delimiter"),
+    (
+        '{"text": "a", "label": [[0, 1, "X"]\n{"text": "b"}\n',
+        "x.jsonl:1: not JSON at column 36, Expecting ',' ",
+    ),
     ('[{"text": "a"},]\n', "x.jsonl:1: not JSON at column 16, Expecting value"),
     ('[{"text": "a"}]\n3', "x.jsonl:1: not JSON, expected , or ] after an object, nothing after the last ]"),
     ('[{"text": "a"}, 3]', "x.jsonl:1: got a number, expected a JSON object"),
@@ -205,10 +251,9 @@ CLUENER_ERRORS = [
         "x.json:2: LOC 1-3 '海市' in the text, '上海' in the annotation; 2 entities not matching the text",
     ),
     ('{"text": "ab", "label": {"X": {"b": [[1, 2]]}}}', "x.json:1: X 1-3 in a text of 2 characters; 1 ent"),
-    ('{"text": "ab", "label": {"X": {"": [[1, 0]]}}}', "x.json:1: X 1-1 in a text of 2 characters; 1 entity"),
+    ('{"text": "ab", "label": {"X": {"": [[1, 0]]}}}', "x.json:1: X 1-1 is empty; 1 entity not matching"),
     ('{"text": "ab", "label": {"X": {"b": [[-1, 1]]}}}', "x.json:1: X -1-2 in a text of 2 characters"),
-    ('{"text": "ab", "label": {"a b": {"b": [[1, 1]]}}}', "x.json:1: label 'a b', expected a label without"),
-    ('{"text": "ab", "label": {"": {"b": [[1, 1]]}}}', "x.json:1: label '', expected a label without white"),
+    ('{"text": "ab", "label": {"": {"b": [[1, 1]]}}}', "x.json:1: label '', expected a label that is not e"),
     (
         '{"text": "abcd", "label": {"X": {"abc": [[0, 2]]}, "Y": {"cd": [[2, 3]]}}}',
         "x.json:1: Y 2-4 'cd' overlaps X 0-3 'abc'; 1 entity nested or overlapping, line 1, expected none",

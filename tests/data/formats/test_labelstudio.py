@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ner.data.formats import load, read
 from ner.data.formats.labelstudio import read_labelstudio
 from ner.errors import DataError
+from ner.tags import Span
 
 
 def make_value(text: str, start: int, end: int, label: str = "X", *, utf16: bool = False) -> dict:
@@ -82,6 +83,32 @@ def test_tasks_of_many_kinds(path):
     assert document.notes[1] == "1 result of other kinds ignored: line 2"
 
 
+def test_tasks_that_are_skipped_or_not_done_are_left_out(path):
+    done = make_task("Lima", make_value("Lima", 0, 4, "LOC"))
+    undone = {"data": {"text": "Oslo"}, "annotations": [], "predictions": done["annotations"]}
+    path.write_text("\n".join(map(json.dumps, [undone, done, make_task("x", was_cancelled=True), undone])))
+    document = read(path)
+    assert [sentence.tokens for sentence in document.sentences] == [("Lima",)]
+    assert document.notes == [
+        "1 skipped task left out: line 3",
+        "2 tasks without annotation left out: lines 1, 4",
+    ]
+
+
+def test_a_task_of_json_min_that_is_done_may_have_no_label(path):
+    labelled = {"text": "Lima", "label": [make_value("Lima", 0, 4, "LOC")], "annotation_id": 1}
+    path.write_text(json.dumps([labelled, {"text": "none", "annotation_id": 2}]))
+    assert [sentence.spans for sentence in read(path).sentences] == [(Span(0, 1, "LOC"),), ()]
+
+
+@pytest.mark.parametrize("gap", [",", "\t"])
+def test_a_table_exported_by_label_studio_is_refused_by_name(path, gap):
+    names = ["text", "id", "label", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"]
+    path.write_text(gap.join(names) + "\n" + gap.join(["Lima", "1", '"[{""start"":0}]"', *"123456"]) + "\n")
+    with pytest.raises(DataError, match=r"x.json:1: a CSV or TSV export of Label Studio, expected its JSON"):
+        read(path)
+
+
 def test_tasks_without_annotations_are_not_annotated(path):
     path.write_text(json.dumps([{"data": {"text": "a"}, "annotations": []}]))
     assert not read(path).annotated
@@ -97,6 +124,10 @@ ERRORS = [
     (
         make_task("a", {"start": 0, "end": 1, "labels": ["X", "Y"]}),
         "got labels ['X', 'Y'] for 0-1, expected one",
+    ),
+    (
+        {"data": {"text": "a"}, "annotations": [{"result": [{"type": "paragraphlabels", "value": {}}]}]},
+        "x.json:1: got results of type 'paragraphlabels', expected 'labels'",
     ),
     (make_task("a", {"start": 0, "end": 1}), "x.json:1: got labels None for 0-1, expected one"),
     (

@@ -18,6 +18,8 @@ SAMPLES = {
     "cluener": '{"text": "北京😀", "label": {"LOC": {"北京": [[0, 1]]}}}\n{"text": "a b", "label": {}}\n',
     "jsonl": '{"text": "北京😀", "entities": [{"start_offset": 0, "end_offset": 2, "label": "LOC"}]}\n'
     '{"text": "a b", "labels": [[0, 1, "X"], [2, 3, "Y"]]}\n',
+    "tokens": '{"tokens": ["北", "京"], "ner_tags": ["B-LOC", "I-LOC"]}\n'
+    '{"tokens": ["a"], "ner_tags": ["O"]}\n',
     "labelstudio": json.dumps(
         [{"data": {"text": "北京😀"}, "annotations": [{"result": [{"type": "labels", "value": TASK}]}]}]
     ),

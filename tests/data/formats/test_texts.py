@@ -62,6 +62,30 @@ def test_lines_become_texts_and_entities_that_cross_line_ends_are_refused():
     assert [invalid_span.problem for invalid_span in split.invalid] == ["Z 1-6 'b\\r\\n\\nc'"]
 
 
+def test_offsets_of_a_line_are_those_of_the_whole_text():
+    split = split_at_line_ends(make_texts(("ab\ncd-ef g", [(3, 6, "X"), (4, 8, "Y")])))
+    with pytest.raises(DataError, match=r"x:1: Y 4-8 'd-ef' overlaps|x:1: X 3-6 'cd-' overlaps Y 4-8 'd-ef'"):
+        remove_overlaps(split)
+    with pytest.raises(DataError, match=r"x:1: X 3-6 'cd-' in 'cd-ef'"):
+        to_document(split, unit="word")
+
+
+def test_outer_white_space_is_counted_and_no_entity():
+    source = make_texts(("a  b c", [(0, 2, "X"), (2, 4, "X"), (5, 6, "X")]), ("a", []), ("a ", [(0, 2, "X")]))
+    document = to_document(source, unit="word")
+    assert [sentence.spans for sentence in document.sentences][2] == (Span(0, 1, "X"),)
+    assert document.notes == ["3 entities trimmed of outer white space: lines 1, 3"]
+    note = "3 entities with outer white space, kept as they are: lines 1, 3"
+    assert to_document(source, unit="char").notes == [note]
+    with pytest.raises(DataError, match=r"x:1: X 1-3 '  ' is white space alone"):
+        to_document(make_texts(("a  b", [(1, 3, "X")])), unit="word")
+
+
+def test_labels_that_differ_in_white_space_alone_are_noted():
+    document = to_document(make_texts(("ab", [(0, 1, "City"), (1, 2, "City "), (0, 2, "A B")])), unit="char")
+    assert document.notes == ["labels ['City', 'City '] differ in white space alone"]
+
+
 def test_invalid_entities_are_dropped_only_on_request():
     source = make_texts(("ab", [(0, 3, "X"), (0, 3, "X"), (1, 2, "Y"), (1, 2, "Y")]))
     with pytest.raises(DataError, match="x:1: X 0-3 in a text of 2 characters; 2 entities not matching"):
