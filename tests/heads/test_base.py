@@ -23,7 +23,7 @@ from tests.factories import (
     FLAT,
     HEAD_SCHEMES,
     LABELS,
-    SMALL,
+    SIZES,
     VOCAB_SIZE,
     make_batch,
     make_encoder,
@@ -74,7 +74,7 @@ def test_the_loss_is_float32_whatever_the_autocast(name):
     scores, batch, _ = make_scored_batch(head, n_tokens=20)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = head.loss(scores, batch)
-        assert head.scores(make_hidden(torch.randn(2, 3, SMALL["hidden_size"])), None).dtype == torch.float32
+        assert head.scores(make_hidden(torch.randn(2, 3, SIZES["hidden_size"])), None).dtype == torch.float32
     assert loss.dtype == torch.float32
     assert torch.equal(loss, head.loss(scores, batch))
 
@@ -157,8 +157,7 @@ def test_eight_sentences_are_learned_by_heart(head, encoder):
     tokenizer = learn_vocabulary(token for s in sentences for token in s.tokens)
     examples = encode(sentences, tokenizer)
     built = make_encoder(encoder, vocab_size=len(tokenizer))
-    if hasattr(built, "prepare"):
-        built.prepare(tokenizer, examples.pieces)
+    built.prepare(tokenizer, examples.pieces)
     torch.manual_seed(0)
     tag_set = TagSet.from_labels(LABELS, "BIOES" if head in FLAT else "BIO")
     tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": 0.0}))
