@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from ner.annotations import ANNOTATIONS
 from ner.annotations.spans import SpanInventory
 from ner.config import load_options
 from ner.data.batch import Batch
@@ -100,7 +101,7 @@ def make_head(
 ):
     """A head whose weights are large enough to matter, or `fresh`: the small ones of a new head."""
     torch.manual_seed(seed)
-    inventories = make_inventories(TagSet.from_labels(labels, scheme))
+    inventories = {kind: INVENTORIES[kind](labels, scheme) for kind in HEADS[name].annotations}
     head = build_head(name, width, inventories, {"dropout": dropout})
     if not fresh:
         with torch.no_grad():
@@ -166,7 +167,22 @@ def make_gold(spans):
     return gold
 
 
-def make_batch(*, n_sentences=4, n_windows=2, n_pieces=9, n_tokens=7, seed=0):
+# The contract tests of heads take inventories and random gold from here, by the name of an annotation.
+INVENTORIES = {"spans": lambda labels, scheme: SpanInventory(TagSet.from_labels(labels, scheme))}
+RANDOM_GOLD = {"spans": make_spans}
+
+
+def collate_gold(values, inventories) -> dict[str, torch.Tensor]:
+    """Gold by annotation -> the tensors of a batch."""
+    return {
+        name: torch.from_numpy(ANNOTATIONS[name].collate(values[name], inventory))
+        for name, inventory in inventories.items()
+    }
+
+
+def make_batch(
+    *, n_sentences=4, n_windows=2, n_pieces=9, n_tokens=7, seed=0, annotations=("spans",), labels=LABELS
+):
     """Ragged in every direction; all padding holds random numbers."""
     random = np.random.default_rng(seed)
     lengths = random.integers(1, n_tokens + 1, size=n_sentences)
@@ -182,7 +198,10 @@ def make_batch(*, n_sentences=4, n_windows=2, n_pieces=9, n_tokens=7, seed=0):
         piece_mask=torch.from_numpy(piece_mask),
         token_piece=torch.from_numpy(token_piece),
         mask=torch.from_numpy(np.arange(n_tokens) < lengths[:, None]),
-        gold={"spans": make_gold([make_spans(random, length) for length in lengths])},
+        gold=collate_gold(
+            {name: [RANDOM_GOLD[name](random, length) for length in lengths] for name in annotations},
+            {name: INVENTORIES[name](labels, "BIO") for name in annotations},
+        ),
     )
 
 
