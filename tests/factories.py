@@ -56,7 +56,7 @@ LATIN = ["play", "##ing", "##ed", "the", "a", "##b", "##c", "b", "c", "e", "##e"
 
 
 def make_inventories(tag_set: TagSet, **facts) -> dict[str, SpanInventory]:
-    """What a head for spans must know."""
+    """The inventories of a head for spans."""
     return {"spans": SpanInventory(tag_set, **facts)}
 
 
@@ -206,7 +206,7 @@ def make_batch(
 
 
 def make_scored_batch(head, *, n_sentences=5, n_tokens=4, seed=0, apart=False):
-    """Random scores such as the head makes, a batch as far as it looks at it, and the gold spans."""
+    """Random scores in the shape of the head's, a batch with mask and gold only, and the gold spans."""
     random = np.random.default_rng(seed)
     lengths = [n_tokens, *random.integers(1, n_tokens + 1, size=n_sentences - 1)]
     spans = [make_spans(random, int(length), apart=apart) for length in lengths]
@@ -238,6 +238,6 @@ def error_line(function, *args):
 
 
 def tags_to_spans(tags, scheme="BIO"):
-    """The spans of tag strings, as a `TagSet` of exactly these tags reads them."""
+    """Reads tag strings with a `TagSet` of exactly these tags."""
     tag_set = TagSet(sorted({"O", *tags}), scheme)
     return tag_set.spans([tag_set.index[tag] for tag in tags])

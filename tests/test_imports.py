@@ -218,7 +218,7 @@ def test_arguments_are_never_written_to(path):
 
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_no_part_is_asked_what_it_has(path):
-    """A base class refuses by name; nobody looks for an attribute."""
+    """A base class raises the error for a missing ability; no code asks for an attribute."""
     assert "hasattr" not in called(make_tree(path))
 
 

@@ -95,7 +95,7 @@ def test_loss_and_gradients_are_those_of_transformers(make_model, tokenizer, opt
 def test_transformers_opens_what_is_saved(make_model, tokenizer, tmp_path):
     transformers = pytest.importorskip("transformers")
     model = make_model()
-    make_oracle(model)  # leaves no weight at 0
+    make_oracle(model)  # changes every weight that is 0
     save_mlm(tmp_path, model)
     theirs, loading = transformers.AutoModelForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
     assert type(theirs).__name__ == "BertForMaskedLM"
@@ -251,7 +251,7 @@ def test_lower_precision_is_near(make_model, tokenizer, precision):
     assert guesses.loss.item() == pytest.approx(exact.item(), rel=0.02)
     for name, parameter in model.lm.named_parameters():
         assert parameter.grad.isfinite().all(), name
-        # the bias of the keys shifts all scores of a row alike, which softmax does not see
+        # the bias of the keys adds a constant to each row, which softmax ignores
         assert parameter.grad.any() or name.endswith("key.bias"), name
 
 
@@ -369,7 +369,7 @@ class TestTags:
 def test_saves_half_as_large(make_tagger, tokenizer, tmp_path):
     transformers = pytest.importorskip("transformers")
     model = make_tagger()
-    make_oracle(model)  # leaves no weight at 0
+    make_oracle(model)  # changes every weight that is 0
     folders = {dtype: tmp_path / str(dtype) for dtype in (torch.float32, torch.float16)}
     for dtype, folder in folders.items():
         folder.mkdir()

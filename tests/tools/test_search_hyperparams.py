@@ -1,4 +1,4 @@
-"""Searches over tiny experiments: they leave what train.py leaves, and go on where they stopped."""
+"""Searches over tiny experiments: each trial leaves the files of train.py, and a search can be resumed."""
 
 import json
 import shutil

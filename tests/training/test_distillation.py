@@ -170,7 +170,7 @@ def test_soft_labels_are_kept_and_known_by_what_they_depend_on(tmp_path, monkeyp
 @pytest.mark.parametrize("temperature", [1.0, 8.0])
 @pytest.mark.parametrize("head", ["softmax", "crf"])
 def test_unlabelled_text_is_tagged_as_the_teacher_would(head, temperature, tmp_path):
-    """Its best tagging, which for this CRF is not that of its marginals, at either temperature."""
+    """By its best tagging, at either temperature.  For this CRF the marginals give another tagging."""
     teacher, student = make_model(head, seed=2), make_model("crf", width=4, seed=3)
     teacher.tagger.head.classifier.weight.data *= 60
     examples = encode(make_sentences(), student.tokenizer)

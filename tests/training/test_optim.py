@@ -85,7 +85,7 @@ def test_a_step_before_any_rate_is_set_changes_nothing():
     assert all(torch.equal(a, b) for a, b in zip(before, tagger.parameters(), strict=True))
 
 
-def test_a_step_is_that_of_adam_with_decoupled_decay():
+def test_a_step_follows_adam_with_decoupled_decay():
     """The update written out, Loshchilov and Hutter's algorithm 2."""
     tagger = make_tagger("crf")
     optimizer = build_optimizer(make_groups(tagger, weight_decay=0.01))
@@ -158,8 +158,8 @@ def test_the_cosine_schedule_at_known_steps():
     assert factors(5, 0.2, "cosine") == pytest.approx([0.5, 1.0, (1 + half) / 2, 0.5, (1 - half) / 2])
 
 
-def test_the_triangular_schedule_is_that_of_the_paper():
-    """Howard and Ruder's formula, its first step left out because its rate is not that of a rise from 0."""
+def test_the_triangular_schedule_follows_the_paper():
+    """Howard and Ruder's formula.  It is compared after the rise, because their rise begins at 0."""
     n, share, ratio = 100, 0.1, 32
     cut = n * share
     ours = factors(n, share, "triangular")
