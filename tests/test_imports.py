@@ -124,6 +124,13 @@ def test_a_module_imports_required_packages_alone(path):
         assert not {"torch", "torchcrf", "safetensors"} & packages(imports(ast.walk(tree)))
 
 
+def test_every_module_has_a_file_of_tests_in_its_place():
+    """`ner/data/words.py` is tested by tests/data/test_words.py."""
+    modules = [path.relative_to(ROOT / "ner") for path in FILES if path.name != "__init__.py"]
+    mirrors = [ROOT / "tests" / path.with_name(f"test_{path.name}") for path in modules]
+    assert [named(mirror) for mirror in mirrors if not mirror.is_file()] == []
+
+
 def test_a_batch_knows_torch_alone():
     names = packages(imports(ast.walk(make_tree(ROOT / "ner" / "data" / "batch.py"))))
     assert names == {"torch", "typing"}
@@ -211,7 +218,7 @@ def test_arguments_are_never_written_to(path):
 
 @pytest.mark.parametrize("path", FILES, ids=named)
 def test_no_part_is_asked_what_it_has(path):
-    """A base class refuses by name; nobody looks for an attribute."""
+    """A base class raises the error for a missing ability; no code asks for an attribute."""
     assert "hasattr" not in called(make_tree(path))
 
 

@@ -1,4 +1,4 @@
-"""train.py: a run that was cut off goes on as if it never stopped."""
+"""train.py: an interrupted run is resumed as if it had not been interrupted."""
 
 import json
 import os
@@ -36,7 +36,7 @@ from tests.experiments import (
 
 @pytest.mark.parametrize("second_f1", [0.6, 0.4])
 def test_scores_of_an_earlier_best_do_not_stay(data, tmp_path, run_main, monkeypatch, second_f1):
-    """A run was cut off, scored, and goes on: evaluate.py's files stay while they are those of `best`."""
+    """A run is interrupted, scored and resumed.  The files of evaluate.py stay until `best` changes."""
     plan = iter([0.5, second_f1])
 
     def evaluate_as_planned(*args, **options):
@@ -137,7 +137,7 @@ def test_a_run_goes_on_from_an_earlier_checkpoint(trained, data, tmp_path, run_m
     shutil.copytree(trained, folder, symlinks=True)
     earlier = min((folder / "checkpoints").iterdir(), key=lambda path: int(path.name[5:]))
     name = f"checkpoints/{earlier.name}"
-    with monkeypatch.context() as patch:  # what was trained after it is gone before training goes on
+    with monkeypatch.context() as patch:  # later results are removed before training is resumed
         interrupt_at_epoch(patch, len(read_epochs(folder, earlier)))
         ended = run_main(train, "--data_dir", data, "--model_dir", folder, "--restore_file", name)
     assert ended.code == 130

@@ -1,4 +1,4 @@
-"""What every kind of gold promises.  A new kind needs an example here; all tests then cover it."""
+"""Contract tests of every annotation.  They cover a new one as soon as it has an example here."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ EXAMPLES = {"spans": [FLAT, NESTED]}  # gold of the three sentences
 
 
 def predicted(name: str, values: list) -> list:
-    """Gold as a head would predict it."""
+    """Turns gold into predicted values."""
     if name == "spans":
         return [[ScoredSpan(*span, 1.0) for span in spans] for spans in values]
     return values

@@ -12,11 +12,8 @@ from ner.annotations.span_scores import score
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
 from ner.data.windows import Windows, encode
-from ner.model.build import build_encoder, build_head
-from ner.model.directory import Model
-from ner.model.tagger import Tagger
-from ner.tags import Span, TagSet, spans_to_tags
-from tests.factories import make_inventories
+from ner.tags import Span, spans_to_tags
+from tests import factories
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcdefg", "##b"]
 
@@ -26,11 +23,8 @@ def make_sentence(text, *spans):
 
 
 def make_model():
-    torch.manual_seed(0)
-    tokenizer, tag_set = WordPiece(VOCABULARY), TagSet.from_labels(["LOC", "PER"])
-    encoder = build_encoder({"name": "bert", **inputs.SIZES["tiny"]}, vocab_size=len(tokenizer))
-    head = build_head("softmax", encoder.width, make_inventories(tag_set), {"dropout": 0.1})
-    return Model(Tagger(encoder, head), tokenizer, "char", 512)
+    options = {"max_len": 512, "max_position_embeddings": 512, "dropout": 0.1, "fresh": True}
+    return factories.make_model(tokenizer=WordPiece(VOCABULARY), **options)
 
 
 def make_examples(n=40):

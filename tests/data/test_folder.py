@@ -8,7 +8,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ner.annotations.spans import read_labels
 from ner.data.build import Dataset, build
 from ner.data.folder import read_split, read_unit, write_dataset, write_split
 from ner.data.formats import Document
@@ -178,14 +177,6 @@ def test_a_wrong_split_is_named_with_its_line(tmp_path, sentences, tags, message
 def test_a_split_that_is_not_there(tmp_path):
     with pytest.raises(DataError, match=r"no such split, expected a set made by build_dataset\.py"):
         read_split(tmp_path, "val")
-
-
-def test_labels_of_a_set(tmp_path):
-    (tmp_path / "tags.txt").write_text("O\nB-PER\nB-LOC\nI-LOC\nI-PER\n")
-    assert read_labels(tmp_path) == ["LOC", "PER"]
-    (tmp_path / "tags.txt").write_text("O\n")
-    with pytest.raises(DataError, match="no entity type"):
-        read_labels(tmp_path)
 
 
 def test_the_unit_is_read_or_guessed(tmp_path):

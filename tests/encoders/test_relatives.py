@@ -1,4 +1,4 @@
-"""BERT's relatives: each state, gradient and dropout is that of transformers."""
+"""Compares the states, gradients and dropouts of BERT's relatives with transformers."""
 
 import pytest
 import torch

@@ -1,14 +1,14 @@
-"""What the programs survive: kills, damage, full disks, numbers that are none, odd data, hostile files.
+"""Tests that the programs survive kills, damage, full disks, NaN, malformed data and hostile files.
 
     python -m tests.faults                      # minutes; a table in markdown, exit code 1 if a trial failed
-    python -m tests.faults --quick              # seconds: the same with a few trials each
+    python -m tests.faults --quick              # seconds: a few trials of each kind
     python -m tests.faults --only data models   # some groups of trials
 
-Every trial is a process of its own, forked from this one, which has imported everything and computed nothing.
-Both trainers, train.py and pretrain.py, go through the same trials on a few lines of the sample: thirty
-optimiser steps of two batches in three epochs, with dropout; in train.py the layers join by and by, and an
-average of the weights is kept beside those that learn.  "The same" means: the same sha256 of the last weights
-and of the optimiser's and random state, the same links, the same lines of metrics, times apart.
+Each trial runs in a forked child process.  The parent has imported everything and computed nothing.
+Both trainers, train.py and pretrain.py, get the same trials on a few lines of the sample: thirty optimiser
+steps of two batches in three epochs, with dropout.  train.py also unfreezes layers step by step and averages
+the weights.  "The same" means: equal sha256 of the last weights and of the optimiser's and random state,
+equal links, and equal lines of metrics except for times.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import torch
-import torch._dynamo  # the first optimiser imports it, which takes longer than a trial
+import torch._dynamo  # imported here because the first optimiser imports it, which takes longer than a trial
 from safetensors.torch import load_file
 
 import build_dataset
@@ -52,40 +52,41 @@ from ner.training.run_dir import LOCK
 from tests.faults import hostile, malformed, random_data
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "sample.bio"
-OF_THE_CLOCK = ("seconds", "tokens_per_second", "minutes", "peak_memory_mb")
+TIMES = ("seconds", "tokens_per_second", "minutes", "peak_memory_mb")
 BERT = {
     **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24},
     **{"hidden_dropout_prob": 0.2, "max_position_embeddings": 64},
 }
 COMMON = {"gradient_accumulation_steps": 2, "learning_rate": 5e-3, "save_steps": 3}
 N_STEPS = 30
+N_SENTENCES = 30  # 8 of them for val; train.py makes 20 batches an epoch of the others
 
 
 class Ended(NamedTuple):
-    """How a process ended: its exit code, or the signal's number below 0; what it wrote; processor time."""
+    """How a process ended: its exit code, or minus the number of a signal; its output; processor time."""
 
     code: int
-    said: str
+    output: str
     seconds: float
 
     @property
     def is_one_line(self) -> bool:
-        """Whether an error was told in one clear line, the last."""
-        lines = self.said.splitlines()
+        """Whether the output has one error, in one line at its end."""
+        lines = self.output.splitlines()
         errors = [line for line in lines if line.startswith("error: ")]
-        return len(errors) == 1 and lines[-1] == errors[0] and "Traceback" not in self.said
+        return len(errors) == 1 and lines[-1] == errors[0] and "Traceback" not in self.output
 
 
 def fork(act: Callable[[], int]) -> Ended:
-    """Runs `act` in a child, which ends with the number it returns."""
-    with tempfile.TemporaryFile() as output:
+    """Runs `act` in a child process.  The number it returns is the exit code."""
+    with tempfile.TemporaryFile() as file:
         sys.stdout.flush()
         child = os.fork()
         if not child:
-            os.dup2(output.fileno(), 1)
-            os.dup2(output.fileno(), 2)
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored by what a shell has put behind
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
             try:
                 code = act()
             except BaseException:
@@ -95,13 +96,13 @@ def fork(act: Callable[[], int]) -> Ended:
             sys.stderr.flush()
             os._exit(code)
         _, status, used = os.wait4(child, 0)
-        output.seek(0)
-        said = output.read().decode(errors="replace")
-        return Ended(os.waitstatus_to_exitcode(status), said, used.ru_utime + used.ru_stime)
+        file.seek(0)
+        output = file.read().decode(errors="replace")
+        return Ended(os.waitstatus_to_exitcode(status), output, used.ru_utime + used.ru_stime)
 
 
 class Trainer(NamedTuple):
-    """A program that trains, with its arguments but for the directory, and its params.json."""
+    """A training program: its arguments without the directory, and its params.json."""
 
     module: ModuleType
     argv: tuple[str, ...]
@@ -113,50 +114,50 @@ class Trainer(NamedTuple):
         return f"{self.module.__name__}.py"
 
     def run(self, directory: Path, *argv: str, before: Callable[[], object] = lambda: None) -> int:
-        """The whole program in this process; `before` may lay a trap."""
+        """Runs the program in this process; `before` may set a trap."""
         before()
         given = [*self.argv, self.option, str(directory), "--device", "cpu", *argv]
         return program.run(self.module.main, self.module.parse_args, given)
 
     def start(self, directory: Path, *argv: str, **options) -> Ended:
-        """In a process of its own, from the beginning."""
+        """Starts a new run in a child process."""
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "params.json").write_text(json.dumps(self.params))
         return fork(lambda: self.run(directory, *argv, **options))
 
-    def go_on(self, directory: Path, *argv: str, **options) -> Ended:
-        """From the last checkpoint, or from the beginning where there is none."""
+    def resume(self, directory: Path, *argv: str, **options) -> Ended:
+        """Continues from the last checkpoint, or starts again if there is none."""
         how = ("--restore_file", "last") if checkpoints(directory) else ("--overwrite",)
         return fork(lambda: self.run(directory, *how, *argv, **options))
 
 
 def checkpoints(directory: Path) -> list[str]:
-    """Names of the checkpoints, the one that is just being replaced included."""
+    """Names of the checkpoints, including one that is being replaced."""
     found = (directory / "checkpoints").glob("*step-*")
     return sorted(path.name for path in found if path.suffix in ("", ".replaced"))
 
 
 def find_last(directory: Path) -> tuple[Path, bool]:
-    """The checkpoint to go on from, and whether it is the last one, so that none is damaged."""
+    """The checkpoint to resume from, and whether it is the newest: then none is damaged."""
     folder, last = find_checkpoint(directory, "last"), directory / "last"
-    if not last.exists():  # the run ended before it made the link
+    if not last.exists():  # the run was killed before it made the link
         last = max((directory / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
     return folder, folder.samefile(last)
 
 
 def outcome(directory: Path) -> dict:
-    """All that must be the same in two runs."""
+    """Everything that must be equal in two runs."""
     weights = [*(directory / "last").glob("*.safetensors"), *directory.glob("*.safetensors")]
     lines = map(json.loads, (directory / "metrics.jsonl").read_text().splitlines())
     return {
         "weights": {str(p.relative_to(directory)): files.sha256(p) for p in weights},
         "links": [os.readlink(directory / name) for name in ("last", "best")],
-        "metrics": [{key: v for key, v in line.items() if key not in OF_THE_CLOCK} for line in lines],
+        "metrics": [{key: v for key, v in line.items() if key not in TIMES} for line in lines],
     }
 
 
 class Trials(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     fault: str
     n_passed: int
@@ -165,7 +166,7 @@ class Trials(NamedTuple):
 
 
 class Lab:
-    """A folder to work in, a trainer, and the outcome of its run without a fault."""
+    """A working folder, a trainer, and the outcome of its run without a fault."""
 
     def __init__(self, folder: Path, trainer: Trainer, choose: random.Random):
         self.folder, self.trainer, self.choose = folder / trainer.module.__name__, trainer, choose
@@ -173,8 +174,10 @@ class Lab:
         ended = trainer.start(self.reference)
         self.seconds = ended.seconds
         if ended.code:
-            sys.exit(ended.said)
-        self.wanted = outcome(self.reference)
+            sys.exit(ended.output)
+        last = (self.reference / "last").resolve().name
+        assert last == f"step-{N_STEPS}", f"the run ended at {last}, expected {N_STEPS} steps"
+        self.expected = outcome(self.reference)
         self.n_made = 0
 
     def new(self) -> Path:
@@ -182,66 +185,68 @@ class Lab:
         return self.folder / f"run{self.n_made}"
 
     def copy(self) -> Path:
-        """Of the finished run, its links included."""
+        """Copies the finished run with its links."""
         return Path(shutil.copytree(self.reference, self.new(), symlinks=True))
 
     def is_same(self, directory: Path, ended: Ended) -> bool:
-        """Whether a run that was gone on with came to the wanted end; says what is not so, and tidies up."""
+        """Whether a resumed run has the expected outcome.  Prints the differences, or removes the run."""
         found = outcome(directory) if ended.code == 0 else {}
-        differs = [name for name, value in self.wanted.items() if found.get(name) != value]
+        differs = [name for name, value in self.expected.items() if found.get(name) != value]
         if differs or (directory / LOCK).exists():
-            print(f"{directory}: code {ended.code}, {differs} differ\n{ended.said}", file=sys.stderr)
+            print(f"{directory}: code {ended.code}, {differs} differ\n{ended.output}", file=sys.stderr)
             return False
         shutil.rmtree(directory)
         return True
 
-    def table_line(self, fault: str, passed: Iterable[bool], remark: str = "") -> Trials:
+    def row(self, fault: str, passed: Iterable[bool], remark: str = "") -> Trials:
         passed = list(passed)
         return Trials(f"{self.trainer.name}: {fault}", sum(passed), len(passed), remark)
 
 
 def trap_in_step(step: int, delay: float) -> Callable[[], None]:
-    """Lays a trap: SIGKILL so many seconds after this step, from 1, has begun."""
+    """A trap: SIGKILL comes `delay` seconds after a step, from 1, has begun."""
 
-    def lay() -> None:
+    def set_trap() -> None:
         steps = itertools.count(1)
 
-        def setting(set_rates, *args):
+        def count_steps(set_rates, *args):
             set_rates(*args)
             if next(steps) == step:
                 threading.Timer(delay, os.kill, (os.getpid(), signal.SIGKILL)).start()
 
         for module in (ner.training.step, ner.pretraining.task):
-            module.set_rates = functools.partial(setting, module.set_rates)
+            module.set_rates = functools.partial(count_steps, module.set_rates)
 
-    return lay
+    return set_trap
 
 
 def killed_at_random(lab: Lab, n_trials: int) -> Trials:
-    passed, n_anew, n_done = [], 0, 0
+    passed, n_restarted, n_finished = [], 0, 0
     for _ in range(n_trials):
         directory = lab.new()
         trap = trap_in_step(lab.choose.randint(1, N_STEPS), lab.choose.uniform(0, lab.seconds / N_STEPS))
         killed = lab.trainer.start(directory, before=trap)
-        n_done += killed.code == 0
-        n_anew += not checkpoints(directory)
-        passed.append(lab.is_same(directory, lab.trainer.go_on(directory)))
-    remark = f"{n_anew} of them before the first checkpoint, so begun anew; {n_done} had ended already"
-    return lab.table_line("SIGKILL at random moments, then resumed: the same", passed, remark)
+        n_finished += killed.code == 0
+        n_restarted += not checkpoints(directory)
+        passed.append(lab.is_same(directory, lab.trainer.resume(directory)))
+    remark = (
+        f"{n_restarted} killed before the first checkpoint, started again; {n_finished} killed after the end"
+    )
+    return lab.row("SIGKILL at random moments, then resumed: the same result", passed, remark)
 
 
 def trap_in_saving(kill_at: int, count_into: Path | None = None) -> Callable[[], None]:
-    """Lays a trap: the process kills itself at the `kill_at`-th thing that the second, third and fourth
-    checkpoint do to the disk; of a file being written, half is there."""
+    """A trap: the process kills itself at the `kill_at`-th change to the disk while it saves the second,
+    third and fourth checkpoint.  If it is writing a file, half of the file remains."""
 
-    def lay() -> None:
+    def set_trap() -> None:
         state = {"n_saves": 0, "active": False, "n": 0}
 
-        def event(last_will: Callable[[], None] = lambda: None) -> None:
+        def event(before_kill: Callable[[], None] = lambda: None) -> None:
             if state["active"]:
                 state["n"] += 1
                 if state["n"] == kill_at:
-                    last_will()
+                    before_kill()
                     os.kill(os.getpid(), signal.SIGKILL)
 
         def halve(path) -> None:
@@ -277,14 +282,14 @@ def trap_in_saving(kill_at: int, count_into: Path | None = None) -> Callable[[],
         Path.write_text = lambda *args, **options: writing(write_text, 0, *args, **options)
         ner.training.run.save_checkpoint = functools.partial(saving, ner.training.run.save_checkpoint)
 
-    return lay
+    return set_trap
 
 
 def killed_in_saving(lab: Lab, n_trials: int | None) -> Trials:
     count = lab.folder / "count"
     counted = lab.new()
     ended = lab.trainer.start(counted, before=trap_in_saving(0, count))
-    assert lab.is_same(counted, ended), "the trap itself changes the run"
+    assert lab.is_same(counted, ended), "the trap changes the run"
     moments = range(1, int(count.read_text()) + 1)
     passed = []
     for moment in moments if n_trials is None else lab.choose.sample(moments, n_trials):
@@ -297,11 +302,11 @@ def killed_in_saving(lab: Lab, n_trials: int | None) -> Trials:
             print(f"{directory}: moment {moment}: {error}", file=sys.stderr)
             passed.append(False)
             continue
-        is_same = lab.is_same(directory, lab.trainer.go_on(directory))
+        is_same = lab.is_same(directory, lab.trainer.resume(directory))
         passed.append(killed.code == -signal.SIGKILL and is_last and is_same)
     remark = f"{len(moments)} writes, flushes, renames and removals of three checkpoints"
-    return lab.table_line(
-        "SIGKILL at each write while saving: whole checkpoint, resumed the same", passed, remark
+    return lab.row(
+        "SIGKILL at each write while saving: whole checkpoint, resumed with the same result", passed, remark
     )
 
 
@@ -333,28 +338,32 @@ def bits_and_truncations(lab: Lab, n_bits: int, n_truncations: int, n_runs: int)
     cuts = [is_noticed(path, cut(path)) for path in choose.choices(files, k=n_truncations)]
     check_manifest(last)
     shutil.rmtree(directory)
-    gone_on = []
+    resumed = []
     for path in choose.choices(files, k=n_runs):
         directory = lab.copy()
         damaged = directory / "last" / path.name
         damaged.write_bytes(flipped(damaged))
-        ended = lab.trainer.go_on(directory)
-        said = [line for line in ended.said.splitlines() if "the checkpoint before it takes over" in line]
-        gone_on.append(lab.is_same(directory, ended) and len(said) == 1)
+        ended = lab.trainer.resume(directory)
+        reports = [
+            line for line in ended.output.splitlines() if "the checkpoint before it takes over" in line
+        ]
+        resumed.append(lab.is_same(directory, ended) and len(reports) == 1)
     return [
-        lab.table_line("a random bit of a checkpoint flipped: noticed before use", noticed),
-        lab.table_line("a file of a checkpoint cut short: noticed before use", cuts),
-        lab.table_line("the last one damaged: said, the one before takes over, the same", gone_on),
+        lab.row("a random bit of a checkpoint flipped: noticed before use", noticed),
+        lab.row("a file of a checkpoint truncated: noticed before use", cuts),
+        lab.row("the last checkpoint damaged: reported, the one before is used, the same result", resumed),
     ]
 
 
 def signal_after(step: int, number: int) -> Callable[[], None]:
-    """Lays a trap: a signal comes while optimiser step `step` is under way."""
+    """A trap: a signal comes during an optimiser step."""
     return after_step(step, lambda optimizer: os.kill(os.getpid(), number))
 
 
 def after_step(step: int, act: Callable[[torch.optim.Optimizer], None]) -> Callable[[], None]:
-    def lay() -> None:
+    """A trap: `act` is called when an optimiser step has been taken."""
+
+    def set_trap() -> None:
         update, done = torch.optim.AdamW.step, []
 
         def counting(optimizer, *args, **options):
@@ -365,7 +374,7 @@ def after_step(step: int, act: Callable[[torch.optim.Optimizer], None]) -> Calla
 
         torch.optim.AdamW.step = counting
 
-    return lay
+    return set_trap
 
 
 def stopped_at_each_step(lab: Lab, steps: Iterable[int]) -> Trials:
@@ -378,54 +387,57 @@ def stopped_at_each_step(lab: Lab, steps: Iterable[int]) -> Trials:
         # pretrain.py has nothing left to do after its last step
         is_done = lab.trainer.module is pretrain and step == N_STEPS
         as_promised = stopped.code == (0 if is_done else 128 + number) and saved
-        passed.append(lab.is_same(directory, lab.trainer.go_on(directory)) and as_promised)
-    return lab.table_line("SIGTERM or Ctrl-C in each step: saved, 143 or 130, resumed the same", passed)
+        passed.append(lab.is_same(directory, lab.trainer.resume(directory)) and as_promised)
+    return lab.row(
+        "SIGTERM or Ctrl-C in each step: saved, exit code 143 or 130, resumed with the same result", passed
+    )
 
 
-def refused(lab: Lab, directory: Path, ended: Ended, code: int = 2) -> bool:
-    """Whether a run ended in one line with this code, its checkpoints whole, and goes on to the same end."""
+def is_refused(lab: Lab, directory: Path, ended: Ended, code: int = 2) -> bool:
+    """Whether a run ended with one line and this code, kept its checkpoints, and can be resumed."""
     with contextlib.suppress(DataError):
         _, is_last = find_last(directory)
         if ended.code == code and ended.is_one_line and is_last:
-            return lab.is_same(directory, lab.trainer.go_on(directory))
-    print(f"{directory}: code {ended.code}, expected {code} and one line\n{ended.said}", file=sys.stderr)
+            return lab.is_same(directory, lab.trainer.resume(directory))
+    print(f"{directory}: code {ended.code}, expected {code} and one line\n{ended.output}", file=sys.stderr)
     return False
 
 
-def half_way(lab: Lab) -> Path:
+def stop_half_way(lab: Lab) -> Path:
+    """The directory of a run that was stopped in the middle."""
     directory = lab.new()
     lab.trainer.start(directory, before=signal_after(N_STEPS // 2, signal.SIGTERM))
     return directory
 
 
 def full_disks(lab: Lab, n_trials: int) -> list[Trials]:
-    """Files may grow to so many bytes: the system refuses to write more, as where the disk is full."""
+    """Limits the size of files, so that the system refuses to write more; then mounts a small disk."""
     passed = []
     for _ in range(n_trials):
-        directory = half_way(lab)
+        directory = stop_half_way(lab)
         sizes = [path.stat().st_size for path in (directory / "last").iterdir()]
-        limit = lab.choose.randrange(8192, max(sizes))  # more than what the process says
+        limit = lab.choose.randrange(8192, max(sizes))  # larger than the output of the process
         before = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (limit, limit))
-        passed.append(refused(lab, directory, lab.trainer.go_on(directory, before=before)))
-    lines = [lab.table_line("no more room in a file: one line, nothing lost", passed)]
+        passed.append(is_refused(lab, directory, lab.trainer.resume(directory, before=before)))
+    lines = [lab.row("no more room in a file: one line, nothing lost", passed)]
     mounted = lab.folder / "disk"
     mounted.mkdir()
     size = 5 * sum(path.stat().st_size for path in (lab.reference / "last").iterdir()) // 2
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(mounted)]
     if os.getuid() or subprocess.run(mount, capture_output=True).returncode:
-        return [*lines, lab.table_line("a full disk", [], "needs root to mount one: left out")]
+        return [*lines, lab.row("a full disk", [], "needs root to mount one: left out")]
     try:
         ended = lab.trainer.start(mounted / "run")
         subprocess.run(["mount", "-o", f"remount,size={100 * size}", str(mounted)], check=True)
-        passed = ["No space left on device" in ended.said and refused(lab, mounted / "run", ended)]
+        passed = ["No space left on device" in ended.output and is_refused(lab, mounted / "run", ended)]
     finally:
         subprocess.run(["umount", str(mounted)], check=True)
-    return [*lines, lab.table_line("a full disk: one line, nothing lost", passed)]
+    return [*lines, lab.row("a full disk: one line, nothing lost", passed)]
 
 
 @contextlib.contextmanager
 def unwritable(folder: Path) -> Iterator[bool]:
-    """False where it cannot be made so: root may write anything but what is mounted to be read."""
+    """Makes a folder read-only; yields whether that worked.  Root needs a read-only mount for it."""
     if os.getuid():
         folder.chmod(0o555)
         try:
@@ -443,45 +455,45 @@ def unwritable(folder: Path) -> Iterator[bool]:
 
 
 def read_only(lab: Lab) -> Trials:
-    """The directory, or its checkpoints alone."""
+    """Resumes in a read-only directory, then in one whose checkpoints alone are read-only."""
     passed = []
     for name in ("", "checkpoints"):
-        directory = half_way(lab)
-        with unwritable(directory / name) as is_so:
-            ended = lab.trainer.go_on(directory)
-        if is_so:
-            passed.append(refused(lab, directory, ended))
-    remark = "" if passed else "root, but not allowed to mount: left out"
-    return lab.table_line("a read-only directory: one line, nothing lost", passed, remark)
+        directory = stop_half_way(lab)
+        with unwritable(directory / name) as is_read_only:
+            ended = lab.trainer.resume(directory)
+        if is_read_only:
+            passed.append(is_refused(lab, directory, ended))
+    remark = "" if passed else "root without the right to mount: left out"
+    return lab.row("a read-only directory: one line, nothing lost", passed, remark)
 
 
 def odd_paths(lab: Lab) -> Trials:
     directory = lab.folder / "实验 一 – «ü»" / "my run"
     lab.trainer.start(directory, before=trap_in_step(N_STEPS // 2, 0.0))
-    return lab.table_line(
-        "a path with spaces and Chinese: killed and resumed the same",
-        [lab.is_same(directory, lab.trainer.go_on(directory))],
+    return lab.row(
+        "a path with spaces and Chinese: killed and resumed with the same result",
+        [lab.is_same(directory, lab.trainer.resume(directory))],
     )
 
 
 def two_at_once(lab: Lab) -> Trials:
     directory = lab.new()
 
-    def meet(optimizer) -> None:  # in the first trainer, with its lock held
-        told = fork(lambda: lab.trainer.run(directory, "--restore_file", "last"))
-        (directory.parent / "second.json").write_text(json.dumps(told))
+    def start_second(optimizer) -> None:  # in the first trainer, while it holds the lock
+        second = fork(lambda: lab.trainer.run(directory, "--restore_file", "last"))
+        (directory.parent / "second.json").write_text(json.dumps(second))
 
-    first = lab.trainer.start(directory, before=after_step(N_STEPS // 2, meet))
+    first = lab.trainer.start(directory, before=after_step(N_STEPS // 2, start_second))
     second = Ended(*json.loads((directory.parent / "second.json").read_text()))
-    as_promised = second.code == 2 and second.is_one_line and "is training here" in second.said
-    return lab.table_line(
-        "two trainers at once: the second gets one line, the first the same",
+    as_promised = second.code == 2 and second.is_one_line and "is training here" in second.output
+    return lab.row(
+        "two trainers in one directory: the second gets one line, the first the same result",
         [lab.is_same(directory, first) and as_promised],
     )
 
 
 def is_finite(directory: Path) -> bool:
-    """Whether all weights of all checkpoints are, and all checkpoints are whole."""
+    """Whether all checkpoints are whole and all their weights are finite."""
     for path in (directory / "checkpoints").glob("step-*"):
         check_manifest(path)
         if not all(t.isfinite().all() for t in load_file(path / "model.safetensors").values()):
@@ -494,10 +506,10 @@ def not_finite(lab: Lab, steps: Iterable[int]) -> list[Trials]:
         with torch.no_grad():
             optimizer.param_groups[0]["params"][0].fill_(float("nan"))
 
-    def ended_well(directory: Path, ended: Ended, *words: str) -> bool:
-        well = ended.code == 1 and ended.is_one_line and is_finite(directory)
-        if not well or not any(word in ended.said for word in words):
-            print(f"{directory}: code {ended.code}, expected {words}\n{ended.said}", file=sys.stderr)
+    def is_stopped(directory: Path, ended: Ended, *words: str) -> bool:
+        passed = ended.code == 1 and ended.is_one_line and is_finite(directory)
+        if not passed or not any(word in ended.output for word in words):
+            print(f"{directory}: code {ended.code}, expected {words}\n{ended.output}", file=sys.stderr)
             return False
         return True
 
@@ -505,49 +517,49 @@ def not_finite(lab: Lab, steps: Iterable[int]) -> list[Trials]:
     for step in steps:
         directory = lab.new()
         ended = lab.trainer.start(directory, before=after_step(step, poison))
-        named = (f"step {step + 1})", f"not finite after step {step};", f", step {step})")
-        injected.append(ended_well(directory, ended, *named))
+        names = (f"step {step + 1})", f"not finite after step {step};", f", step {step})")
+        injected.append(is_stopped(directory, ended, *names))
     directory = lab.new()
     ended = lab.trainer.start(directory, "--set", "learning_rate=1e20", "--set", "clip_grad=0")
-    too_fast = ended_well(directory, ended, ", batch ", "not finite after step")
+    too_fast = is_stopped(directory, ended, ", batch ", "not finite after step")
     return [
-        lab.table_line("NaN in the weights: stops, step named, never saved", injected),
-        lab.table_line("a learning rate of 1e20: stops, never saved", [too_fast]),
+        lab.row("NaN in the weights: stops, step named, never saved", injected),
+        lab.row("a learning rate of 1e20: stops, never saved", [too_fast]),
     ]
 
 
 def overflowing(lab: Lab) -> Trials:
-    """A scale far too large: halved until it fits; or overflowing for ever."""
+    """Starts with a scale far too large: one run halves it until it fits, one always overflows."""
     scaler = torch.amp.GradScaler
 
     def scaled(init_scale: float, **options) -> Callable[[], None]:
-        def lay() -> None:
+        def set_trap() -> None:
             init = scaler.__init__
             scaler.__init__ = lambda self, device, **given: init(
                 self, device, **{**given, **options, "init_scale": init_scale}
             )
 
-        return lay
+        return set_trap
 
     directory = lab.new()
     ended = lab.trainer.start(directory, "--fp16", before=scaled(2.0**32))
-    skips = ended.code == 0 and "steps skipped as fp16 overflowed" in ended.said and is_finite(directory)
+    skips = ended.code == 0 and "steps skipped as fp16 overflowed" in ended.output and is_finite(directory)
     directory = lab.new()
     ended = lab.trainer.start(directory, "--fp16", before=scaled(2.0**100, backoff_factor=0.9999))
-    bounded = ended.code == 1 and ended.is_one_line and "fp16 overflowed in 2" in ended.said
-    return lab.table_line("fp16 overflow: skipped and counted; 20 in a row stop", [skips, bounded])
+    bounded = ended.code == 1 and ended.is_one_line and "fp16 overflowed in 2" in ended.output
+    return lab.row("fp16 overflow: skipped and counted; 20 in a row stop the run", [skips, bounded])
 
 
 def build_trainers(folder: Path) -> list[Trainer]:
-    """Both programs on a few lines of the sample."""
+    """Prepares both programs on a few lines of the sample."""
     blocks = SAMPLE.read_text(encoding="utf-8").split("\n\n")
-    short = [block for block in blocks if 12 < block.count("\n") < 30][:48]
+    short = [block for block in blocks if 12 < block.count("\n") < 30][:N_SENTENCES]
     (folder / "few.bio").write_text("\n\n".join(short) + "\n\n", encoding="utf-8")
     text = "".join("".join(line.split()[0] for line in block.split("\n")) + "\n" for block in short)
     (folder / "few.txt").write_text(text, encoding="utf-8")
     argv = ["--train", folder / "few.bio", "--out_dir", folder / "data", "--val_size", 8]
     built = fork(lambda: program.run(build_dataset.main, build_dataset.parse_args, list(map(str, argv))))
-    assert built.code == 0, built.said
+    assert built.code == 0, built.output
     tagging = {"encoder": {"name": "bert", **BERT}, "max_len": 32, "batch_size": 2, "epoch_num": 3}
     tagging |= {"unfreeze_every": 1, "ema": 0.9}
     guessing = {"encoder": BERT, "block_len": 32, "batch_tokens": 64, "max_steps": N_STEPS, "eval_steps": 2}
@@ -558,7 +570,7 @@ def build_trainers(folder: Path) -> list[Trainer]:
 
 
 def training_trials(folder: Path, trainer: Trainer, quick: bool) -> Iterator[Trials]:
-    """`quick` leaves out, for pretrain.py, what both trainers do with the same code."""
+    """`quick` runs fewer trials.  For pretrain.py it leaves out code that both trainers share."""
     lab, is_brief = Lab(folder, trainer, random.Random(0)), quick and trainer.module is pretrain
     yield killed_at_random(lab, 2 if quick else 100)
     if not is_brief:
@@ -606,15 +618,15 @@ def all_trials(folder: Path, groups: Sequence[str], quick: bool) -> Iterator[Tri
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a few trials each")
-    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="these groups of trials")
+    parser.add_argument("--quick", action="store_true", help="run a few trials of each kind")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="groups of trials to run")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that nothing stays behind
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that the temporary folder is removed
     print("| fault | passed | of | |\n|---|---|---|---|", flush=True)
-    is_well = True
+    all_passed = True
     with tempfile.TemporaryDirectory() as folder:
         for trials in all_trials(Path(folder), args.only, args.quick):
             print(f"| {trials.fault} | {trials.n_passed} | {trials.n_trials} | {trials.remark} |", flush=True)
-            is_well &= trials.n_passed == trials.n_trials
-    return 0 if is_well else 1
+            all_passed &= trials.n_passed == trials.n_trials
+    return 0 if all_passed else 1

@@ -1,7 +1,7 @@
-"""Data as people have it, for `tests.faults`: refused with its line, or read and said what was odd, counted.
+"""Malformed data for `tests.faults`: build_dataset.py refuses it, or reads it and reports the repair.
 
-A case is one run of build_dataset.py.  A refusal is one line, exit code 2, and leaves nothing behind; what is
-read must come to the counts that stand here, with the repair in the report.
+A case is one run of build_dataset.py.  A refusal prints one line, exits with 2 and writes nothing.  Data that
+is read must have the counts given here, and the report must name the repair.
 """
 
 import gzip
@@ -24,10 +24,11 @@ OFF = "1 entity not matching the text"
 
 
 class Case(NamedTuple):
-    """`files` are the contents of x.txt, or of several; of a real set, where its train file stands.
+    """One malformed data set.
 
-    `says`: of a refusal, what follows the file's name, or its stem; of a repair, a line of the report.
-    `counts`: sentences and entities of what is built, None where it is refused.
+    files: the content of x.txt, the contents of several files, or the path of a published file.
+    says: for a refusal, the message after the name of the file or its stem; for a repair, part of the report.
+    counts: sentences and entities that are built; None if the data are refused.
     """
 
     title: str
@@ -237,12 +238,12 @@ REAL = [
 ]
 
 
-def tried(cases: list[Case], folder: Path, fork: Callable) -> Iterator[tuple[Case, bool]]:
-    """Each case, and whether it ended as it should; what did not is printed."""
+def run_cases(cases: list[Case], folder: Path, fork: Callable) -> Iterator[tuple[Case, bool]]:
+    """Runs each case; yields it with whether it passed.  Prints the output of a case that failed."""
     for case in cases:
         place = folder / "case"
         place.mkdir()
-        path = laid_out(case, place)
+        path = write_files(case, place)
         argv = ["--train", str(path), "--out_dir", str(place / "out"), "--val_size", "0", *case.argv]
         if "--val" in case.argv:
             argv = [
@@ -250,15 +251,15 @@ def tried(cases: list[Case], folder: Path, fork: Callable) -> Iterator[tuple[Cas
             ]
         before = sorted(place.rglob("*"))
         ended = fork(lambda argv=argv: program.run(build_dataset.main, build_dataset.parse_args, argv))
-        is_well = well(case, path, place, ended, before)
-        if not is_well:
-            print(f"{case.title}: expected {case.says}\n{ended.said}", file=sys.stderr)
-        yield case, is_well
+        passed = is_expected(case, path, place, ended, before)
+        if not passed:
+            print(f"{case.title}: expected {case.says}\n{ended.output}", file=sys.stderr)
+        yield case, passed
         shutil.rmtree(place)
 
 
-def laid_out(case: Case, place: Path) -> Path:
-    """Writes the files of a case; the one to be read."""
+def write_files(case: Case, place: Path) -> Path:
+    """Writes the files of a case; returns the path of the file to read."""
     if isinstance(case.files, Path):
         return Path(os.environ["NER_DATA"]) / case.files
     files = case.files if isinstance(case.files, dict) else {"x.txt": case.files}
@@ -268,14 +269,14 @@ def laid_out(case: Case, place: Path) -> Path:
     return place / "x.txt"
 
 
-def well(case: Case, path: Path, place: Path, ended, before: list[Path]) -> bool:
-    """Whether a run ended as the case says."""
+def is_expected(case: Case, path: Path, place: Path, ended, before: list[Path]) -> bool:
+    """Whether a run ended as the case expects."""
     if case.counts is None:
         where = {":": path, ".": path.with_suffix("")}.get(case.says[0], "")
-        is_line = ended.is_one_line and ended.said.startswith(f"error: {where}{case.says}")
-        is_line = is_line and ended.said.count("\n") == 1
+        is_line = ended.is_one_line and ended.output.startswith(f"error: {where}{case.says}")
+        is_line = is_line and ended.output.count("\n") == 1
         return is_line and ended.code == 2 and sorted(place.rglob("*")) == before
-    if ended.code or case.says not in ended.said:
+    if ended.code or case.says not in ended.output:
         return False
     splits = json.loads((place / "out" / "dataset.json").read_text(encoding="utf-8"))["splits"].values()
     counts = (sum(s["sentences"] for s in splits), sum(sum(s["entities"].values()) for s in splits))
@@ -284,16 +285,18 @@ def well(case: Case, path: Path, place: Path, ended, before: list[Path]) -> bool
 
 
 def trials(folder: Path, fork: Callable) -> Iterator[tuple[str, int, int, str]]:
-    """Lines of the table."""
+    """Yields rows of the table: fault, passed, of, remark."""
     for kind, cases in (("made", MADE), ("real", REAL)):
-        title = f"malformed data, {kind}: refused in one line, nothing written, or read and said with a count"
+        title = (
+            f"malformed data, {kind}: refused in one line, nothing written; or read and reported with a count"
+        )
         if kind == "real" and "NER_DATA" not in os.environ:
             yield title, 0, 0, "NER_DATA is not set: left out"
             continue
-        results = list(tried(cases, folder, fork))
+        results = list(run_cases(cases, folder, fork))
         refusals = [case for case, _ in results if case.counts is None]
         n_named = sum(bool(re.match(r"[.\w]*:\d+: ", case.says)) for case in refusals)
         remark = (
             f"{len(refusals)} refused, {n_named} of them with the line; {len(results) - len(refusals)} read"
         )
-        yield title, sum(is_well for _, is_well in results), len(results), remark
+        yield title, sum(passed for _, passed in results), len(results), remark

@@ -17,7 +17,7 @@ from ner.errors import DataError
 from tests.data.formats.test_malformed import LENIENT, SAMPLES, damaged, outcome
 from tests.tools.test_convert import ALPHABET, plain, texts, through
 
-IN_COLUMNS = ALPHABET.replace("\t", "").replace("\n", "")  # what a token can be
+IN_COLUMNS = ALPHABET.replace("\t", "").replace("\n", "")  # a token of a column
 KEEP = Reading(overlaps="keep")
 AMBIGUOUS = "may count UTF-16 units or code points"
 MANY = settings(
@@ -26,7 +26,7 @@ MANY = settings(
 
 
 def draw(strategy: st.SearchStrategy, act: Callable[[object], None], *, n: int, number: int = 0) -> None:
-    """Hands `n` random things to `act`, the same ones for the same number."""
+    """Calls `act` with `n` random examples; `number` is the seed."""
 
     @seed(number)
     @settings(MANY, max_examples=n)
@@ -38,9 +38,9 @@ def draw(strategy: st.SearchStrategy, act: Callable[[object], None], *, n: int, 
 
 
 def sentences(folder: Path, n_wanted: int) -> tuple[int, int, str]:
-    """How many random sentences came through everything with text and offsets exact; of how many; a remark.
+    """Sends random sentences through all readers and writers.
 
-    Each file of them goes from every format to every other, on the way its readers and writers allow.
+    Returns how many kept text and offsets exactly, how many there were, and a remark.
     """
     state = {"n": 0, "n_exact": 0, "n_ambiguous": 0}
 
@@ -60,7 +60,9 @@ def sentences(folder: Path, n_wanted: int) -> tuple[int, int, str]:
         if state["n"] >= n_wanted:
             break
         draw(strategy, send, n=min(500, 1 + (n_wanted - state["n"]) // 3), number=number)
-    remark = f"{state['n_ambiguous']} files refused as Label Studio's offsets could be read in two ways"
+    remark = (
+        f"{state['n_ambiguous']} files refused because their Label Studio offsets could be read in two ways"
+    )
     return state["n_exact"], state["n"], remark
 
 
@@ -73,7 +75,7 @@ def through_texts(path: Path, source: Texts) -> None:
 
 
 def through_columns(path: Path, source: Texts) -> None:
-    """Characters and tags: BIO, BIOES, CoNLL and back to a text; what cannot stand in a column is refused."""
+    """Characters and tags: BIO, BIOES, CoNLL and back.  A token with a TAB or newline is refused."""
     wanted = [text for text in remove_overlaps(source, keep_longest=True).texts if text.text]
     if not wanted:
         return
@@ -84,7 +86,7 @@ def through_columns(path: Path, source: Texts) -> None:
                 WRITABLE[writer].writer(fresh(path), document)
             except DataError:
                 continue
-            raise AssertionError(f"{writer}: a token that cannot stand in a column was written")
+            raise AssertionError(f"{writer}: a token with a TAB or newline was written")
         return
     for writer, reader in (("bio", "bio"), ("bioes", "bio"), ("bio", "conll")):
         document = through(fresh(path), writer, document, reader, scheme=writer.upper())
@@ -94,7 +96,10 @@ def through_columns(path: Path, source: Texts) -> None:
 
 
 def from_others(path: Path, source: Texts) -> bool:
-    """What has no writer here: CLUENER, and Label Studio with both its offsets; whether they were refused."""
+    """Formats without a writer: CLUENER, and Label Studio with both kinds of offsets.
+
+    Returns whether a reader refused an ambiguous file.
+    """
     fresh(path).write_text("\n".join(map(json.dumps, as_cluener(source))), encoding="utf-8")
     assert plain(load(path, "cluener", KEEP)) == plain(source), "cluener"
     is_refused = False
@@ -112,7 +117,7 @@ def from_others(path: Path, source: Texts) -> bool:
 
 
 def fresh(path: Path) -> Path:
-    """The path with nothing there: brat writes a folder, the others a file."""
+    """Removes what is at the path, a folder (brat) or a file; returns the path."""
     if path.is_dir():
         for part in path.iterdir():
             part.unlink()
@@ -130,7 +135,7 @@ def as_cluener(source: Texts) -> Iterator[dict]:
 
 
 def as_labelstudio(source: Texts, offset: Callable[[str], int]) -> list[dict]:
-    """Tasks whose offsets are `offset(what stands before)`."""
+    """Tasks whose offsets are `offset(text before the position)`."""
     tasks = []
     for text in source.texts:
         results = [
@@ -148,22 +153,25 @@ def as_labelstudio(source: Texts, offset: Callable[[str], int]) -> list[dict]:
 
 
 def readers(folder: Path, n_each: int) -> tuple[int, int, str]:
-    """How many files of random bytes, or damaged ones, were read or refused in one line; of how many."""
-    state = {"n": 0, "n_well": 0, "n_refused": 0}
+    """Gives random bytes and damaged files to every reader.
+
+    Returns how many files were read or refused in one line, how many there were, and a remark.
+    """
+    state = {"n": 0, "n_passed": 0, "n_refused": 0}
 
     def feed(name: str | None, path: Path, drawn: tuple[bytes, bool]) -> None:
         data, lenient = drawn
         state["n"] += 1
         path.write_bytes(data)
         try:
-            said = outcome(path, name, LENIENT if lenient else DEFAULTS)
-            is_well = "\n" not in said and (not said or said.startswith(str(folder)))
+            message = outcome(path, name, LENIENT if lenient else DEFAULTS)
+            passed = "\n" not in message and (not message or message.startswith(str(folder)))
         except Exception as error:
-            said, is_well = f"{type(error).__name__}: {error}", False
-        if not is_well:
-            print(f"{name}: {said}\n{data!r}", file=sys.stderr)
-        state["n_well"] += is_well
-        state["n_refused"] += bool(said)
+            message, passed = f"{type(error).__name__}: {error}", False
+        if not passed:
+            print(f"{name}: {message}\n{data!r}", file=sys.stderr)
+        state["n_passed"] += passed
+        state["n_refused"] += bool(message)
 
     (folder / "y.txt").write_bytes("北京😀\na b".encode())
     for name in FORMATS:
@@ -171,4 +179,4 @@ def readers(folder: Path, n_each: int) -> tuple[int, int, str]:
         data = st.one_of(st.binary(max_size=100), damaged(SAMPLES[name]))
         for stated in (name, None):
             draw(st.tuples(data, st.booleans()), partial(feed, stated, path), n=n_each // 2)
-    return state["n_well"], state["n"], f"{state['n_refused']} of them refused"
+    return state["n_passed"], state["n"], f"{state['n_refused']} refused"

@@ -1,10 +1,13 @@
-"""What every head over every encoder fulfils."""
+"""Contract tests of every head over every encoder.
+
+Their gold comes from `RANDOM_GOLD`, by the annotations of the head.
+"""
 
 import numpy as np
 import pytest
 import torch
 
-from ner.annotations.span_scores import score
+from ner.annotations import ANNOTATIONS
 from ner.data.batch import Batch
 from ner.data.batches import Batches
 from ner.data.sentence import Sentence
@@ -23,7 +26,8 @@ from tests.factories import (
     FLAT,
     HEAD_SCHEMES,
     LABELS,
-    SMALL,
+    RANDOM_GOLD,
+    SIZES,
     VOCAB_SIZE,
     make_batch,
     make_encoder,
@@ -31,7 +35,6 @@ from tests.factories import (
     make_hidden,
     make_inventories,
     make_scored_batch,
-    make_spans,
     make_tagger,
     slice_batch,
 )
@@ -47,10 +50,20 @@ def real_scores(head, scores, batch):
     return batch.mask.view(*batch.mask.shape, *[1] * (scores.dim() - 2)).expand_as(scores)
 
 
-def assert_same_spans(one, other):
-    assert [[s.span for s in row] for row in one] == [[s.span for s in row] for row in other]
-    for row, twin in zip(one, other, strict=True):
-        assert [s.score for s in row] == pytest.approx([s.score for s in twin])
+def assert_same_answers(one, other):
+    for answer, twin in zip(one, other, strict=True):
+        assert answer.keys() == twin.keys()
+        for name, value in answer.items():
+            if name == "spans":
+                assert [s.span for s in value] == [s.span for s in twin[name]]
+                assert [s.score for s in value] == pytest.approx([s.score for s in twin[name]])
+            else:
+                assert value == twin[name]
+
+
+def make_tagger_and_batch(head, encoder, **sizes):
+    """A tagger, and a batch with gold of each annotation that its head learns."""
+    return make_tagger(head, encoder), make_batch(annotations=HEADS[head].annotations, **sizes)
 
 
 @pytest.mark.usefixtures("float64")
@@ -65,7 +78,7 @@ def test_padded_scores_have_no_power(name, scheme):
     torch.testing.assert_close(losses, head.loss(scores, batch))
     losses.sum().backward()
     assert (changed.grad[~real_scores(head, scores, batch)] == 0).all()
-    assert_same_spans(head.decode(changed, batch), head.decode(scores, batch))
+    assert_same_answers(head.answers(changed, batch), head.answers(scores, batch))
 
 
 def own_score(head, scores, row, span):
@@ -88,7 +101,7 @@ def test_no_answer_begins_or_ends_with_a_blank_token(name, scheme):
     blank = (torch.rand(batch.mask.shape, generator=random) < 0.4) & batch.mask
     blank[::2] = False
     before, after = head.decode(scores, batch), head.decode(scores, batch._replace(blank=blank))
-    assert_same_spans(after[::2], before[::2])
+    assert_same_answers(*([{"spans": spans} for spans in found[::2]] for found in (after, before)))
     for row, (spans, old) in enumerate(zip(after, before, strict=True)):
         assert not any(blank[row, span.start] or blank[row, span.end - 1] for span in spans)
         for span in spans:
@@ -107,14 +120,14 @@ def test_the_loss_is_float32_whatever_the_autocast(name):
     scores, batch, _ = make_scored_batch(head, n_tokens=20)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = head.loss(scores, batch)
-        assert head.scores(make_hidden(torch.randn(2, 3, SMALL["hidden_size"])), None).dtype == torch.float32
+        assert head.scores(make_hidden(torch.randn(2, 3, SIZES["hidden_size"])), None).dtype == torch.float32
     assert loss.dtype == torch.float32
     assert torch.equal(loss, head.loss(scores, batch))
 
 
 @pytest.mark.parametrize(("head", "encoder"), BOTH)
 def test_a_tagger_in_bfloat16_has_a_float32_loss_near_the_exact_one(head, encoder):
-    tagger, batch = make_tagger(head, encoder), make_batch()
+    tagger, batch = make_tagger_and_batch(head, encoder)
     _, exact = tagger(batch)
     tagger.precision = "bf16"
     scores, loss = tagger(batch)
@@ -125,7 +138,7 @@ def test_a_tagger_in_bfloat16_has_a_float32_loss_near_the_exact_one(head, encode
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("head", "encoder"), BOTH)
 def test_padding_has_no_power(head, encoder):
-    tagger, batch = make_tagger(head, encoder), make_batch()
+    tagger, batch = make_tagger_and_batch(head, encoder)
     pieces = torch.randint(VOCAB_SIZE, batch.piece_ids.shape)
     places = torch.randint(batch.piece_mask[0].numel(), batch.token_piece.shape)
     changed = batch._replace(
@@ -138,15 +151,15 @@ def test_padding_has_no_power(head, encoder):
     torch.testing.assert_close(new_loss, loss)
     real = real_scores(tagger.head, scores, batch)
     torch.testing.assert_close(new_scores[real], scores[real])
-    assert_same_spans(tagger.head.decode(new_scores, changed), tagger.head.decode(scores, batch))
+    assert_same_answers(tagger.head.answers(new_scores, changed), tagger.head.answers(scores, batch))
 
 
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("head", "encoder"), BOTH)
 def test_a_sentence_alone_is_as_in_a_batch(head, encoder):
-    tagger, batch = make_tagger(head, encoder), make_batch(n_sentences=6)
+    tagger, batch = make_tagger_and_batch(head, encoder, n_sentences=6)
     scores, loss = tagger(batch)
-    together = tagger.head.decode(scores, batch)
+    together = tagger.head.answers(scores, batch)
     for row in range(6):
         alone = slice_batch(batch, row, row + 1)
         n_windows = max(1, int(alone.piece_mask.any(dim=2).sum()))
@@ -161,13 +174,13 @@ def test_a_sentence_alone_is_as_in_a_batch(head, encoder):
         )
         own_scores, own_loss = tagger(alone)
         torch.testing.assert_close(own_loss[0], loss[row])
-        assert_same_spans(tagger.head.decode(own_scores, alone), [together[row]])
+        assert_same_answers(tagger.head.answers(own_scores, alone), [together[row]])
 
 
 @pytest.mark.parametrize(("head", "encoder"), BOTH)
 def test_the_gradient_reaches_every_parameter(head, encoder):
-    tagger, batch = make_tagger(head, encoder).train(), make_batch(n_sentences=8, n_tokens=9)
-    _, loss = tagger(batch)
+    tagger, batch = make_tagger_and_batch(head, encoder, n_sentences=8, n_tokens=9)
+    _, loss = tagger.train()(batch)
     loss.sum().backward()
     for name, parameter in tagger.named_parameters():
         assert parameter.grad is not None, name
@@ -181,42 +194,44 @@ def test_the_gradient_reaches_every_parameter(head, encoder):
 def test_eight_sentences_are_learned_by_heart(head, encoder):
     random = np.random.default_rng(1)
     sentences = [
-        Sentence.with_spans(
+        Sentence(
             tuple(random.choice(list("甲乙丙丁戊己庚辛壬癸"), size=n_tokens)),
-            tuple(make_spans(random, n_tokens)),
+            {name: tuple(RANDOM_GOLD[name](random, n_tokens)) for name in HEADS[head].annotations},
         )
         for n_tokens in range(5, 13)
     ]
     tokenizer = learn_vocabulary(token for s in sentences for token in s.tokens)
     examples = encode(sentences, tokenizer)
     built = make_encoder(encoder, vocab_size=len(tokenizer))
-    if hasattr(built, "prepare"):
-        built.prepare(tokenizer, examples.pieces)
+    built.prepare(tokenizer, examples.pieces)
     torch.manual_seed(0)
-    tag_set = TagSet.from_labels(LABELS, "BIOES" if head in FLAT else "BIO")
-    tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": 0.0}))
+    tagger = Tagger(built, make_head(head, "BIOES" if head in FLAT else "BIO", fresh=True))
     # the longest sentence needs two windows
     loader = Batches(examples, windows=Windows(12), batch_tokens=256, targets=tagger.head, seed=0)
     groups = parameter_groups(tagger, learning_rate=5e-3, head_learning_rate=2e-2, weight_decay=0.0)
     optimizer, progress, device = build_optimizer(groups), Progress(), torch.device("cpu")
-    gold, lengths = [s.spans for s in sentences], [len(s.tokens) for s in sentences]
+    lengths = [len(sentence.tokens) for sentence in sentences]
     for _ in range(12):
         for _ in range(10):
             update = Update(optimizer, clip_grad=1.0)
             list(epoch_steps(tagger, loader, update, progress, rate=lambda step: 1.0))
             progress.next_epoch()
         found, loss = predict(tagger, loader, device=device)
-        f1 = score(gold, [[s.span for s in answer["spans"]] for answer in found], lengths).total.f1
-        if f1 == 1.0:
+        headlines = {
+            name: kind.score([s.gold[name] for s in sentences], [a[name] for a in found], lengths).headline
+            for name, kind in ANNOTATIONS.items()
+            if name in tagger.head.annotations
+        }
+        if set(headlines.values()) == {1.0}:
             break
-    assert f1 == 1.0
+    assert headlines == dict.fromkeys(HEADS[head].annotations, 1.0)
     assert loss < 0.5
 
 
 @pytest.mark.parametrize("name", HEADS)
 def test_an_untrained_head_is_small_and_keeps_the_width_it_was_given(name):
     torch.manual_seed(0)
-    head = build_head(name, 16, make_inventories(TagSet.from_labels(LABELS)), {"dropout": 0.5})
+    head = make_head(name, width=16, dropout=0.5, fresh=True)
     matrices = [parameter for parameter in head.parameters() if parameter.dim() == 2]
     assert max(matrix.abs().max() for matrix in matrices) < 0.2
     assert head.dropout.p == 0.5

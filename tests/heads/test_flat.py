@@ -13,7 +13,7 @@ from tests.factories import (
     FLAT,
     HEAD_SCHEMES,
     LABELS,
-    SMALL,
+    SIZES,
     make_head,
     make_inventories,
     make_scored_batch,
@@ -28,7 +28,7 @@ def test_gold_tags_on_the_device_are_those_of_the_tag_set(scheme, data):
     """Any flat spans, neighbours of one label included, under any order of the tags."""
     tags = TagSet.from_labels(LABELS, scheme).tags
     tag_set = TagSet(data.draw(st.permutations(tags)), scheme)
-    head = HEADS["softmax"](SMALL["hidden_size"], make_inventories(tag_set))
+    head = HEADS["softmax"](SIZES["hidden_size"], make_inventories(tag_set))
     seed, n_sentences = data.draw(st.integers(0, 10**6)), data.draw(st.integers(1, 4))
     _, batch, spans = make_scored_batch(
         head, n_sentences=n_sentences, n_tokens=data.draw(st.integers(1, 9)), seed=seed, apart=scheme == "IO"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ner.heads.base import ClassifierOptions
 from ner.heads.losses import focal
 from ner.heads.span import pairs
-from tests.factories import LABELS, make_head, make_hidden, make_scored_batch
+from tests.factories import LABELS, SIZES, make_head, make_hidden, make_scored_batch
 
 
 def classes_of(spans, n_tokens):
@@ -56,7 +56,7 @@ def test_in_training_the_loss_is_its_criterion():
 @pytest.mark.usefixtures("float64")
 def test_an_end_sees_the_start_of_its_token():
     head = make_head("span")
-    hidden = torch.randn(1, 3, 32)
+    hidden = torch.randn(1, 3, SIZES["hidden_size"])
     before = head.scores(make_hidden(hidden), None)
     with torch.no_grad():
         head.starts.bias[1] += 50.0

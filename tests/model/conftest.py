@@ -9,43 +9,19 @@ from ner.data.batch import Batch
 from ner.data.batches import Batches
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import WordPiece
-from ner.data.windows import Windows, encode
+from ner.encoders import ENCODERS
 from ner.heads import HEADS
-from ner.model.build import build_encoder, build_head
 from ner.model.directory import save
-from ner.model.tagger import Model, Tagger
-from ner.tags import Span, TagSet
-from tests.factories import make_inventories
+from ner.model.tagger import Model
+from ner.tags import Span
+from tests import factories
+from tests.factories import encoder_options
 
+LABELS = ("LOC", "ORG", "PER")
+OWN_SIZES = {"albert": {"num_hidden_layers": 4, "num_hidden_groups": 2}}
+SIZES = {key: value for key, value in encoder_options("bert").items() if key != "name"}
 CHARACTERS = "上海市长王小明在北京访问中国银行。abc"
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[unused1]", *CHARACTERS]
-SIZES = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 40,
-}
-ENCODER_OPTIONS = {
-    "bert": {"name": "bert", **SIZES},
-    "electra": {"name": "electra", **SIZES, "embedding_size": 12},
-    "albert": {
-        "name": "albert",
-        **SIZES,
-        "embedding_size": 12,
-        "num_hidden_layers": 4,
-        "num_hidden_groups": 2,
-    },
-    "distilbert": {
-        "name": "distilbert",
-        "dim": 16,
-        "n_layers": 2,
-        "n_heads": 2,
-        "hidden_dim": 24,
-        "max_position_embeddings": 40,
-    },
-    "lstm": {"name": "lstm", "hidden_size": 12, "embedding_size": 8, "bigram_size": 4, "max_bigrams": 9},
-}
 SENTENCES = [
     Sentence.with_spans(tuple("王小明在北京。"), (Span(0, 3, "PER"), Span(4, 6, "LOC"))),
     Sentence.with_spans(tuple("中国银行"), (Span(0, 4, "ORG"),)),
@@ -55,7 +31,7 @@ SENTENCES = [
 ]
 # as transformers spells the encoders that it has
 TYPES = {"bert": "Bert", "electra": "Electra", "albert": "Albert", "distilbert": "DistilBert"}
-EVERY_ENCODER = pytest.mark.parametrize("encoder", ENCODER_OPTIONS)
+EVERY_ENCODER = pytest.mark.parametrize("encoder", ENCODERS)
 PUBLISHED_ENCODERS = pytest.mark.parametrize("encoder", TYPES)
 EVERY_HEAD = pytest.mark.parametrize("head", HEADS)
 
@@ -69,25 +45,16 @@ def randomise(module, seed=0):
     return module.eval()
 
 
-def make_model(encoder="bert", head="softmax", *, scheme="BIO", seed=0, dropout=0.1, max_len=40) -> Model:
-    torch.manual_seed(seed)
-    tokenizer = WordPiece(VOCABULARY)
-    built = build_encoder(ENCODER_OPTIONS[encoder], vocab_size=len(tokenizer))
-    pieces = encode(SENTENCES * 2, tokenizer).pieces
-    if encoder == "lstm":
-        built.prepare(tokenizer, pieces)
-    tag_set = TagSet.from_labels(["LOC", "ORG", "PER"], scheme)
-    tagger = Tagger(built, build_head(head, built.width, make_inventories(tag_set), {"dropout": dropout}))
-    return Model(randomise(tagger, seed), tokenizer, "char", max_len)
+def make_model(encoder="bert", head="softmax", *, seed=0, dropout=0.1, **options) -> Model:
+    own = OWN_SIZES.get(encoder, {}) | {"labels": LABELS, "fresh": True, "seed": seed, "dropout": dropout}
+    model = factories.make_model(head, encoder, tokenizer=WordPiece(VOCABULARY), **own, **options)
+    randomise(model.tagger, seed)
+    return model
 
 
-def make_loader(model, *, max_len=None, batch_tokens=10_000) -> Batches:
-    return Batches(
-        encode(SENTENCES, model.tokenizer),
-        windows=Windows(max_len or model.max_len),
-        batch_tokens=batch_tokens,
-        targets=model.tagger.head,
-    )
+def make_loader(model, *, max_len=None, **options) -> Batches:
+    options |= {"max_len": max_len or model.max_len, "targets": model.tagger.head}
+    return factories.make_loader(SENTENCES, model.tokenizer, **options)
 
 
 def make_batch(model, *, max_len=None) -> Batch:
@@ -114,7 +81,8 @@ def write_published(
     """A model as transformers writes it, by default a token classifier, with the vocabulary beside it."""
     transformers = pytest.importorskip("transformers")
     tags = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
-    sizes = {key: value for key, value in ENCODER_OPTIONS[encoder].items() if key != "name"}
+    sizes = encoder_options(encoder, **OWN_SIZES.get(encoder, {}))
+    sizes.pop("name")
     config = getattr(transformers, f"{TYPES[encoder]}Config")(
         vocab_size=len(VOCABULARY),
         id2label=dict(enumerate(tags)),

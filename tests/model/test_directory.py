@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from ner.data.words import guess_unit_of_vocabulary
+from ner.encoders import ENCODERS
 from ner.errors import DataError
 from ner.heads import HEADS
 from ner.heads.crf import CrfHead
@@ -18,7 +19,6 @@ from ner.model import directory
 from ner.model.directory import MAX_SPARE_ROWS, ModelDirectory, load, resolve_model_dir, restore_weights, save
 from ner.tensors import read_weights, save_weights
 from tests.model.conftest import (
-    ENCODER_OPTIONS,
     EVERY_ENCODER,
     EVERY_HEAD,
     PUBLISHED_ENCODERS,
@@ -475,7 +475,7 @@ def test_saving_what_was_loaded_gives_the_same_bytes(tmp_path, snapshot, encoder
 
 
 @pytest.mark.parametrize(
-    ("encoder", "head"), [*((encoder, "crf") for encoder in ENCODER_OPTIONS), ("lstm", "softmax")]
+    ("encoder", "head"), [*((encoder, "crf") for encoder in ENCODERS), ("lstm", "softmax")]
 )
 def test_what_transformers_lacks_names_an_architecture_of_its_own(tmp_path, encoder, head):
     transformers = pytest.importorskip("transformers")

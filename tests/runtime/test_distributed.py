@@ -14,21 +14,21 @@ from ner.annotations.span_scores import score
 from ner.data.batches import Batches
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
-from ner.data.windows import Windows, encode
 from ner.errors import DataError, TrainingError
 from ner.inference.predict import predict
-from ner.model.build import build_encoder, build_head
-from ner.model.features import build_features
 from ner.model.tagger import Tagger, n_layers_of, train_from
 from ner.runtime import distributed
-from ner.tags import Span, TagSet
+from ner.tags import Span
 from ner.training.objectives import Distillation, Likelihood, RDrop
 from ner.training.step import LIKELIHOOD, Progress, Update, epoch_steps
-from tests.factories import make_inventories, make_targets
-from tests.training.test_step import CPU, DROPOUTS, ENCODER_OPTIONS, LABEL_IDS, SENTENCES, plain_descent
+from tests import factories
+from tests.factories import make_targets
+from tests.training.test_step import CPU, LABELS, SENTENCES, plain_descent
 
 # of one token each, so that a chain has no transition to learn from
 SHORT = [Sentence.with_spans(("京",), (Span(0, 1, "LOC"),)), Sentence.with_spans(("。",), ())]
+ALL = [*SENTENCES, *SHORT]
+TOKENIZER = learn_vocabulary(token for sentence in SENTENCES for token in sentence.tokens)
 CASES = {
     "softmax": {},
     "crf": {"head": "crf", "clip_grad": 0.01},
@@ -46,31 +46,17 @@ CASES = {
 
 
 def make_tagger(head="softmax", encoder="bert", layers="last") -> Tagger:
-    torch.manual_seed(3)
-    tokens = (token for sentence in SENTENCES for token in sentence.tokens)
-    dropouts = (*DROPOUTS[encoder], *(["piece_dropout_prob"] if encoder == "lstm" else []))
-    options = ENCODER_OPTIONS[encoder] | dict.fromkeys(dropouts, 0.0)
-    built = build_encoder(options, vocab_size=len(learn_vocabulary(tokens)))
-    features = build_features(built, layers, "none")
-    return Tagger(
-        built,
-        build_head(head, built.width, make_inventories(TagSet.from_labels(LABEL_IDS)), {"dropout": 0.0}),
-        features,
+    return factories.make_tagger(
+        head, encoder, layers=layers, labels=LABELS, fresh=True, vocab_size=len(TOKENIZER), seed=3
     )
 
 
-def make_loader(sentences=(*SENTENCES, *SHORT), *, seed=5, batch_tokens=16) -> Batches:
-    tokens = (token for sentence in SENTENCES for token in sentence.tokens)
-    examples = encode(sentences, learn_vocabulary(tokens))
-    generator, n_tags = np.random.default_rng(0), 2 * len(LABEL_IDS) + 1
-    soft = generator.dirichlet(np.ones(n_tags), size=int(examples.token_ends[-1])).astype(np.float16)
-    options = {
-        "batch_tokens": batch_tokens,
-        "targets": make_targets(LABEL_IDS),
-        "seed": seed,
-        "soft_tags": soft,
-    }
-    return Batches(examples, windows=Windows(24), **options)
+def make_loader(*, seed=5) -> Batches:
+    generator, n_tags = np.random.default_rng(0), 2 * len(LABELS) + 1
+    n_tokens = sum(len(sentence.tokens) for sentence in ALL)
+    soft = generator.dirichlet(np.ones(n_tags), size=n_tokens).astype(np.float16)
+    options = {"targets": make_targets(LABELS), "seed": seed, "soft_tags": soft}
+    return factories.make_loader(ALL, TOKENIZER, batch_tokens=16, **options)
 
 
 def trained(
@@ -208,8 +194,7 @@ def test_two_processes_train_as_one(both, case):
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_score_each_entity_once(both, case):
-    sentences = [*SENTENCES, *SHORT]
-    gold, lengths = [s.spans for s in sentences], [len(s.tokens) for s in sentences]
+    gold, lengths = [s.spans for s in ALL], [len(s.tokens) for s in ALL]
     found = [results[case]["found"] for results in both]
     assert found[0] == found[1]
     tagger = make_tagger(**{k: v for k, v in CASES[case].items() if k in ("head", "encoder", "layers")})

@@ -8,47 +8,38 @@ import pytest
 import torch
 
 import evaluate
-from ner.data.batches import Batches
 from ner.data.folder import write_split
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
-from ner.data.windows import Windows, encode
-from ner.model.build import build_encoder, build_head
 from ner.model.directory import save
-from ner.model.tagger import Model, Tagger
+from ner.model.tagger import Model
 from ner.scoring.suspicious import Margins, suspicious
 from ner.tags import Span, TagSet
-from tests.factories import FLAT, make_inventories
+from tests import factories
+from tests.factories import FLAT, make_loader
 
 TAGS = TagSet.from_labels(["LOC", "PER"], "BIO")
 TEXTS = ["王明在北", "京", "北京", "王小明", "明明", "小王", "在", "在京", "明", "王在北京", "小", "北"]
-ENCODER = {"name": "lstm", "hidden_size": 8, "embedding_size": 8, "bigram_size": 4, "max_bigrams": 9}
 
 
 def make_model(head: str) -> Model:
     """Random weights, drawn wide enough that the model is confident of some taggings."""
-    torch.manual_seed(5)
     tokenizer = learn_vocabulary([*"王小明在北京" * 3])
-    encoder = build_encoder(ENCODER, vocab_size=len(tokenizer))
-    tagger = Tagger(encoder, build_head(head, encoder.width, make_inventories(TAGS), {"dropout": 0.1})).eval()
+    model = factories.make_model(head, "lstm", tokenizer=tokenizer, max_len=24, seed=5, dropout=0.1)
     with torch.no_grad():
-        for name, parameter in tagger.named_parameters():
+        for name, parameter in model.tagger.named_parameters():
             if "characters" in name or name.startswith("head."):
                 parameter.normal_(std=3.0)
         if head == "crf":
-            tagger.head.crf.transitions[torch.from_numpy(~TAGS.legal[:-1, :-1])] = -30.0
-            tagger.head.crf.start_transitions[torch.from_numpy(~TAGS.legal[-1, :-1])] = -30.0
-    return Model(tagger, tokenizer, "char", 24)
+            crf = model.tagger.head.crf
+            crf.transitions[torch.from_numpy(~TAGS.legal[:-1, :-1])] = -30.0
+            crf.start_transitions[torch.from_numpy(~TAGS.legal[-1, :-1])] = -30.0
+    return model
 
 
 def taggings(model: Model, text: str) -> dict[tuple[int, ...], float]:
     """Every tagging of the text, illegal ones too, with its log-probability by the head's definition."""
-    loader = Batches(
-        encode([Sentence.with_spans(tuple(text), None)], model.tokenizer),
-        windows=Windows(24),
-        batch_tokens=99,
-    )
-    [(_, batch)] = loader.batches()
+    [(_, batch)] = make_loader([Sentence.with_spans(tuple(text), None)], model.tokenizer).batches()
     with torch.no_grad():
         scores, _ = model.tagger(batch)
     emissions = scores[0, : len(text)].double().numpy()

@@ -1,7 +1,6 @@
 """The tool that fills masks, from the command line."""
 
 import json
-from functools import partial
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -11,15 +10,11 @@ from ner.pretraining.mlm import fill_mask, save_mlm
 from tests.factories import CHINESE, LATIN, SPECIALS, make_pretrained
 from tools import fill_mask as tool
 
-
-@pytest.fixture
-def make_model():
-    """`make_model(seed=0, **sizes)`: a small masked language model in evaluation."""
-    return partial(make_pretrained, WordPiece(SPECIALS + CHINESE + LATIN))
+TOKENIZER = WordPiece(SPECIALS + CHINESE + LATIN)
 
 
-def test_the_tool_prints_a_line_a_text(make_model, run_main, tmp_path):
-    model = make_model()
+def test_the_tool_prints_a_line_a_text(run_main, tmp_path):
+    model = make_pretrained(TOKENIZER)
     save_mlm(tmp_path, model)
     texts = ["中[MASK]", "", "[MASK]国[MASK]"]
     options = [item for text in texts for item in ("--text", text)]
@@ -37,8 +32,8 @@ def test_the_tool_prints_a_line_a_text(make_model, run_main, tmp_path):
     assert run_main(tool, "--model_dir", tmp_path, tmp_path / "in.txt").out == ended.out
 
 
-def test_the_tool_refuses_what_cannot_guess(make_model, run_main, tmp_path):
-    save_mlm(tmp_path, make_model())
+def test_the_tool_refuses_what_cannot_guess(run_main, tmp_path):
+    save_mlm(tmp_path, make_pretrained(TOKENIZER))
     too_long = run_main(tool, "--model_dir", tmp_path, "--text", "中" * 99)
     assert too_long.code == 2
     assert "got 101 pieces, expected at most 40" in too_long.err

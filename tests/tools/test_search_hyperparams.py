@@ -1,4 +1,4 @@
-"""Searches over tiny experiments: they leave what train.py leaves, and go on where they stopped."""
+"""Searches over tiny experiments: each trial leaves the files of train.py, and a search can be resumed."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from ner.training.run_dir import only_trainer
 from tests.experiments import build_short, interrupt_at_call
 from tools import search_hyperparams
 
-ENCODER = {"name": "lstm", "hidden_size": 8, "num_hidden_layers": 1, "embedding_size": 8}
+ENCODER = {"name": "lstm", "hidden_size": 8, "num_hidden_layers": 1, "embedding_size": 8, "max_bigrams": 0}
 PARAMS = {"encoder": ENCODER, "batch_size": 8, "learning_rate": 1e-2, "epoch_num": 2}
 TIMES = ("seconds", "tokens_per_second", "peak_memory_mb")
 

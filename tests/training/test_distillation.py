@@ -12,30 +12,22 @@ from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
 from ner.data.windows import Windows, encode
 from ner.heads.crf import expected_scores, path_scores
-from ner.model.build import build_encoder
-from ner.model.directory import Model
 from ner.model.features import Features
 from ner.model.tagger import Tagger
 from ner.tags import Span, TagSet
 from ner.training.distillation import columns, compute_soft_labels, fingerprint, prepare
 from ner.training.objectives import Distillation, Likelihood
+from tests import factories
 from tests.factories import make_head, make_scored_batch
 
 TEXTS = ["中国队昨天抵达巴黎", "外交部", "昨天中国外交部发言人在巴黎说，中国队已经抵达。" * 2, "国"]
 CPU = torch.device("cpu")
 
 
-def make_model(head, *, scheme="BIO", width=8, max_len=32, seed=0):
-    torch.manual_seed(seed)
+def make_model(head, *, width=16, max_len=32, **options):
     tokenizer = learn_vocabulary([*"".join(TEXTS[:-1])] * 2)
-    options = {"name": "lstm", "hidden_size": width, "embedding_size": 6, "max_bigrams": 0}
-    encoder = build_encoder(options, vocab_size=len(tokenizer))
-    built = make_head(head, scheme, width=width)
-    torch.nn.init.normal_(built.classifier.weight)
-    for name, parameter in built.named_parameters():
-        if "transitions" in name:
-            torch.nn.init.normal_(parameter)
-    return Model(Tagger(encoder, built).eval(), tokenizer, "char", max_len)
+    options |= {"hidden_size": width, "tokenizer": tokenizer, "max_len": max_len}
+    return factories.make_model(head, "lstm", **options)
 
 
 def make_sentences():
@@ -178,7 +170,7 @@ def test_soft_labels_are_kept_and_known_by_what_they_depend_on(tmp_path, monkeyp
 @pytest.mark.parametrize("temperature", [1.0, 8.0])
 @pytest.mark.parametrize("head", ["softmax", "crf"])
 def test_unlabelled_text_is_tagged_as_the_teacher_would(head, temperature, tmp_path):
-    """Its best tagging, which for this CRF is not that of its marginals, at either temperature."""
+    """By its best tagging, at either temperature.  For this CRF the marginals give another tagging."""
     teacher, student = make_model(head, seed=2), make_model("crf", width=4, seed=3)
     teacher.tagger.head.classifier.weight.data *= 60
     examples = encode(make_sentences(), student.tokenizer)

@@ -11,13 +11,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from ner.encoders import ENCODERS
-from ner.encoders.bert import BertConfig
-from ner.encoders.lstm import LstmConfig
-from ner.encoders.relatives import AlbertConfig, DistilBertConfig, ElectraConfig
 from ner.heads import HEADS
-from ner.model.build import build_head
-from ner.model.tagger import Tagger, train_from, unfrozen_depth
-from ner.tags import TagSet
+from ner.model.tagger import train_from, unfrozen_depth
 from ner.training.optim import (
     SCHEDULES,
     WeightAverage,
@@ -26,23 +21,7 @@ from ner.training.optim import (
     rate_factor,
     set_rates,
 )
-from tests.factories import make_inventories
-
-SIZES = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-CONFIGS = {
-    "bert": BertConfig(**SIZES),
-    "electra": ElectraConfig(**SIZES, embedding_size=4),
-    "albert": AlbertConfig(**SIZES, embedding_size=4),
-    "distilbert": DistilBertConfig(dim=8, n_layers=1, n_heads=2, hidden_dim=8),
-    "lstm": LstmConfig(hidden_size=8, num_hidden_layers=1, embedding_size=4, bigram_size=4, max_bigrams=5),
-}
-
-
-def make_tagger(encoder="bert", head="crf"):
-    built = ENCODERS[encoder](CONFIGS.get(encoder) or ENCODERS[encoder].Config(), vocab_size=11)
-    return Tagger(
-        built, build_head(head, built.width, make_inventories(TagSet.from_labels(["LOC"])), {"dropout": 0.1})
-    )
+from tests.factories import make_tagger
 
 
 def make_groups(tagger, *, learning_rate=1e-3, head_learning_rate=1e-2, weight_decay=0.1):
@@ -62,7 +41,7 @@ def factors(n_steps, warmup, schedule):
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("frozen", [False, True])
 def test_every_trainable_parameter_is_in_one_group_and_vectors_do_not_decay(encoder, head, frozen):
-    tagger = make_tagger(encoder, head)
+    tagger = make_tagger(head, encoder)
     if frozen:
         tagger.encoder.requires_grad_(False)
     names = {id(parameter): name for name, parameter in tagger.named_parameters()}
@@ -81,7 +60,7 @@ def test_every_trainable_parameter_is_in_one_group_and_vectors_do_not_decay(enco
 
 def test_a_matrix_decays_by_rate_times_decay_and_a_bias_does_not():
     """Decoupled: with a gradient of zero nothing else is left of a step."""
-    tagger = make_tagger()
+    tagger = make_tagger("crf")
     for parameter in tagger.parameters():
         nn.init.constant_(parameter, 2.0)
         parameter.grad = torch.zeros_like(parameter)
@@ -97,7 +76,7 @@ def test_a_matrix_decays_by_rate_times_decay_and_a_bias_does_not():
 
 
 def test_a_step_before_any_rate_is_set_changes_nothing():
-    tagger = make_tagger()
+    tagger = make_tagger("crf")
     before = [parameter.detach().clone() for parameter in tagger.parameters()]
     optimizer = build_optimizer(make_groups(tagger))
     for parameter in tagger.parameters():
@@ -106,9 +85,9 @@ def test_a_step_before_any_rate_is_set_changes_nothing():
     assert all(torch.equal(a, b) for a, b in zip(before, tagger.parameters(), strict=True))
 
 
-def test_a_step_is_that_of_adam_with_decoupled_decay():
+def test_a_step_follows_adam_with_decoupled_decay():
     """The update written out, Loshchilov and Hutter's algorithm 2."""
-    tagger = make_tagger()
+    tagger = make_tagger("crf")
     optimizer = build_optimizer(make_groups(tagger, weight_decay=0.01))
     parameter = tagger.head.classifier.weight
     expected, m, v = parameter.detach().clone().double(), 0.0, 0.0
@@ -124,15 +103,8 @@ def test_a_step_is_that_of_adam_with_decoupled_decay():
     torch.testing.assert_close(parameter.detach().double(), expected, rtol=1e-5, atol=1e-7)
 
 
-DEEP = BertConfig(hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=8)
-
-
 def make_deep():
-    tag_set = TagSet.from_labels(["LOC"])
-    return Tagger(
-        ENCODERS["bert"](DEEP, vocab_size=11),
-        build_head("crf", 8, make_inventories(tag_set), {"dropout": 0.1}),
-    )
+    return make_tagger("crf", num_hidden_layers=3)
 
 
 def test_rates_fall_with_depth_and_transitions_have_their_own():
@@ -186,8 +158,8 @@ def test_the_cosine_schedule_at_known_steps():
     assert factors(5, 0.2, "cosine") == pytest.approx([0.5, 1.0, (1 + half) / 2, 0.5, (1 - half) / 2])
 
 
-def test_the_triangular_schedule_is_that_of_the_paper():
-    """Howard and Ruder's formula, its first step left out because its rate is not that of a rise from 0."""
+def test_the_triangular_schedule_follows_the_paper():
+    """Howard and Ruder's formula.  It is compared after the rise, because their rise begins at 0."""
     n, share, ratio = 100, 0.1, 32
     cut = n * share
     ours = factors(n, share, "triangular")

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,14 +11,12 @@ import torch
 from ner.data.batches import Batches
 from ner.data.sentence import Sentence
 from ner.data.tokenizer import learn_vocabulary
-from ner.data.windows import Windows, encode
+from ner.encoders import ENCODERS
 from ner.errors import TrainingError
 from ner.heads import HEADS
 from ner.inference.predict import predict
-from ner.model.build import build_encoder, build_head
-from ner.model.tagger import Tagger
 from ner.runtime.devices import random_state, set_random_state
-from ner.tags import Span, TagSet
+from ner.tags import Span
 from ner.training.optim import build_optimizer, parameter_groups
 from ner.training.step import (
     MAX_SKIPPED,
@@ -27,7 +26,8 @@ from ner.training.step import (
     epoch_steps,
     optimiser_step,
 )
-from tests.factories import make_inventories, make_targets
+from tests import factories
+from tests.factories import make_targets
 
 CPU = torch.device("cpu")
 SENTENCES = [
@@ -41,37 +41,9 @@ SENTENCES = [
     Sentence.with_spans(tuple("王明访问上海北京"), (Span(0, 2, "PER"), Span(4, 6, "LOC"), Span(6, 8, "LOC"))),
 ]
 N_TOKENS = sum(len(sentence.tokens) for sentence in SENTENCES)
-LABEL_IDS = {"LOC": 0, "ORG": 1, "PER": 2}
-SIZES = {
-    "hidden_size": 16,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 40,
-}
-ENCODER_OPTIONS = {
-    "bert": {"name": "bert", **SIZES},
-    "electra": {"name": "electra", **SIZES, "embedding_size": 12},
-    "albert": {"name": "albert", **SIZES, "embedding_size": 12},
-    "distilbert": {
-        "name": "distilbert",
-        "dim": 16,
-        "n_layers": 2,
-        "n_heads": 2,
-        "hidden_dim": 24,
-        "max_position_embeddings": 40,
-    },
-    "lstm": {"name": "lstm", "hidden_size": 16, "embedding_size": 8, "bigram_size": 4, "max_bigrams": 20},
-}
-DROPOUTS = {
-    "bert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
-    "electra": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
-    "albert": ("hidden_dropout_prob", "attention_probs_dropout_prob"),
-    "distilbert": ("dropout", "attention_dropout"),
-    "lstm": ("embedding_dropout_prob", "hidden_dropout_prob"),
-}
+LABELS = ("LOC", "ORG", "PER")
 EVERY_HEAD = pytest.mark.parametrize("head", HEADS)
-EVERY_ENCODER = pytest.mark.parametrize("encoder", ENCODER_OPTIONS)
+EVERY_ENCODER = pytest.mark.parametrize("encoder", ENCODERS)
 
 
 @pytest.fixture(scope="module")
@@ -81,30 +53,16 @@ def tokenizer():
 
 @pytest.fixture
 def make_tagger(tokenizer):
-    def make(head="softmax", encoder="bert", *, dropout=0.0, seed=0) -> Tagger:
-        torch.manual_seed(seed)
-        options = ENCODER_OPTIONS[encoder] | dict.fromkeys(DROPOUTS[encoder], dropout)
-        built = build_encoder(options, vocab_size=len(tokenizer))
-        return Tagger(
-            built,
-            build_head(
-                head, built.width, make_inventories(TagSet.from_labels(LABEL_IDS)), {"dropout": dropout}
-            ),
-        )
-
-    return make
+    """`make_tagger(head="softmax", encoder="bert", dropout=0.0, seed=0)`: as a new model, in evaluation."""
+    return partial(factories.make_tagger, labels=LABELS, fresh=True, vocab_size=len(tokenizer))
 
 
 @pytest.fixture
 def make_loader(tokenizer):
     def make(*, batch_tokens=20, seed=5, sentences=SENTENCES, gold=True) -> Batches:
-        return Batches(
-            encode(sentences, tokenizer),
-            windows=Windows(24),
-            batch_tokens=batch_tokens,
-            targets=make_targets(LABEL_IDS) if gold else None,
-            seed=seed,
-        )
+        targets = make_targets(LABELS) if gold else None
+        options = {"batch_tokens": batch_tokens, "targets": targets, "seed": seed}
+        return factories.make_loader(sentences, tokenizer, **options)
 
     return make
 
@@ -285,7 +243,7 @@ def test_a_loss_that_is_not_finite_stops_training(make_tagger, make_loader, pois
 # every head over one encoder, one head over every encoder, and clipping on and off over one tagger
 LEARNERS = [
     *((head, "bert", 1.0) for head in HEADS),
-    *(("crf", encoder, 0.0) for encoder in ENCODER_OPTIONS),
+    *(("crf", encoder, 0.0) for encoder in ENCODERS),
 ]
 
 

@@ -55,7 +55,10 @@ def _delimiter(line: str) -> str:
 
 
 def _names(line: str, delimiter: str) -> list[str]:
-    return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    try:
+        return [name.strip().lower() for name in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:  # such as a CR inside the line
+        return []
 
 
 def _find(names: list[str], known: tuple[str, ...]) -> int:
