@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from build_dataset import add_reading_arguments, reading_from
-from ner.data.build import N_LISTED
+from ner.data.findings import N_LISTED
 from ner.data.formats import WRITABLE, Document, Texts, guess_format, load, to_document, to_texts
 from ner.data.sentence import UNITS
 from ner.errors import DataError

@@ -103,7 +103,11 @@ def test_rules_of_words_are_learned_from_tokens_and_described():
         "raw text: learned from train's tokens, of which 100.00% come back from their text"
     )
     assert "(75.00% by the general rules)" in line
-    letters = {"train": make_document(1)._replace(sentences=[Sentence.with_spans(("a", "b"), ())] * 2)}
+    letters = {
+        "train": make_document(1)._replace(
+            sentences=[Sentence.with_spans(("a", "b"), (Span(0, 1, "LOC"),))] * 2
+        )
+    }
     assert "words" not in build(letters, val_size=0, unit="char").facts
     texts = {"train": documents["train"]._replace(unit="word")}
     assert "words" not in build(texts, val_size=0).facts
