@@ -65,6 +65,7 @@ def read_conll(path: str | Path, reading: Reading = DEFAULTS) -> Document:
         raise DataError(f"{path}:{number}: 2 or more columns expected, got 1")
     token, *tags = column_indices(path, reading.columns or (1, -1), len(row))
     has_ids = token > 0 and row[0].partition("-")[0] in ("0", "1")
+    has_ids = has_ids and any(other[0].isdecimal() for _, other in rows(lines))  # not WebAnno's 1-1, 1-2
     layout = Layout(len(row), token, tuple(tags), reading.scheme, skips_starts=True, has_ids=has_ids)
     blocks, notes = read_blocks(path, lines, layout)
     check_columns(path, blocks, layout, reading)

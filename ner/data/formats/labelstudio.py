@@ -32,6 +32,8 @@ def looks_like(path: Path, text: str) -> bool:
 
 def _is_table(text: str) -> bool:
     """True for the header of a CSV or TSV export."""
+    if text.lstrip()[:1] in ("{", "["):  # JSON-MIN in one line
+        return False
     return {"annotation_id", "annotator"} <= set(re.split(r'["\t,]+', text.partition("\n")[0].strip()))
 
 
@@ -100,6 +102,8 @@ def _values(path: Path, line: int, task: dict, ignored_lines: list[int]) -> list
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise DataError(f"{path}:{line}: got {type_name(results)}, expected an array under 'result'")
     labels = [result for result in results if result.get("type") in ("labels", "hypertextlabels")]
+    if any("type" not in r and _is_value(r.get("value")) for r in results):
+        raise DataError(f"{path}:{line}: got labels in a result without type, expected type 'labels'")
     if other := next(
         (r["type"] for r in results if r not in labels and "labels" in str(r.get("type"))), None
     ):

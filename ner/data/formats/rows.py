@@ -61,6 +61,15 @@ def is_tag(cell: str) -> bool:
         return False
 
 
+def several_tags(cell: str) -> list[str]:
+    """The tags of a cell that holds more than one, such as `B-a,B-b` or `B-a B-b`; else nothing."""
+    parts = re.split(r"[,;|/]", cell)
+    if len(parts) == 1:
+        parts = cell.split() if cell.count("-") > 1 else []  # white space may also be part of a label
+        return parts if len(parts) > 1 and all(is_tag(part) and "-" in part for part in parts) else []
+    return parts if all(map(is_tag, parts)) else []
+
+
 def split_columns(line: str) -> list[str]:
     """The columns of a line: split at TABs if it has one, else at runs of spaces."""
     if "\t" not in line:

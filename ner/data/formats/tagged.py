@@ -8,13 +8,13 @@ from pathlib import Path
 from ner.annotations.tag_spelling import tag_set_of
 from ner.data.formats.content import Content
 from ner.data.formats.document import Document, Reading
-from ner.data.formats.rows import Block, is_tag
+from ner.data.formats.rows import Block, several_tags
 from ner.data.sentence import Sentence
 from ner.data.wording import count_noun, note_lines
 from ner.errors import DataError
 from ner.tags import UNNAMED, Span, TagSet, keep_apart
 
-_INDEXED = re.compile(r"(.)\d+", re.DOTALL)
+_INDEXED = re.compile(r"(.)[-_#:@/|]?\d+", re.DOTALL)
 
 
 def make_document(
@@ -109,8 +109,8 @@ def _without_overlaps(document: Document, reading: Reading) -> Document:
 
 def _separate_tags(path: str | Path, blocks: list[Block], *, first: bool) -> Iterator[str]:
     """Replaces several tags of a token, such as `B-a,B-b`, by the first; DataError unless `first`."""
-    found = {tag: re.split(r"[,;|/]", tag) for block in blocks for tags in block.tags for tag in set(tags)}
-    several = {tag: parts for tag, parts in found.items() if len(parts) > 1 and all(map(is_tag, parts))}
+    found = {tag for block in blocks for tags in block.tags for tag in tags}
+    several = {tag: parts for tag in found if (parts := several_tags(tag))}
     lines = []
     for block in blocks if several else ():
         for tags in block.tags:

@@ -13,6 +13,7 @@ from ner.annotations.tag_spelling import tag_set_of
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, Document, Format, Reading
 from ner.data.formats.objects import UnreadKeys, has_half_pair, objects, sample_objects, type_name
+from ner.data.formats.rows import several_tags
 from ner.data.sentence import Sentence
 from ner.data.wording import note_lines
 from ner.errors import DataError
@@ -127,9 +128,17 @@ def _tags(where: str, key: str, value: object, names: dict | Sequence[str]) -> l
 def _make_document(path: Path, rows: list, reading: Reading, notes: list[str], sha256: str) -> Document:
     """A document of (line, tokens, tags or None); a scheme that forbids most entities is not the file's."""
     first_seen: dict[str, int] = {}
+    several_lines = []
     for line, _, tags in rows:
-        for tag in tags or ():
+        for i, tag in enumerate(tags or ()):
+            if parts := several_tags(tag):
+                if not reading.first_tag:
+                    got = f"{len(parts)} tags in {tag[:60]!r}, expected one tag a token"
+                    raise DataError(f"{path}:{line}: {got}; --first_tag takes the first")
+                several_lines.append(line)
+                tags[i] = tag = parts[0]
             first_seen.setdefault(tag, line)
+    notes = [*notes, *note_lines(several_lines, "with several tags, the first taken", "token")]
     tag_set = tag_set_of(first_seen, path, reading.scheme)
     all_ids = [[tag_set.index[tag] for tag in tags or ()] for _, _, tags in rows]
     n_entities = sum(len(tag_set.spans(ids)) for ids in all_ids)

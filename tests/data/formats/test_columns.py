@@ -176,3 +176,10 @@ def test_conll2003(ner_data, name, n_entities, illegal):
 def test_a_column_that_is_not_what_it_should_be_is_refused(read, text, problem):
     with pytest.raises(DataError, match=problem):
         read(text, "conll")
+
+
+def test_rows_whose_ids_all_have_a_hyphen_are_tokens(read):
+    text = "1-1\t0-3\tMia\tB-PER\n1-2\t4-8\tleft\tO\n\n2-1\t9-13\tOslo\tB-LOC\n"
+    document = read(text, "conll", columns=(3, 4))
+    assert tokens_of(document) == [("Mia", "left"), ("Oslo",)]
+    assert document.notes == []

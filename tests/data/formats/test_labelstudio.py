@@ -148,3 +148,17 @@ def test_an_error_names_the_file_and_the_line(path, task, message):
         load(path, "labelstudio")
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_labels_without_a_type_are_not_taken_for_another_kind(path):
+    task = make_task("Mia left", make_value("Mia left", 0, 3))
+    del task["annotations"][0]["result"][0]["type"]
+    path.write_text(json.dumps([task]), encoding="utf-8")
+    with pytest.raises(DataError, match=r"x.json:1: got labels in a result without type, expected type"):
+        load(path, "labelstudio")
+
+
+def test_json_min_in_one_line_is_no_table(path):
+    task = {"text": "Mia left", "ner": [make_value("Mia left", 0, 3)], "annotator": 1, "annotation_id": 2}
+    path.write_text(json.dumps([task]), encoding="utf-8")
+    assert read(path).sentences[0].spans == (Span(0, 1, "X"),)

@@ -110,3 +110,13 @@ def test_an_index_after_each_character_is_named_and_removed(read):
     words = read("Mia\tO\nT2\tO\n", strip_index=True)
     assert tokens_of(words) == [("Mia", "T2")]
     assert "nothing removed" in words.notes[0]
+
+
+def test_several_tags_between_spaces_are_no_label(read):
+    with pytest.raises(DataError, match=r"x.txt:1: 2 tags in 'B-p B-q', expected one tag a token"):
+        read("a\tB-p B-q\nb\tO\n")
+    assert read("a\tB-blood type O\n").sentences[0].spans == (Span(0, 1, "blood type O"),)
+
+
+def test_an_index_behind_a_mark_is_removed(read):
+    assert tokens_of(read("北_0\tB-LOC\n京_1\tI-LOC\n很#12\tO\n", strip_index=True)) == [("北", "京", "很")]

@@ -125,3 +125,12 @@ def test_tags_under_an_unknown_key_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"x.json:1: got a list under 'my_tags', a key that is not read"):
         read(write(tmp_path, [{"tokens": TOKENS, "my_tags": TAGS}]))
     assert not read(write(tmp_path, [{"tokens": TOKENS}])).annotated
+
+
+def test_several_tags_of_a_token_are_refused_or_the_first_is_taken(tmp_path):
+    path = write(tmp_path, [{"tokens": TOKENS, "ner_tags": ["B-p,B-q", "O", "B-p"]}])
+    with pytest.raises(DataError, match=r"x.json:1: 2 tags in 'B-p,B-q', expected one tag a token"):
+        read(path)
+    document = read(path, reading=Reading(first_tag=True))
+    assert document.sentences[0].spans == (Span(0, 1, "p"), Span(2, 3, "p"))
+    assert document.notes == ["1 token with several tags, the first taken: line 1"]
