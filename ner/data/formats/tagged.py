@@ -24,7 +24,7 @@ def make_document(
 
     Of several columns of tags, each adds its entities.
     """
-    notes = [*content.notes, *notes, *_read_indices(path, blocks, strip=reading.strip_index)]
+    notes = [*content.notes, *notes, *read_indices(path, blocks, strip=reading.strip_index)]
     notes += _separate_tags(path, blocks, first=reading.first_tag)
     first_seen: dict[str, int] = {}
     for block in blocks:
@@ -125,7 +125,7 @@ def _separate_tags(path: str | Path, blocks: list[Block], *, first: bool) -> Ite
     yield from note_lines(lines, "with several tags, the first taken", "token")
 
 
-def _read_indices(path: str | Path, blocks: list[Block], *, strip: bool) -> Iterator[str]:
+def read_indices(path: str | Path, blocks: list[Block], *, strip: bool) -> Iterator[str]:
     """Removes the index at the end of tokens such as 北0, or warns of it, if nearly all tokens are so."""
     counts = Counter(token for block in blocks for token in block.tokens)
     indexed = {token: match[1] for token in counts if (match := _INDEXED.fullmatch(token))}

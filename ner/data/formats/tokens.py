@@ -13,7 +13,8 @@ from ner.annotations.tag_spelling import tag_set_of
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, Document, Format, Reading
 from ner.data.formats.objects import UnreadKeys, has_half_pair, objects, sample_objects, type_name
-from ner.data.formats.rows import several_tags
+from ner.data.formats.rows import Block, several_tags
+from ner.data.formats.tagged import read_indices
 from ner.data.sentence import Sentence
 from ner.data.wording import note_lines
 from ner.errors import DataError
@@ -138,6 +139,8 @@ def _make_document(path: Path, rows: list, reading: Reading, notes: list[str], s
                 several_lines.append(line)
                 tags[i] = tag = parts[0]
             first_seen.setdefault(tag, line)
+    blocks = [Block(line, tokens, []) for line, tokens, _ in rows]
+    notes = [*notes, *read_indices(path, blocks, strip=reading.strip_index)]
     notes = [*notes, *note_lines(several_lines, "with several tags, the first taken", "token")]
     tag_set = tag_set_of(first_seen, path, reading.scheme)
     all_ids = [[tag_set.index[tag] for tag in tags or ()] for _, _, tags in rows]

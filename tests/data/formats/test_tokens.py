@@ -134,3 +134,9 @@ def test_several_tags_of_a_token_are_refused_or_the_first_is_taken(tmp_path):
     document = read(path, reading=Reading(first_tag=True))
     assert document.sentences[0].spans == (Span(0, 1, "p"), Span(2, 3, "p"))
     assert document.notes == ["1 token with several tags, the first taken: line 1"]
+
+
+def test_an_index_after_each_character_is_named_and_removed(tmp_path):
+    path = write(tmp_path, [{"tokens": ["北0", "京1"], "ner_tags": ["B-LOC", "I-LOC"]}])
+    assert read(path).notes[0].startswith("2 of 2 tokens are a character and a number, such as '北0'")
+    assert list(read(path, reading=Reading(strip_index=True)).sentences[0].tokens) == ["北", "京"]
