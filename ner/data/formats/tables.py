@@ -13,7 +13,7 @@ from ner.data.formats.content import read_content_lines
 from ner.data.formats.document import DEFAULTS, Document, Format, Reading
 from ner.data.formats.rows import Block, is_tag
 from ner.data.formats.tagged import make_document
-from ner.data.wording import excerpt
+from ner.data.wording import excerpt, note_lines
 from ner.errors import DataError
 
 TOKENS = ("word", "words", "token", "tokens", "form", "character", "char", "text", "字")
@@ -82,6 +82,8 @@ def read_table(path: str | Path, reading: Reading = DEFAULTS) -> Document:
     names = [] if any(is_tag(cell) for cell in first[1:]) else [name.strip() for name in first]
     chosen = _choose(path, number, names, first, reading)
     rows = rows[bool(names) :]
+    repeated = [number for number, row in rows if names and row == first]  # of files joined by `cat`
+    rows = [item for item in rows if not names or item[1] != first]
     if not rows:
         raise DataError(f"{path}:{number}: a header without rows, expected one token a line")
     _refuse_json(path, rows[0], chosen)
@@ -94,6 +96,7 @@ def read_table(path: str | Path, reading: Reading = DEFAULTS) -> Document:
     )
     if keys:
         notes.append(f"sentences end where {' or '.join(repr(names[i] or i + 1) for i in keys)} changes")
+    notes += note_lines(repeated, "skipped", "repeated header")
     blocks = _make_blocks(path, rows, chosen, keys)
     return make_document(path, content, blocks, reading, notes)
 

@@ -19,6 +19,7 @@ from ner.data.sentence import Sentence
 from ner.data.wording import note_lines
 from ner.errors import DataError
 from ner.files import read_text_lines
+from ner.tags import UNNAMED
 
 TOKEN_KEYS = ("tokens", "words")
 TAG_KEYS = ("ner_tags", "tags", "labels", "ner")
@@ -142,7 +143,8 @@ def _make_document(path: Path, rows: list, reading: Reading, notes: list[str], s
     blocks = [Block(line, tokens, []) for line, tokens, _ in rows]
     notes = [*notes, *read_indices(path, blocks, strip=reading.strip_index)]
     notes = [*notes, *note_lines(several_lines, "with several tags, the first taken", "token")]
-    tag_set = tag_set_of(first_seen, path, reading.scheme)
+    label = reading.label_names[0] if len(reading.label_names) == 1 else UNNAMED
+    tag_set = tag_set_of(first_seen, path, reading.scheme, label=label)
     all_ids = [[tag_set.index[tag] for tag in tags or ()] for _, _, tags in rows]
     n_entities = sum(len(tag_set.spans(ids)) for ids in all_ids)
     if reading.scheme is None and 2 * tag_set.n_illegal(all_ids) > n_entities:

@@ -89,3 +89,9 @@ def test_a_table_that_cannot_be_read_is_refused_as_such(table, text, problem):
 def test_an_unknown_name_lists_the_header(table):
     with pytest.raises(DataError, match=r"x.csv:1: no column 'Tags', expected one of Word, Tag"):
         table("Word,Tag\na,O\n", columns=("Word", "Tags"))
+
+
+def test_the_header_of_a_joined_file_is_skipped(table):
+    document = table("\ufeffword,tag\nMia,B-PER\nleft,O\n\ufeffword,tag\nOslo,B-LOC\n")
+    assert rows_of(document) == [(("Mia", "left"), [(0, 1, "PER")]), (("Oslo",), [(0, 1, "LOC")])]
+    assert "1 repeated header skipped: line 4" in document.notes

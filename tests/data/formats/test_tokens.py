@@ -140,3 +140,9 @@ def test_an_index_after_each_character_is_named_and_removed(tmp_path):
     path = write(tmp_path, [{"tokens": ["北0", "京1"], "ner_tags": ["B-LOC", "I-LOC"]}])
     assert read(path).notes[0].startswith("2 of 2 tokens are a character and a number, such as '北0'")
     assert list(read(path, reading=Reading(strip_index=True)).sentences[0].tokens) == ["北", "京"]
+
+
+def test_tags_without_label_get_the_stated_one(tmp_path):
+    path = write(tmp_path, [{"tokens": ["a", "b"], "ner_tags": ["B", "O"]}])
+    assert read(path).sentences[0].spans == (Span(0, 1, "ENTITY"),)
+    assert read(path, reading=Reading(label_names=("DRUG",))).sentences[0].spans == (Span(0, 1, "DRUG"),)
