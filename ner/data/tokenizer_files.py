@@ -57,8 +57,9 @@ def check_class(values: Mapping, where: str | Path) -> None:
 
 
 def _read_vocabulary(path: Path) -> list[str]:
-    """The lines; blank ones at the end are none, no text is a blank piece."""
-    return [line.removesuffix("\r") for line in read_text(path).rstrip("\r\n").split("\n")]
+    """The lines without a byte order mark; blank ones at the end are none, no text is a blank piece."""
+    text = read_text(path).removeprefix("\ufeff").rstrip("\r\n")
+    return [line.removesuffix("\r") for line in text.split("\n")]
 
 
 def _added_pieces(model_dir: Path, published: Mapping, config: Mapping, pieces: list[str]) -> list[Added]:

@@ -45,15 +45,23 @@ def viterbi(emissions: np.ndarray, lengths: np.ndarray, transitions: np.ndarray)
     return [path[:length, row] for row, length in enumerate(lengths)]
 
 
-def is_scalable(emissions: np.ndarray, transitions: np.ndarray) -> bool:
+def is_scalable(emissions: np.ndarray, transitions: np.ndarray, blank_run: int = 0) -> bool:
     """True if sums of exp over these chains stay accurate after division by their largest term.
 
     float64 underflows below e^-700 of the largest term.  Any tag is at most three legal steps from any other,
-    so the score of a tag that matters is below the best by at most four spreads of one step.
+    so the score of a tag that matters is below the best by at most four spreads of one step.  With `Twins`,
+    a run of at most `blank_run` blank tokens may stand between any two of these steps.
     """
     legal = transitions[np.isfinite(transitions)]
-    spread = (emissions.max(axis=-1) - emissions.min(axis=-1)).max() + legal.max() - legal.min()
-    return bool(spread < MAX_CHAIN_SPREAD)
+    lowest = emissions.min(axis=-1, where=np.isfinite(emissions), initial=np.inf)
+    spread = (emissions.max(axis=-1) - lowest).max() + legal.max() - legal.min()
+    return bool(spread * (1 + blank_run / 2) < MAX_CHAIN_SPREAD)
+
+
+def longest_run(flags: np.ndarray) -> int:
+    """The most neighbours in one row of (B, T) bool that are all True."""
+    places = np.arange(1, flags.shape[1] + 1)
+    return int((places - np.maximum.accumulate(np.where(flags, 0, places), axis=1)).max(initial=0))
 
 
 def make_step(scores: np.ndarray, *, exact: bool) -> Step:
@@ -100,6 +108,7 @@ def span_log_probabilities(
     lengths: np.ndarray,
     transitions: np.ndarray,
     tag_set: TagSet,
+    blank_run: int = 0,
 ) -> np.ndarray:
     """(S,) float64: log of the probability of each span, the sum over all legal paths with exactly this span.
 
@@ -107,7 +116,7 @@ def span_log_probabilities(
     A path has the span if a tag of its label begins at `start` and continues nothing, every step inside
     continues it, and the step after it does not.  That holds under any scheme.
     """
-    exact = not is_scalable(emissions, transitions)
+    exact = not is_scalable(emissions, transitions, blank_run)
     alpha = forward_sums(emissions, transitions, exact=exact)  # (B, T, K)
     beta = backward_sums(emissions, lengths, transitions, exact=exact)  # (B, T, K)
     whole = alpha[np.arange(len(lengths)), lengths - 1] + transitions[:-1, -1]  # (B, K)
@@ -194,7 +203,8 @@ def decode(
     for rows in filter(len, (np.flatnonzero(~has_blank), np.flatnonzero(has_blank))):
         if has_blank[rows[0]]:
             scores = chain.emissions(emissions[rows], blank[rows])
-            answers = _decode(scores, lengths[rows], chain.transitions, tag_set, chain)
+            run = longest_run(blank[rows])
+            answers = _decode(scores, lengths[rows], chain.transitions, tag_set, chain, run)
         else:
             answers = _decode(emissions[rows], lengths[rows], transitions, tag_set)
         for row, spans in zip(rows, answers, strict=True):
@@ -208,8 +218,12 @@ def _decode(
     transitions: np.ndarray,
     tag_set: TagSet,
     twins: Twins | None = None,
+    blank_run: int = 0,
 ) -> list[list[ScoredSpan]]:
-    """As `decode`, for emissions that are zero at padding; with `twins`, the arrays are of its chain."""
+    """As `decode`, for emissions that are zero at padding.
+
+    With `twins`, the arrays are of its chain and have runs of at most `blank_run` blank tokens.
+    """
     paths = viterbi(emissions, lengths, transitions)
     if twins:
         paths = [twins.tag_ids[path] for path in paths]
@@ -220,6 +234,6 @@ def _decode(
     # sentences with spans
     kept, rows = np.unique([row for row, spans in enumerate(found) for _ in spans], return_inverse=True)
     chain = emissions[kept], lengths[kept], transitions, twins or tag_set
-    log_p = span_log_probabilities(flat, rows, *chain)
+    log_p = span_log_probabilities(flat, rows, *chain, blank_run)
     probabilities = iter(np.exp(np.minimum(log_p, 0.0)).tolist())
     return [[ScoredSpan(*span, next(probabilities)) for span in spans] for spans in found]

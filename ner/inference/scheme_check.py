@@ -5,6 +5,7 @@ from typing import TypeVar
 
 from ner.model.tagger import Model
 from ner.runtime.logs import log
+from ner.tags import OUTSIDE
 
 T = TypeVar("T")
 MAX_ILLEGAL = 1 / 20  # share of the tags besides `O` beyond which a scheme does not fit
@@ -34,12 +35,14 @@ class SchemeCheck:
 
     def _changes_scheme(self) -> bool:
         tag_set, sentences = self.head.tag_set, self._sentences
-        n_tags = sum(tag_set.label_ids[tag] >= 0 for ids in sentences for tag in ids)
+        outside = tag_set.index[OUTSIDE]
+        n_tags = sum(tag != outside for ids in sentences for tag in ids)  # [PAD] and the like too
         self._is_over = n_tags >= ENOUGH_TAGS or len(sentences) >= ENOUGH_SENTENCES
         n_illegal = tag_set.n_illegal(sentences)
         if n_illegal <= MAX_ILLEGAL * n_tags:
             return False
         self._is_over, fitting = True, tag_set.best_fit(sentences)
+        n_illegal = min(n_illegal, n_tags)  # the edges of a sentence count too
         got = f"{n_illegal:,} of the model's {n_tags:,} best tags are illegal under {tag_set.scheme}"
         if fitting.n_illegal(sentences) > MAX_ILLEGAL * n_tags:
             log.info(

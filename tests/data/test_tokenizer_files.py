@@ -39,6 +39,12 @@ def test_blank_lines_at_the_end_are_no_pieces(tmp_path):
     assert load_tokenizer(tmp_path).vocabulary == tuple(vocabulary)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_piece(tmp_path):
+    vocabulary = make_vocabulary("a")
+    make_model_dir(tmp_path, vocabulary=["\ufeff" + vocabulary[0], *vocabulary[1:]])
+    assert load_tokenizer(tmp_path).vocabulary == tuple(vocabulary)
+
+
 @pytest.mark.parametrize(
     "files",
     [

@@ -136,6 +136,34 @@ def test_a_long_run_of_blank_tokens_keeps_the_chance_of_what_stands_before_it():
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(("run", "scale", "step"), [(1, 30.0, 1.0), (4, 10.0, 12.0), (40, 1.0, 3.0)])
+def test_products_equal_logarithms_around_blank_tokens(monkeypatch, scheme, run, scale, step):
+    """Runs of blank tokens at the start, in the middle and at the end."""
+    tag_set = make_tag_set(scheme)
+    transitions = make_transitions(tag_set, 5, step)
+    blank = np.array([[True] * run + [False, False] + [True] * run + [False] + [True] * run])
+    emissions = make_emissions(1, blank.size, len(tag_set), seed=run, scale=scale)
+    (found,) = decode(emissions, np.array([blank.size]), transitions, tag_set, blank)
+    monkeypatch.setattr(viterbi_module, "MAX_CHAIN_SPREAD", -np.inf)
+    (expected,) = decode(emissions, np.array([blank.size]), transitions, tag_set, blank)
+    assert [one.span for one in found] == [one.span for one in expected]
+    assert [one.score for one in found] == pytest.approx([one.score for one in expected], abs=1e-12)
+
+
+def test_a_blank_token_does_not_make_a_batch_slow(monkeypatch):
+    """Sums of logarithms take eight times as long as products."""
+    steps, make_step = [], viterbi_module.make_step
+    monkeypatch.setattr(
+        viterbi_module, "make_step", lambda t, *, exact: steps.append(exact) or make_step(t, exact=exact)
+    )
+    tag_set = make_tag_set("BIOES")
+    blank = np.arange(9)[None] == 3
+    decode(make_emissions(1, 9, len(tag_set)), np.array([9]), make_transitions(tag_set), tag_set, blank)
+    assert steps
+    assert not any(steps)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("n_tokens", [1, 2, 4])
 def test_viterbi_finds_the_best_legal_path(scheme, n_tokens):
     tag_set = make_tag_set(scheme)

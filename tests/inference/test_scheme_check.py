@@ -127,3 +127,9 @@ def test_evaluate_scores_what_it_decodes(tmp_path, run_main, monkeypatch):
 
 def test_a_model_of_ours_is_not_checked(tmp_path):
     assert make_model().scheme_from == "config"
+
+
+def test_classes_that_are_no_tags_count_among_the_best_tags(tmp_path, run_main):
+    publish(tmp_path, ["O", "B-PER", "I-PER", "X"], ["X"] * len(TEXT))
+    _, said = tag(run_main, tmp_path)
+    assert said.startswith("13 of the model's 13 best tags are illegal under BIO, and no other scheme fits")
