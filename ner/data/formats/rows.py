@@ -16,11 +16,19 @@ DOCUMENT_START = "-DOCSTART-"
 
 
 class Block(NamedTuple):
-    """The lines of one sentence; `tags` has a list for each column of tags, none without such columns."""
+    """The tokens of one sentence; `tags` has a list for each column of tags, none without such columns.
+
+    Each token has a line of its own, or all stand on the first one.
+    """
 
     first_line: int
     tokens: list[str]
     tags: list[list[str]]
+    one_line: bool = False
+
+    def line_of(self, i: int) -> int:
+        """The line of token i, from 1."""
+        return self.first_line if self.one_line else self.first_line + i
 
 
 @dataclass(frozen=True)

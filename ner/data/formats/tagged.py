@@ -18,20 +18,29 @@ _INDEXED = re.compile(r"(.)[-_#:@/|]?\d+", re.DOTALL)
 
 
 def make_document(
-    path: str | Path, content: Content, blocks: list[Block], reading: Reading, notes: Sequence[str] = ()
+    path: str | Path,
+    content: Content,
+    blocks: list[Block],
+    reading: Reading,
+    notes: Sequence[str] = (),
+    *,
+    label: str | None = None,
 ) -> Document:
     """A document whose tags are read under `reading.scheme`; DataError names the first wrong one.
 
-    Of several columns of tags, each adds its entities.
+    Of several columns of tags, each adds its entities.  `label` names tags without a label of their own;
+    None: as `reading.label_names` says.
     """
-    notes = [*content.notes, *notes, *read_indices(path, blocks, strip=reading.strip_index)]
+    notes = [*content.notes, *notes, *_read_indices(path, blocks, strip=reading.strip_index)]
     notes += _separate_tags(path, blocks, first=reading.first_tag)
     first_seen: dict[str, int] = {}
     for block in blocks:
         for tags in block.tags:
-            for number, tag in enumerate(tags, start=block.first_line):
-                first_seen.setdefault(tag, number)
-    tag_set = tag_set_of(first_seen, path, reading.scheme, label=_name_of_class(path, first_seen, reading))
+            for i, tag in enumerate(tags):
+                if tag not in first_seen:
+                    first_seen[tag] = block.line_of(i)
+    label = label or _name_of_class(path, first_seen, reading)
+    tag_set = tag_set_of(first_seen, path, reading.scheme, label=label)
     for tag, number in first_seen.items():
         if "\r" in tag:
             raise DataError(f"{path}:{number}: tag {tag[:60]!r}, expected a tag without CR")
@@ -46,7 +55,9 @@ def make_document(
     starts = [block.first_line for block in blocks]
     known = tag_set.scheme if first_seen else None
     document = Document(Path(path), sentences, starts, illegal, notes, content.sha256, known)
-    return document if reading.overlaps == "keep" else _without_overlaps(document, reading)
+    document = document._replace(one_line=blocks[0].one_line)
+    may_overlap = len(blocks[0].tags) > 1 and reading.overlaps != "keep"
+    return _without_overlaps(document, reading) if may_overlap else document
 
 
 def _name_of_class(path: str | Path, tags: dict[str, int], reading: Reading) -> str:
@@ -72,7 +83,7 @@ def _read_tags(blocks: list[Block], tag_set: TagSet) -> tuple[list[Sentence], li
         for tags in block.tags:
             ids = [tag_set.index[tag] for tag in tags]
             spans += tag_set.spans(ids)
-            illegal += [(block.first_line + i, tags[i]) for i in tag_set.illegal_positions(ids)]
+            illegal += [(block.line_of(i), tags[i]) for i in tag_set.illegal_positions(ids)]
         if len(block.tags) > 1:
             spans = sorted(set(spans))
         sentences.append(Sentence.with_spans(block.tokens, spans if block.tags else None))
@@ -116,7 +127,7 @@ def _separate_tags(path: str | Path, blocks: list[Block], *, first: bool) -> Ite
         for tags in block.tags:
             for i, tag in enumerate(tags):
                 if tag in several:
-                    lines.append(block.first_line + i)
+                    lines.append(block.line_of(i))
                     tags[i] = several[tag][0]
                     if not first:
                         got = f"{len(several[tag])} tags in {tag[:60]!r}"
@@ -125,7 +136,7 @@ def _separate_tags(path: str | Path, blocks: list[Block], *, first: bool) -> Ite
     yield from note_lines(lines, "with several tags, the first taken", "token")
 
 
-def read_indices(path: str | Path, blocks: list[Block], *, strip: bool) -> Iterator[str]:
+def _read_indices(path: str | Path, blocks: list[Block], *, strip: bool) -> Iterator[str]:
     """Removes the index at the end of tokens such as 北0, or warns of it, if nearly all tokens are so."""
     counts = Counter(token for block in blocks for token in block.tokens)
     indexed = {token: match[1] for token in counts if (match := _INDEXED.fullmatch(token))}

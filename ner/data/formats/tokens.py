@@ -9,13 +9,11 @@ annotated.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ner.annotations.tag_spelling import tag_set_of
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, Document, Format, Reading
 from ner.data.formats.objects import UnreadKeys, has_half_pair, objects, sample_objects, type_name
-from ner.data.formats.rows import Block, several_tags
-from ner.data.formats.tagged import read_indices
-from ner.data.sentence import Sentence
+from ner.data.formats.rows import Block
+from ner.data.formats.tagged import make_document
 from ner.data.wording import note_lines
 from ner.errors import DataError
 from ner.files import read_text_lines
@@ -42,7 +40,7 @@ def read_tokens(path: str | Path, reading: Reading = DEFAULTS) -> Document:
     """
     path = Path(path)
     content = read_content(path, reading.encoding)
-    rows: list[tuple[int, list[str], list[str] | None]] = []
+    blocks: list[Block] = []
     unread = UnreadKeys(path, "tags under 'ner_tags', other lists removed")
     for line, values, names in _rows(path, content.text, reading.label_names):
         token_key, tag_key = (_only_key(path, line, values, keys) for keys in (TOKEN_KEYS, TAG_KEYS))
@@ -54,20 +52,17 @@ def read_tokens(path: str | Path, reading: Reading = DEFAULTS) -> Document:
         if tags is not None and len(tags) != len(tokens):
             raise DataError(f"{path}:{line}: {len(tags)} {tag_key}, expected {len(tokens)} as {token_key}")
         unread.check(line, values, {token_key, tag_key}, annotated=tags is not None)
-        rows.append((line, tokens, tags))
-    empty_lines = [line for line, tokens, _ in rows if not tokens]
-    rows = [row for row in rows if row[1]]
-    if not rows:
+        blocks.append(Block(line, tokens, [] if tags is None else [tags], one_line=True))
+    empty_lines = [block.first_line for block in blocks if not block.tokens]
+    blocks = [block for block in blocks if block.tokens]
+    if not blocks:
         raise DataError(f"{path}: no sentence, expected objects with tokens")
-    without = next((line for line, _, tags in rows if tags is None), None)
-    if without and any(tags is not None for _, _, tags in rows):
+    without = next((block.first_line for block in blocks if not block.tags), None)
+    if without and any(block.tags for block in blocks):
         raise DataError(f"{path}:{without}: no tags, though other sentences have them; expected all or none")
-    notes = [
-        *content.notes,
-        *unread.notes(),
-        *note_lines(empty_lines, "without a token left out", "sentence"),
-    ]
-    return _make_document(path, rows, reading, notes, content.sha256)
+    notes = [*unread.notes(), *note_lines(empty_lines, "without a token left out", "sentence")]
+    label = reading.label_names[0] if len(reading.label_names) == 1 else UNNAMED
+    return make_document(path, content, blocks, reading, notes, label=label)
 
 
 def tag_names(given: Sequence[str]) -> tuple[str, ...]:
@@ -125,39 +120,6 @@ def _tags(where: str, key: str, value: object, names: dict | Sequence[str]) -> l
             f"{where}: number {wrong} under {key!r}, expected 0 to {len(names) - 1}, which have names"
         )
     return [names[tag] for tag in value]
-
-
-def _make_document(path: Path, rows: list, reading: Reading, notes: list[str], sha256: str) -> Document:
-    """A document of (line, tokens, tags or None); a scheme that forbids most entities is not the file's."""
-    first_seen: dict[str, int] = {}
-    several_lines = []
-    for line, _, tags in rows:
-        for i, tag in enumerate(tags or ()):
-            if parts := several_tags(tag):
-                if not reading.first_tag:
-                    got = f"{len(parts)} tags in {tag[:60]!r}, expected one tag a token"
-                    raise DataError(f"{path}:{line}: {got}; --first_tag takes the first")
-                several_lines.append(line)
-                tags[i] = tag = parts[0]
-            first_seen.setdefault(tag, line)
-    blocks = [Block(line, tokens, []) for line, tokens, _ in rows]
-    notes = [*notes, *read_indices(path, blocks, strip=reading.strip_index)]
-    notes = [*notes, *note_lines(several_lines, "with several tags, the first taken", "token")]
-    label = reading.label_names[0] if len(reading.label_names) == 1 else UNNAMED
-    tag_set = tag_set_of(first_seen, path, reading.scheme, label=label)
-    all_ids = [[tag_set.index[tag] for tag in tags or ()] for _, _, tags in rows]
-    n_entities = sum(len(tag_set.spans(ids)) for ids in all_ids)
-    if reading.scheme is None and 2 * tag_set.n_illegal(all_ids) > n_entities:
-        tag_set = tag_set.best_fit(all_ids)
-    if reading.scheme is None and tag_set.scheme != "BIO":
-        notes = [*notes, f"tags are read as {tag_set.scheme}"]
-    sentences, illegal = [], []
-    for (line, tokens, tags), ids in zip(rows, all_ids, strict=True):
-        sentences.append(Sentence.with_spans(tokens, None if tags is None else tag_set.spans(ids)))
-        illegal += [(line, tags[i]) for i in tag_set.illegal_positions(ids)]
-    starts = [line for line, _, _ in rows]
-    scheme = tag_set.scheme if first_seen else None
-    return Document(path, sentences, starts, illegal, notes, sha256, scheme, one_line=True)
 
 
 def _is_strings(value: object) -> bool:
