@@ -80,6 +80,11 @@ def unique_keys(pairs: list[tuple[str, object]]) -> dict:
     return values
 
 
+def has_half_pair(text: str) -> bool:
+    """True if the text holds half of a surrogate pair, which UTF-8 cannot encode."""
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def read_text_lines(path: Path) -> list[str]:
     """Reads the lines of a UTF-8 file.  Only `\\n` or `\\r\\n` ends a line; the last one may lack it."""
     lines = read_text(path).removeprefix("\ufeff").split("\n")

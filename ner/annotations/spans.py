@@ -12,7 +12,7 @@ from ner.annotations.base import Annotation, Offsets, Read, Scored, Tokens
 from ner.annotations.span_scores import SpanScores, score, tag_counts
 from ner.annotations.tag_spelling import read_tag_set, tag_set_of
 from ner.errors import DataError
-from ner.files import escape, read_text_lines, unescape, whole_file, write_lines
+from ner.files import escape, has_half_pair, read_text_lines, unescape, whole_file, write_lines
 from ner.tags import ScoredSpan, Span, TagSet, n_overlapping, spans_to_tags
 
 EXPECTED = "expected [[start, end, label], ...]"
@@ -207,7 +207,7 @@ def _read_spans(where: str, line: str, n_tokens: int) -> tuple[Span, ...]:
         well_formed = isinstance(item, list) and [type(value) for value in item] == [int, int, str]
         if not well_formed or not 0 <= item[0] < item[1] <= n_tokens:
             raise DataError(f"{where}: got {str(item)[:60]}, expected [start, end, label] in 0..{n_tokens}")
-        if not item[2] or any("\ud800" <= c <= "\udfff" for c in item[2]):
+        if not item[2] or has_half_pair(item[2]):
             raise DataError(f"{where}: label {item[2]!a}, expected a label of whole characters")
     spans = sorted(Span(*item) for item in items)
     for span, after in pairwise(spans):

@@ -16,7 +16,7 @@ import torch
 from tqdm import tqdm
 
 from ner.errors import DataError, Stopped, TrainingError
-from ner.files import check_output, whole_file
+from ner.files import check_output, has_half_pair, whole_file
 from ner.runtime.logs import log, stop_log
 from ner.tags import SCHEMES
 
@@ -148,7 +148,7 @@ def check_texts(path: Path | None, texts: Iterable[str] | None, output: Path | N
     if path is not None and not path.exists():
         raise DataError(f"{path}: no such file")
     for text in texts or ():
-        if any("\ud800" <= character <= "\udfff" for character in text):
+        if has_half_pair(text):
             raise DataError(f"--text: not utf-8, got {text!a}")
 
 

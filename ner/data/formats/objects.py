@@ -14,7 +14,7 @@ from pathlib import Path
 from ner.data.formats.columns import begins_with_tagged_token
 from ner.data.wording import count_noun
 from ner.errors import DataError
-from ner.files import unique_keys
+from ner.files import has_half_pair, unique_keys
 
 _skip_space = re.compile(r"[ \t\r\n\ufeff]*").match  # files joined by `cat` have marks between their objects
 N_SAMPLED = 1000  # objects from which a format is guessed
@@ -98,10 +98,6 @@ def text_of(path: str | Path, line: int, values: dict, *keys: str) -> str:
     return values[key]
 
 
-def has_half_pair(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def type_name(value: object) -> str:
     """The JSON name of a value's type, with its article."""
     names = {dict: "an object", list: "an array", str: "a string", bool: "true or false", type(None): "null"}
@@ -117,7 +113,7 @@ class UnreadKeys:
     def check(self, line: int, values: dict, read: Collection[str], *, annotated: bool) -> None:
         """DataError if a key that is not read may hold entities.
 
-        In an annotated object that is a list that looks like spans, in any other a list of whatever kind.
+        In an annotated object, only a list that looks like spans is refused; in any other object, every list.
         """
         for key, value in values.items():
             if key in read or key in WITHOUT_GOLD or not _has_list(value) or _is_tokens(key, value):

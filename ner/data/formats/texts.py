@@ -4,11 +4,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ner.data.formats.document import AnnotatedText, Document, InvalidSpan, Mark, Texts
-from ner.data.formats.objects import has_half_pair
 from ner.data.sentence import Sentence
 from ner.data.wording import count_noun, list_lines, note_lines, quote
 from ner.data.words import Token, guess_unit_of_texts, guess_unit_of_tokens, join_words, split_words
 from ner.errors import DataError
+from ner.files import has_half_pair
 from ner.tags import Span, keep_apart
 
 LEAVE_OUT = "--misfits leave_out leaves them out"

@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ner.data.formats.content import read_content
 from ner.data.formats.document import DEFAULTS, Document, Format, Reading
-from ner.data.formats.objects import UnreadKeys, has_half_pair, objects, sample_objects, type_name
+from ner.data.formats.objects import UnreadKeys, objects, sample_objects, type_name
 from ner.data.formats.rows import Block
 from ner.data.formats.tagged import make_document
 from ner.data.wording import note_lines
 from ner.errors import DataError
-from ner.files import read_text_lines
+from ner.files import has_half_pair, read_text_lines
 from ner.tags import UNNAMED
 
 TOKEN_KEYS = ("tokens", "words")
